@@ -1,0 +1,1 @@
+//! From a generation to a running system: /etc, users, wrappers, tmpfiles, the switch plan.

@@ -1,0 +1,1 @@
+//! From generations to boot menus (systemd-boot, GRUB); initrds and disk images.

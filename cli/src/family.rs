@@ -1,0 +1,65 @@
+//! The table of subcommand families and of the Nix tools' names. A family is one module: its `clap` command and what
+//! runs it. Adding one is a module and a line here.
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// A top-level subcommand.
+pub(crate) struct Family {
+    /// Its arguments, as `clap` sees them; the command's name selects the family.
+    pub(crate) command: fn() -> Command,
+    /// Runs it with the parsed arguments.
+    pub(crate) run: fn(&ArgMatches) -> Result<ExitCode>,
+}
+
+/// What a Nix tool's name runs: the arguments without argv[0], in Nix's own syntax.
+pub(crate) type NixTool = fn(&[OsString]) -> Result<ExitCode>;
+
+/// An error that wants an exit code of its own (100 build failed, 4 a unit failed, …).
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The process's exit code.
+    pub(crate) code: u8,
+    /// What is printed.
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// All families, in the order in which `firn --help` shows them.
+const FAMILIES: &[Family] = &[];
+
+/// The Nix tool of that name, if Firn stands in for it.
+pub(crate) fn nix_tool(_name: &str) -> Option<NixTool> {
+    None
+}
+
+/// Parses `firn …` and runs the family named.
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode> {
+    let mut command = Command::new("firn")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A whole machine from one declarative file, in generations that you can go back to")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(crate::settings::global_arguments());
+    for family in FAMILIES {
+        command = command.subcommand((family.command)());
+    }
+    let matches = command.try_get_matches_from(arguments)?;
+    crate::settings::Settings::from_matches(&matches)?.install();
+    let Some((name, matches)) = matches.subcommand() else {
+        anyhow::bail!("no subcommand given; `firn --help` lists them");
+    };
+    match FAMILIES.iter().find(|family| (family.command)().get_name() == name) {
+        Some(family) => (family.run)(matches),
+        None => anyhow::bail!("`firn {name}` is not a command; `firn --help` lists them"),
+    }
+}

@@ -1,0 +1,45 @@
+//! The `firn` command. Parses the command line, hands over to one module per family of subcommands, and is the one
+//! place that turns an error into text and an exit code.
+//!
+//! Called under the name of a Nix tool (`nix-instantiate`, `nix-store`, …) it behaves as that tool.
+
+mod family;
+mod settings;
+
+use std::process::ExitCode;
+
+/// Parses, runs, reports: stdout is data, stderr is talk, a broken pipe is success.
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("FIRN_LOG", "warn")).init();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let name = std::path::Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let result = match family::nix_tool(&name) {
+        Some(tool) => tool(&arguments.collect::<Vec<_>>()),
+        None => family::run(std::env::args_os()),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+/// Prints the error with its causes and chooses the exit code.
+fn report(error: &anyhow::Error) -> ExitCode {
+    use std::io::Write as _;
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        let code = u8::try_from(usage.exit_code()).unwrap_or(2);
+        return if usage.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
+    }
+    let code = error.downcast_ref::<family::Failure>().map_or(1, |failure| failure.code);
+    let written = writeln!(std::io::stderr(), "error: {error:#}");
+    if written.is_err() { ExitCode::FAILURE } else { ExitCode::from(code) }
+}
+
+/// Whether the reader of our output went away, which is its right.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,1 @@
+//! A Nix-compatible store: database, sandboxed builds, garbage collection, profiles, caches, daemon.

@@ -1,0 +1,1 @@
+//! What derivations run: unpack and relocate packages, compile service graphs, write initrds and images.
