@@ -48,7 +48,9 @@ impl Settings {
                 .or_else(|| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from))
         };
         let store_root = match given("store", "FIRN_STORE") {
-            Some(root) => std::path::absolute(&root).with_context(|| format!("--store {}", root.display()))?,
+            Some(root) => {
+                std::path::absolute(&root).with_context(|| format!("--store {}", root.display()))?
+            }
             None => default_store_root()?,
         };
         let distribution = match given("firn-dist", "FIRN_DIST") {

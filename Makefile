@@ -1,0 +1,57 @@
+# Firn's two commands and what they are made of.
+#
+#   make run    build everything, evaluate examples/server/configuration.nix, boot it in QEMU in this terminal
+#   make test   all tests, VM tests included
+#
+#   make check  formatting, lints, documentation, the tidy test
+#   make dist   the static binaries and os/ in target/dist, as `firn` expects them
+#   make needs  install (as root) or name the Debian packages of ci/packages.txt
+
+TARGET  := x86_64-unknown-linux-gnu
+DIST    := target/dist
+STATIC  := -C target-feature=+crt-static
+CONFIGURATION ?= examples/server/configuration.nix
+# The store that `make run` and `make test` fill; a directory of this checkout, so that a clone leaves nothing behind.
+export FIRN_STORE ?= $(CURDIR)/.cache/store
+
+.DEFAULT_GOAL := help
+.PHONY: help needs dist run channel test check unit vm-test os-test clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+needs:
+	@ci/needs ci/packages.txt
+
+dist: needs
+	RUSTFLAGS="$(STATIC)" cargo build --release --target $(TARGET) -p cli -p tools -p activate -p qemu-tests --bins
+	RUSTFLAGS="$(STATIC)" cargo build --profile small --target $(TARGET) -p init --bins
+	@ci/dist $(TARGET) $(DIST)
+
+channel: dist
+	@test -e $(FIRN_STORE)/nix/var/firn/channel || $(DIST)/bin/firn channel add debian
+
+run: dist channel
+	$(DIST)/bin/firn vm $(CONFIGURATION)
+
+test: needs check dist channel unit os-test vm-test
+	@echo "make test: all passed"
+
+check: needs
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	cargo test -p cli --test tidy
+
+unit: needs
+	cargo test --workspace --exclude qemu-tests
+
+os-test: dist
+	os/tests/run $(DIST)/bin/firn
+
+vm-test: dist channel
+	FIRN_DIST=$(CURDIR)/$(DIST) cargo test -p qemu-tests -- --test-threads=2
+
+clean:
+	cargo clean
+	rm -rf .cache
