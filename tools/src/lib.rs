@@ -1,1 +1,8 @@
 //! What derivations run: unpack and relocate packages, compile service graphs, write initrds and images.
+//!
+//! One module a command; each has `pub fn run(derivation: &Derivation) -> anyhow::Result<()>` and a row in the table of
+//! `main.rs`. A command reads its attributes with [`derivation::Derivation::attributes`] and writes its output to
+//! [`derivation::Derivation::out`]; it takes nothing else from the world.
+
+pub mod derivation;
+pub mod write_file;

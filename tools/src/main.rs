@@ -1,0 +1,70 @@
+//! `firn-tools COMMAND`: the builder of every derivation that `os/` makes. It reads the derivation's attributes from
+//! `$NIX_ATTRS_JSON_FILE` (structured attributes) and writes the derivation's output.
+//!
+//! A command is a module of the library and a row in [`COMMANDS`].
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use tools::derivation::Derivation;
+
+/// What a derivation can ask for in its `args`.
+struct Command {
+    /// The word in `args`.
+    name: &'static str,
+    /// One line for `firn-tools --help`.
+    about: &'static str,
+    /// Does it.
+    run: fn(&Derivation) -> anyhow::Result<()>,
+}
+
+/// All commands, in the order in which the help shows them.
+const COMMANDS: &[Command] = &[Command {
+    name: "write-file",
+    about: "write a text to the output, or to a file below it",
+    run: tools::write_file::run,
+}];
+
+/// Finds the command, reads the attributes, runs, and says in one sentence what went wrong.
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let name = match arguments.as_slice() {
+        [name] if name != "--help" && name != "help" => name.as_str(),
+        _ => return help(),
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        say(&format!("firn-tools: there is no command `{name}`; `firn-tools --help` lists them"));
+        return ExitCode::from(2);
+    };
+    let derivation = match Derivation::from_environment() {
+        Ok(derivation) => derivation,
+        Err(error) => {
+            say(&format!("firn-tools {name}: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match (command.run)(&derivation) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{}: {name}: {error:#}", derivation.name()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lists the commands.
+fn help() -> ExitCode {
+    let mut text =
+        String::from("firn-tools COMMAND: the builder of Firn's derivations (reads $NIX_ATTRS_JSON_FILE)\n");
+    for command in COMMANDS {
+        text.push_str(&format!("\n  {:<16} {}", command.name, command.about));
+    }
+    say(&text);
+    ExitCode::SUCCESS
+}
+
+/// A line to the build log. When nobody reads it there is nobody to tell.
+fn say(line: &str) {
+    if writeln!(std::io::stderr(), "{line}").is_err() {
+        std::process::abort();
+    }
+}
