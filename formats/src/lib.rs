@@ -2,9 +2,21 @@
 
 #[cfg(feature = "json")]
 pub mod activation;
+#[cfg(feature = "store")]
+pub mod base32;
 #[cfg(feature = "json")]
 pub mod bootloader;
 #[cfg(feature = "json")]
 pub mod bootspec;
+#[cfg(feature = "store")]
+pub mod content_address;
+#[cfg(feature = "store")]
+pub mod derivation;
+#[cfg(feature = "store")]
+pub mod hash;
 #[cfg(feature = "json")]
 pub mod json_document;
+#[cfg(feature = "store")]
+pub mod nar;
+#[cfg(feature = "store")]
+pub mod store_path;
