@@ -5,4 +5,6 @@
 //! [`derivation::Derivation::out`]; it takes nothing else from the world.
 
 pub mod derivation;
+pub mod initrd;
+pub mod kernel_modules;
 pub mod write_file;

@@ -18,11 +18,19 @@ struct Command {
 }
 
 /// All commands, in the order in which the help shows them.
-const COMMANDS: &[Command] = &[Command {
-    name: "write-file",
-    about: "write a text to the output, or to a file below it",
-    run: tools::write_file::run,
-}];
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "write-file",
+        about: "write a text to the output, or to a file below it",
+        run: tools::write_file::run,
+    },
+    Command { name: "initrd", about: "write an initial root", run: tools::initrd::run },
+    Command {
+        name: "kernel-modules",
+        about: "gather kernel modules and write the indexes that modprobe reads",
+        run: tools::kernel_modules::run,
+    },
+];
 
 /// Finds the command, reads the attributes, runs, and says in one sentence what went wrong.
 fn main() -> ExitCode {
