@@ -4,7 +4,11 @@
 //! `main.rs`. A command reads its attributes with [`derivation::Derivation::attributes`] and writes its output to
 //! [`derivation::Derivation::out`]; it takes nothing else from the world.
 
+pub mod deb;
 pub mod derivation;
 pub mod initrd;
 pub mod kernel_modules;
+pub mod layout;
+pub mod selection;
+pub mod unpack;
 pub mod write_file;
