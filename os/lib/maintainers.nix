@@ -1,0 +1,2 @@
+# People and teams that modules' meta attributes name. Firn keeps no such list: any name stands for itself.
+{ }
