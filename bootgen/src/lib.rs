@@ -1,6 +1,12 @@
 //! From generations to boot menus (systemd-boot, GRUB); initrds and disk images.
 
+mod checksum;
 pub mod cpio;
+pub mod ext4;
+pub mod file_tree;
+pub mod gpt;
+pub mod identity;
 pub mod initrd;
 pub mod module_tree;
 mod nearest;
+pub mod region;
