@@ -45,6 +45,12 @@ pub struct Activation {
     /// The host's name; empty means that it is left alone.
     #[serde(default)]
     pub host_name: String,
+    /// What /bin/sh links to; absent: `sw/bin/sh` of the generation, if it has one.
+    #[serde(default)]
+    pub bin_sh: Option<String>,
+    /// What /usr/bin/env links to; absent: `sw/bin/env` of the generation, if it has one.
+    #[serde(default)]
+    pub usr_bin_env: Option<String>,
     /// Modules to load in stage 2.
     #[serde(default)]
     pub kernel_modules: Vec<String>,
@@ -79,6 +85,7 @@ pub struct EtcEntry {
 }
 
 /// One user (`users.users.<name>`).
+#[expect(clippy::struct_excessive_bools, reason = "they are NixOS's options, one for one")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct User {
@@ -220,6 +227,8 @@ impl Activation {
             tmpfiles: Vec::new(),
             sysctl: BTreeMap::new(),
             host_name: String::new(),
+            bin_sh: None,
+            usr_bin_env: None,
             kernel_modules: Vec::new(),
             snippets: Vec::new(),
             snippet_shell: None,

@@ -1,0 +1,2 @@
+//! firn-activate
+fn main() {}
