@@ -3,4 +3,5 @@
 pub mod accounts;
 mod durable;
 pub mod error;
+pub mod etc;
 pub mod root;
