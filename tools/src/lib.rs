@@ -9,6 +9,8 @@ pub mod derivation;
 pub mod initrd;
 pub mod kernel_modules;
 pub mod layout;
+pub mod relocate;
 pub mod selection;
 pub mod unpack;
+pub mod unpack_deb;
 pub mod write_file;

@@ -20,6 +20,11 @@ struct Command {
 /// All commands, in the order in which the help shows them.
 const COMMANDS: &[Command] = &[
     Command {
+        name: "unpack-deb",
+        about: "unpack Debian packages and make them live in the store",
+        run: tools::unpack_deb::run,
+    },
+    Command {
         name: "write-file",
         about: "write a text to the output, or to a file below it",
         run: tools::write_file::run,
