@@ -3,6 +3,7 @@
 mod checksum;
 pub mod cpio;
 pub mod ext4;
+pub mod fat;
 pub mod file_tree;
 pub mod gpt;
 pub mod identity;
