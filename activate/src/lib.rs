@@ -9,4 +9,5 @@ pub mod file_mode;
 pub mod kernel;
 pub mod root;
 pub mod snippets;
+pub mod tmpfiles;
 pub mod wrappers;

@@ -18,8 +18,10 @@ pub(crate) fn expand(root: &Root, pattern: &str) -> Result<Vec<PathBuf>> {
                 continue;
             }
             let Ok(entries) = std::fs::read_dir(root.resolve(directory)?) else { continue };
-            let mut names: Vec<String> =
-                entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| matches(part, name)).collect();
+            let mut names: Vec<String> = entries
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .filter(|name| matches(part, name))
+                .collect();
             names.sort();
             next.extend(names.into_iter().map(|name| directory.join(name)));
         }

@@ -109,8 +109,14 @@ impl Kind {
     pub fn is_glob(self) -> bool {
         !matches!(
             self,
-            Self::File | Self::Directory | Self::EmptiedDirectory | Self::Pipe | Self::Link | Self::Character
-                | Self::Block | Self::Copy
+            Self::File
+                | Self::Directory
+                | Self::EmptiedDirectory
+                | Self::Pipe
+                | Self::Link
+                | Self::Character
+                | Self::Block
+                | Self::Copy
         )
     }
 }
@@ -167,7 +173,8 @@ fn kind_of(letters: &str) -> std::result::Result<(Kind, &str), String> {
         return Err(format!("`{unknown}` is no modifier of a type"));
     }
     if modifiers.contains(['~', '^']) {
-        return Err("`~` and `^` (encoded arguments, credentials) are not supported; write the text itself".to_owned());
+        return Err("`~` and `^` (encoded arguments, credentials) are not supported; write the text itself"
+            .to_owned());
     }
     let kind = match letter {
         "f" | "F" => Kind::File,
@@ -202,7 +209,9 @@ fn parse_mode(text: Option<&str>) -> std::result::Result<Mode, String> {
     let marks = &text[..text.len() - digits.len()];
     let bits = u32::from_str_radix(digits, 8).ok().filter(|bits| *bits <= 0o7777);
     match bits {
-        Some(bits) => Ok(Mode { bits: Some(bits), masked: marks.contains('~'), only_new: marks.contains(':') }),
+        Some(bits) => {
+            Ok(Mode { bits: Some(bits), masked: marks.contains('~'), only_new: marks.contains(':') })
+        }
         None => Err(format!("`{text}` is no octal mode")),
     }
 }
@@ -276,7 +285,8 @@ fn take_field(text: &str) -> std::result::Result<(String, &str), String> {
             ('\\', _) => match characters.next() {
                 Some((_, 'x')) => {
                     let hex: String = characters.by_ref().take(2).map(|(_, digit)| digit).collect();
-                    let byte = u8::from_str_radix(&hex, 16).map_err(|_| format!("`\\x{hex}` is no escape"))?;
+                    let byte =
+                        u8::from_str_radix(&hex, 16).map_err(|_| format!("`\\x{hex}` is no escape"))?;
                     field.push(char::from(byte));
                 }
                 Some((_, 'n')) => field.push('\n'),
@@ -312,8 +322,14 @@ mod tests {
     #[test]
     fn fields_are_read() {
         let rule = parse("d /var/lib/x/ 0750 nginx nginx 10d -");
-        assert_eq!((rule.kind, rule.path.as_str(), rule.mode.bits), (Kind::Directory, "/var/lib/x", Some(0o750)));
-        assert_eq!((rule.user.name.as_deref(), rule.age), (Some("nginx"), Some(Duration::from_secs(864_000))));
+        assert_eq!(
+            (rule.kind, rule.path.as_str(), rule.mode.bits),
+            (Kind::Directory, "/var/lib/x", Some(0o750))
+        );
+        assert_eq!(
+            (rule.user.name.as_deref(), rule.age),
+            (Some("nginx"), Some(Duration::from_secs(864_000)))
+        );
         let rule = parse("L+ /run/opengl - - - - /nix/store/x with blanks");
         assert_eq!((rule.plus, rule.argument.as_deref()), (true, Some("/nix/store/x with blanks")));
         let rule = parse("f+ \"/a b\" ~:0644 :root - aAmM:1h30min text\\n");

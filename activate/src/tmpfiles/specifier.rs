@@ -16,7 +16,8 @@ impl Specifiers {
     /// Reads the values from this root.
     pub fn read(root: &Root, host_name: &str) -> Self {
         let line = |path: &str| -> String {
-            let bytes = root.resolve(path).ok().and_then(|place| durable::read_if_there(&place).ok().flatten());
+            let bytes =
+                root.resolve(path).ok().and_then(|place| durable::read_if_there(&place).ok().flatten());
             String::from_utf8_lossy(&bytes.unwrap_or_default()).trim().to_owned()
         };
         Self {
