@@ -90,6 +90,11 @@ impl Derivation {
             .with_context(|| format!("the derivation has no output `{output}`"))
     }
 
+    /// All outputs with their paths, by name.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.outputs.iter().map(|(name, path)| (name.as_str(), path.as_path()))
+    }
+
     /// The attributes that are meant for the command, in its own shape. Give the type `deny_unknown_fields`, so that a
     /// misspelt attribute is an error that names it.
     pub fn attributes<T: DeserializeOwned>(&self) -> Result<T> {

@@ -4,13 +4,17 @@
 //! `main.rs`. A command reads its attributes with [`derivation::Derivation::attributes`] and writes its output to
 //! [`derivation::Derivation::out`]; it takes nothing else from the world.
 
+pub mod build_env;
 pub mod deb;
 pub mod derivation;
+pub mod etc_tree;
 pub mod initrd;
 pub mod kernel_modules;
 pub mod layout;
 pub mod relocate;
+pub mod run_script;
 pub mod selection;
+pub mod toplevel;
 pub mod unpack;
 pub mod unpack_deb;
 pub mod write_file;

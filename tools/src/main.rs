@@ -20,6 +20,14 @@ struct Command {
 /// All commands, in the order in which the help shows them.
 const COMMANDS: &[Command] = &[
     Command {
+        name: "build-env",
+        about: "merge store paths into one tree of links",
+        run: tools::build_env::run,
+    },
+    Command { name: "run-script", about: "run a script in the channel's shell", run: tools::run_script::run },
+    Command { name: "etc-tree", about: "make the links of /etc", run: tools::etc_tree::run },
+    Command { name: "toplevel", about: "put a system together", run: tools::toplevel::run },
+    Command {
         name: "unpack-deb",
         about: "unpack Debian packages and make them live in the store",
         run: tools::unpack_deb::run,
