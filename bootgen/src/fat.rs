@@ -194,7 +194,7 @@ pub fn write(tree: &FileTree, region: &Region<'_>, options: &Options) -> Result<
         let bytes = match &node.kind {
             Kind::Directory(_) => {
                 let entries = writer.short_names(*id)?;
-                let bytes = writer.directory_size(*id, &entries);
+                let bytes = directory_size(*id, &entries);
                 directories.insert(*id, (*parent, entries));
                 if *id == NodeId::ROOT && !geometry.wide {
                     if bytes > ROOT_ENTRIES * ENTRY as u64 {
@@ -266,15 +266,6 @@ impl Writer<'_> {
         Ok(named)
     }
 
-    fn directory_size(&self, id: NodeId, entries: &Named) -> u64 {
-        let own = if id == NodeId::ROOT { 1 } else { 2 };
-        let count: usize = entries
-            .iter()
-            .map(|(name, _, exact, _)| if *exact { 1 } else { 1 + name.encode_utf16().count().div_ceil(13) })
-            .sum();
-        ((own + count) * ENTRY) as u64
-    }
-
     fn run(
         &mut self,
         order: &[(NodeId, NodeId)],
@@ -285,7 +276,7 @@ impl Writer<'_> {
             let bytes = match &self.tree.node(*id).kind {
                 Kind::File(contents) => contents.size(),
                 _ if *id == NodeId::ROOT && !self.geometry.wide => 0,
-                _ => directories.get(id).map_or(0, |(_, entries)| self.directory_size(*id, entries)),
+                _ => directories.get(id).map_or(0, |(_, entries)| directory_size(*id, entries)),
             };
             let count = self.geometry.clusters_for(bytes);
             if count > 0 {
@@ -340,13 +331,13 @@ impl Writer<'_> {
         let own_time = self.tree.node(id).attributes.mtime;
         if id == NodeId::ROOT {
             if !self.options.label.is_empty() {
-                bytes.extend(self.entry(&padded(&self.options.label), VOLUME, 0, 0, self.options.time));
+                bytes.extend(entry(&padded(&self.options.label), VOLUME, 0, 0, self.options.time));
             }
         } else {
             // A subdirectory of the root says 0 for "..".
             let above = if parent == NodeId::ROOT { 0 } else { self.starts[parent.index()] };
-            bytes.extend(self.entry(b".          ", DIRECTORY, self.starts[id.index()], 0, own_time));
-            bytes.extend(self.entry(b"..         ", DIRECTORY, above, 0, own_time));
+            bytes.extend(entry(b".          ", DIRECTORY, self.starts[id.index()], 0, own_time));
+            bytes.extend(entry(b"..         ", DIRECTORY, above, 0, own_time));
         }
         for (name, short, exact, child) in entries {
             if !exact {
@@ -357,25 +348,8 @@ impl Writer<'_> {
                 Kind::File(contents) => (ARCHIVE, contents.size()),
                 _ => (DIRECTORY, 0),
             };
-            bytes.extend(self.entry(short, kind, self.starts[child.index()], size, node.attributes.mtime));
+            bytes.extend(entry(short, kind, self.starts[child.index()], size, node.attributes.mtime));
         }
-        bytes
-    }
-
-    fn entry(&self, name: &[u8; 11], attributes: u8, cluster: u64, size: u64, time: u64) -> [u8; ENTRY] {
-        let (date, clock) = dos_time(time);
-        let mut bytes = [0; ENTRY];
-        bytes[..11].copy_from_slice(name);
-        bytes[11] = attributes;
-        // Made, read, written.
-        bytes[14..16].copy_from_slice(&clock.to_le_bytes());
-        bytes[16..18].copy_from_slice(&date.to_le_bytes());
-        bytes[18..20].copy_from_slice(&date.to_le_bytes());
-        bytes[20..22].copy_from_slice(&((cluster >> 16) as u16).to_le_bytes());
-        bytes[22..24].copy_from_slice(&clock.to_le_bytes());
-        bytes[24..26].copy_from_slice(&date.to_le_bytes());
-        bytes[26..28].copy_from_slice(&(cluster as u16).to_le_bytes());
-        bytes[28..32].copy_from_slice(&(size as u32).to_le_bytes());
         bytes
     }
 
@@ -464,6 +438,34 @@ impl Writer<'_> {
     }
 }
 
+/// The bytes of a directory.
+fn directory_size(id: NodeId, entries: &Named) -> u64 {
+    let own = if id == NodeId::ROOT { 1 } else { 2 };
+    let count: usize = entries
+        .iter()
+        .map(|(name, _, exact, _)| if *exact { 1 } else { 1 + name.encode_utf16().count().div_ceil(13) })
+        .sum();
+    ((own + count) * ENTRY) as u64
+}
+
+/// One entry of a directory.
+fn entry(name: &[u8; 11], attributes: u8, cluster: u64, size: u64, time: u64) -> [u8; ENTRY] {
+    let (date, clock) = dos_time(time);
+    let mut bytes = [0; ENTRY];
+    bytes[..11].copy_from_slice(name);
+    bytes[11] = attributes;
+    // Made, read, written.
+    bytes[14..16].copy_from_slice(&clock.to_le_bytes());
+    bytes[16..18].copy_from_slice(&date.to_le_bytes());
+    bytes[18..20].copy_from_slice(&date.to_le_bytes());
+    bytes[20..22].copy_from_slice(&((cluster >> 16) as u16).to_le_bytes());
+    bytes[22..24].copy_from_slice(&clock.to_le_bytes());
+    bytes[24..26].copy_from_slice(&date.to_le_bytes());
+    bytes[26..28].copy_from_slice(&(cluster as u16).to_le_bytes());
+    bytes[28..32].copy_from_slice(&(size as u32).to_le_bytes());
+    bytes
+}
+
 /// A label in eleven bytes.
 fn padded(label: &str) -> [u8; 11] {
     let mut bytes = [b' '; 11];
@@ -490,7 +492,7 @@ fn dos_time(time: u64) -> (u16, u16) {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let date = (year - 1980) << 9 | month << 5 | day;
-    let clock = (seconds / 3600) << 11 | (seconds / 60 % 60) << 5 | seconds % 60 / 2;
+    let clock = (seconds / 3600) << 11 | (seconds / 60 % 60) << 5 | (seconds % 60 / 2);
     (date as u16, clock as u16)
 }
 

@@ -8,6 +8,7 @@ pub mod file_tree;
 pub mod gpt;
 pub mod identity;
 pub mod initrd;
+pub mod kernel_image;
 pub mod module_tree;
 mod nearest;
 pub mod region;

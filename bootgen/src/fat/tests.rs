@@ -117,7 +117,7 @@ fn compare(tree: &FileTree, id: NodeId, directory: &Path) {
         let path = directory.join(std::str::from_utf8(name).unwrap());
         match &tree.node(child).kind {
             Kind::File(Contents::Bytes(bytes)) => {
-                assert!(std::fs::read(&path).unwrap() == *bytes, "{}", path.display())
+                assert!(std::fs::read(&path).unwrap() == *bytes, "{}", path.display());
             }
             _ => compare(tree, child, &path),
         }
