@@ -16,7 +16,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut links = HardLinks::default();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        tree.add_from_host(Path::new(&entry.file_name()), &entry.path(), Ownership::Root { mtime: 1 }, &mut links)?;
+        tree.add_from_host(
+            Path::new(&entry.file_name()),
+            &entry.path(),
+            Ownership::Root { mtime: 1 },
+            &mut links,
+        )?;
     }
     let options = ext4::Options::new(label, label.as_bytes(), 1);
     let size = ext4::size_for(&tree, &options, free.parse::<u64>()? << 20);

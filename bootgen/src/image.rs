@@ -1,0 +1,247 @@
+//! A whole disk as one file: partition table, GRUB for a BIOS where wanted, EFI system partition, root file system. Both ways of booting
+//! lead to the same generations. No root rights, no loop devices, no mounts; the bytes depend on the inputs alone.
+
+use crate::ext4::{self, Ext4Error};
+use crate::fat::{self, FatError};
+use crate::file_tree::FileTree;
+use crate::gpt::{self, ALIGNMENT, GptError, Partition, PartitionType, SECTOR};
+use crate::identity::Uuid;
+use crate::region::{Region, create_sparse};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// What goes on the disk.
+#[derive(Debug, Clone)]
+pub struct DiskImage {
+    /// The files of the EFI system partition: loaders, menu entries, kernels.
+    pub boot: FileTree,
+    /// The root file system's files.
+    pub root: FileTree,
+    /// The root file system's label.
+    pub root_label: String,
+    /// The EFI system partition's label.
+    pub boot_label: String,
+    /// Bytes of the EFI system partition; larger when its files need more.
+    pub boot_size: u64,
+    /// Bytes of the whole disk; `None`: what the files need and `free` more.
+    pub size: Option<u64>,
+    /// Bytes left on the root file system when `size` is not given.
+    pub free: u64,
+    /// GRUB for a BIOS: boot.img and core.img.
+    pub grub: Option<(PathBuf, PathBuf)>,
+    /// What the identifiers are made of: the same seed, the same identifiers.
+    pub seed: Vec<u8>,
+    /// The time of everything that has no time of its own, seconds since 1970.
+    pub time: u64,
+}
+
+/// Why no image was written.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The partition table.
+    #[error("{}: {source}", path.display())]
+    Table {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: GptError,
+    },
+    /// The EFI system partition.
+    #[error("{}: the EFI system partition: {source}", path.display())]
+    Boot {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: FatError,
+    },
+    /// The root file system.
+    #[error("{}: the root partition: {source}", path.display())]
+    Root {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: Ext4Error,
+    },
+    /// A file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A size that has no room for a root partition.
+    #[error(
+        "a disk of {} MiB is too small: the boot partition and the tables take {} MiB of it",
+        size >> 20, taken.div_ceil(1 << 20)
+    )]
+    TooSmall {
+        /// What was asked for.
+        size: u64,
+        /// What is needed besides the root partition.
+        taken: u64,
+    },
+}
+
+/// What was written.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Bytes of the disk.
+    pub size: u64,
+    /// Its partitions.
+    pub partitions: Vec<Partition>,
+    /// UUID of the root file system.
+    pub root_uuid: Uuid,
+    /// Bytes free on the root file system.
+    pub root_free: u64,
+    /// Bytes free on the EFI system partition.
+    pub boot_free: u64,
+}
+
+impl DiskImage {
+    /// An image of these files with the usual sizes.
+    pub fn new(boot: FileTree, root: FileTree, root_label: &str, seed: &[u8]) -> Self {
+        Self {
+            boot,
+            root,
+            root_label: root_label.to_owned(),
+            boot_label: "ESP".to_owned(),
+            boot_size: 256 << 20,
+            size: None,
+            free: 1 << 30,
+            grub: None,
+            seed: seed.to_vec(),
+            time: 1,
+        }
+    }
+
+    /// Writes the disk to a new sparse file.
+    ///
+    /// # Errors
+    /// When it does not fit or a file cannot be read or written. The unfinished image is removed.
+    pub fn write(&self, path: &Path) -> Result<Written, ImageError> {
+        let result = self.write_parts(path);
+        if result.is_err()
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            log::debug!("{}: {error}", path.display());
+        }
+        result
+    }
+
+    fn write_parts(&self, path: &Path) -> Result<Written, ImageError> {
+        let root_options = ext4::Options {
+            uuid: Uuid::derive(&self.seed, "root file system"),
+            ..ext4::Options::new(&self.root_label, &self.seed, self.time)
+        };
+        let (size, partitions) = self.layout(&root_options)?;
+        let file =
+            create_sparse(path, size).map_err(|source| ImageError::File { path: path.to_owned(), source })?;
+        let disk = Region::new(&file, 0, size);
+        let table = |source| ImageError::Table { path: path.to_owned(), source };
+        gpt::write(&disk, Uuid::derive(&self.seed, "disk"), &partitions).map_err(table)?;
+        let (mut root_free, mut boot_free) = (0, 0);
+        for partition in &partitions {
+            let region = Region::new(&file, partition.start, partition.length);
+            match partition.kind {
+                PartitionType::BiosBoot => {
+                    let Some((boot, core)) = &self.grub else { continue };
+                    let read = |path: &PathBuf| {
+                        std::fs::read(path).map_err(|source| ImageError::File { path: path.clone(), source })
+                    };
+                    gpt::install_grub(&disk, &read(boot)?, &read(core)?, partition).map_err(table)?;
+                }
+                PartitionType::EfiSystem => {
+                    let serial = Uuid::derive(&self.seed, "EFI system partition").0;
+                    let options = fat::Options {
+                        label: self.boot_label.clone(),
+                        serial: u32::from_be_bytes([serial[0], serial[1], serial[2], serial[3]]),
+                        hidden_sectors: (partition.start / SECTOR) as u32,
+                        time: self.time,
+                    };
+                    let summary = fat::write(&self.boot, &region, &options)
+                        .map_err(|source| ImageError::Boot { path: path.to_owned(), source })?;
+                    boot_free = summary.free_clusters * summary.cluster_bytes;
+                }
+                PartitionType::LinuxRootX86_64 | PartitionType::LinuxFileSystem => {
+                    let summary = ext4::write(&self.root, &region, &root_options)
+                        .map_err(|source| ImageError::Root { path: path.to_owned(), source })?;
+                    root_free = summary.free_blocks * ext4::BLOCK as u64;
+                }
+            }
+        }
+        Ok(Written { size, partitions, root_uuid: root_options.uuid, root_free, boot_free })
+    }
+
+    /// The disk's size and its partitions: BIOS boot (always, so that GRUB can be added later), EFI system, root.
+    fn layout(&self, root_options: &ext4::Options) -> Result<(u64, Vec<Partition>), ImageError> {
+        let boot_length = fat::size_for(&self.boot, 0).max(self.boot_size).next_multiple_of(ALIGNMENT);
+        let root_start = gpt::FIRST + ALIGNMENT + boot_length;
+        let size = match self.size {
+            Some(size) => size / SECTOR * SECTOR,
+            // The copy of the table takes less than the last MiB.
+            None => root_start + ext4::size_for(&self.root, root_options, self.free) + ALIGNMENT,
+        };
+        let end = gpt::usable_end(size) / ALIGNMENT * ALIGNMENT;
+        if end < root_start + (8 << 20) {
+            return Err(ImageError::TooSmall { size, taken: root_start + (9 << 20) });
+        }
+        let partition = |kind, name: &str, start, length| Partition {
+            kind,
+            uuid: Uuid::derive(&self.seed, &format!("partition {name}")),
+            name: name.to_owned(),
+            start,
+            length,
+        };
+        let partitions = vec![
+            partition(PartitionType::BiosBoot, "bios", gpt::FIRST, ALIGNMENT),
+            partition(PartitionType::EfiSystem, "esp", gpt::FIRST + ALIGNMENT, boot_length),
+            partition(PartitionType::LinuxRootX86_64, "root", root_start, end - root_start),
+        ];
+        Ok((size, partitions))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file_tree::{Attributes, Contents, Kind};
+
+    fn tree(name: &str, size: usize) -> FileTree {
+        let mut tree = FileTree::new(Attributes::root(0o755, 1));
+        let contents = Contents::Bytes((0..size).map(|n| (n % 249) as u8).collect());
+        tree.add(name, Kind::File(contents), Attributes::root(0o644, 1)).unwrap();
+        tree
+    }
+
+    #[test]
+    fn same_bytes_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut image =
+            DiskImage::new(tree("EFI/BOOT/BOOTX64.EFI", 70_000), tree("init", 3_000_000), "firn", b"seed");
+        image.boot_size = 36 << 20;
+        image.free = 16 << 20;
+        let one = image.write(&directory.path().join("one")).unwrap();
+        image.write(&directory.path().join("two")).unwrap();
+        let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
+        assert!(read("one") == read("two"));
+        assert!(one.root_free >= 16 << 20 && one.boot_free > 30 << 20, "{one:?}");
+        image.seed = b"other".to_vec();
+        let other = image.write(&directory.path().join("other")).unwrap();
+        assert_ne!(one.root_uuid, other.root_uuid);
+    }
+
+    #[test]
+    fn too_small_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        let mut image = DiskImage::new(tree("x", 10), tree("y", 60_000_000), "firn", b"seed");
+        image.boot_size = 36 << 20;
+        for size in [10 << 20, 60 << 20] {
+            image.size = Some(size);
+            let error = image.write(&path).unwrap_err();
+            assert!(error.to_string().contains("too small"), "{error}");
+            assert!(!path.exists());
+        }
+    }
+}
