@@ -17,8 +17,6 @@ pub mod derivation;
 pub mod hash;
 #[cfg(feature = "json")]
 pub mod json_document;
-#[cfg(feature = "json")]
-pub mod json_document;
 #[cfg(feature = "store")]
 pub mod nar;
 pub mod service_graph;
