@@ -8,6 +8,7 @@ pub mod build_env;
 pub mod deb;
 pub mod derivation;
 pub mod etc_tree;
+pub mod grub_core;
 pub mod initrd;
 pub mod kernel_modules;
 pub mod layout;

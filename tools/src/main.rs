@@ -37,6 +37,11 @@ const COMMANDS: &[Command] = &[
         about: "write a text to the output, or to a file below it",
         run: tools::write_file::run,
     },
+    Command {
+        name: "grub-core",
+        about: "make GRUB's core image for BIOS or UEFI",
+        run: tools::grub_core::run,
+    },
     Command { name: "initrd", about: "write an initial root", run: tools::initrd::run },
     Command {
         name: "kernel-modules",

@@ -1,0 +1,198 @@
+//! `grub-core`: GRUB as one file that starts by itself, made by the channel's own grub-mkimage: `core.img` (with `boot.img` beside it)
+//! for a BIOS, `grubx64.efi` for UEFI. It finds its menu wherever a file system has `PREFIX/grub.cfg`, so that one image fits every disk.
+
+use crate::derivation::Derivation;
+use anyhow::{Context as _, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The attributes of the derivation.
+#[derive(serde::Deserialize, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Attributes {
+    /// The program grub-mkimage.
+    grub_mkimage: PathBuf,
+    /// The directory with the platform's modules: `…/lib/grub/i386-pc` or `…/lib/grub/x86_64-efi`.
+    modules_directory: PathBuf,
+    /// For which machines.
+    format: Format,
+    /// The modules that it holds; the usual ones when not given.
+    #[serde(default)]
+    modules: Option<Vec<String>>,
+    /// The directory of grub.cfg on its file system.
+    #[serde(default = "default_prefix")]
+    prefix: String,
+    /// Commands run before the menu is looked for, in place of the search.
+    #[serde(default)]
+    config: Option<String>,
+}
+
+fn default_prefix() -> String {
+    "/grub".to_owned()
+}
+
+/// GRUB's platforms for x86-64 machines.
+#[derive(serde::Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// A BIOS.
+    #[serde(rename = "i386-pc")]
+    Bios,
+    /// UEFI.
+    #[serde(rename = "x86_64-efi")]
+    Efi,
+}
+
+/// What a menu of generations needs on any machine.
+const MODULES: &[&str] = &[
+    "part_gpt",
+    "part_msdos",
+    "fat",
+    "ext2",
+    "normal",
+    "configfile",
+    "linux",
+    "boot",
+    "search",
+    "search_fs_file",
+    "search_fs_uuid",
+    "search_label",
+    "echo",
+    "test",
+    "true",
+    "loadenv",
+    "ls",
+    "cat",
+    "reboot",
+    "halt",
+    "sleep",
+    "serial",
+    "terminal",
+    "minicmd",
+    "gzio",
+    "all_video",
+    "chain",
+];
+const BIOS_MODULES: &[&str] = &["biosdisk"];
+const EFI_MODULES: &[&str] = &["efi_gop", "efi_uga", "efifwsetup"];
+
+/// Runs grub-mkimage and puts its work in the output.
+pub fn run(derivation: &Derivation) -> Result<()> {
+    let attributes: Attributes = derivation.attributes()?;
+    let out = derivation.out()?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let config = out.join("early.cfg");
+    std::fs::write(&config, early_config(&attributes))
+        .with_context(|| format!("cannot write {}", config.display()))?;
+    let (name, format) = match attributes.format {
+        Format::Bios => ("core.img", "i386-pc"),
+        Format::Efi => ("grubx64.efi", "x86_64-efi"),
+    };
+    let modules = attributes.modules.clone().unwrap_or_else(|| usual_modules(attributes.format));
+    for module in &modules {
+        let file = attributes.modules_directory.join(format!("{module}.mod"));
+        ensure!(file.is_file(), "GRUB has no module `{module}` for {format}: there is no {}", file.display());
+    }
+    let output = Command::new(&attributes.grub_mkimage)
+        .arg("--format")
+        .arg(format)
+        .arg("--directory")
+        .arg(&attributes.modules_directory)
+        .arg("--prefix")
+        .arg(&attributes.prefix)
+        .arg("--config")
+        .arg(&config)
+        .arg("--output")
+        .arg(out.join(name))
+        .args(&modules)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .output()
+        .with_context(|| format!("cannot run {}", attributes.grub_mkimage.display()))?;
+    ensure!(
+        output.status.success(),
+        "grub-mkimage failed ({}): {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    if attributes.format == Format::Bios {
+        copy(&attributes.modules_directory.join("boot.img"), &out.join("boot.img"))?;
+    }
+    Ok(())
+}
+
+fn usual_modules(format: Format) -> Vec<String> {
+    let own = match format {
+        Format::Bios => BIOS_MODULES,
+        Format::Efi => EFI_MODULES,
+    };
+    own.iter().chain(MODULES).map(|module| (*module).to_owned()).collect()
+}
+
+/// The commands that find the menu.
+fn early_config(attributes: &Attributes) -> String {
+    match &attributes.config {
+        Some(config) => config.clone(),
+        None => format!(
+            "search --no-floppy --file --set=root {prefix}/grub.cfg\nset prefix=($root){prefix}\n",
+            prefix = attributes.prefix
+        ),
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    std::fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an installed GRUB makes of it; said aloud where there is none.
+    fn built(format: &str, extra: &str) -> Option<(tempfile::TempDir, Result<()>)> {
+        let (mkimage, modules) = (Path::new("/usr/bin/grub-mkimage"), format!("/usr/lib/grub/{format}"));
+        if !mkimage.exists() || !Path::new(&modules).is_dir() {
+            eprintln!(
+                "SKIPPED: grub-mkimage or {modules} is not installed (grub-pc-bin, grub-efi-amd64-bin)"
+            );
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let out = directory.path().join("out");
+        let json = format!(
+            r#"{{"name":"grub","outputs":{{"out":{out:?}}},"grubMkimage":{mkimage:?},"modulesDirectory":{modules:?},
+                "format":{format:?}{extra}}}"#
+        );
+        let result = run(&Derivation::from_json(&json).expect("valid"));
+        Some((directory, result))
+    }
+
+    #[test]
+    fn a_core_for_each_platform() {
+        for (format, file) in [("i386-pc", "core.img"), ("x86_64-efi", "grubx64.efi")] {
+            let Some((directory, result)) = built(format, "") else { return };
+            result.expect("built");
+            let first = std::fs::read(directory.path().join("out").join(file)).expect("read");
+            assert!((30_000..1_000_000).contains(&first.len()), "{format}: {} bytes", first.len());
+            let Some((again, _)) = built(format, "") else { return };
+            assert!(first == std::fs::read(again.path().join("out").join(file)).expect("read"), "{format}");
+        }
+    }
+
+    #[test]
+    fn a_module_that_does_not_exist_is_named() {
+        let Some((_directory, result)) = built("i386-pc", r#","modules":["biosdisk","zzz"]"#) else { return };
+        let error = result.expect_err("refused").to_string();
+        assert!(error.contains("no module `zzz` for i386-pc"), "{error}");
+    }
+
+    #[test]
+    fn the_menu_is_searched_for() {
+        let json = r#"{"grubMkimage":"/m","modulesDirectory":"/d","format":"i386-pc","prefix":"/boot/grub"}"#;
+        let attributes: Attributes = serde_json::from_str(json).expect("valid");
+        assert_eq!(
+            early_config(&attributes),
+            "search --no-floppy --file --set=root /boot/grub/grub.cfg\nset prefix=($root)/boot/grub\n"
+        );
+    }
+}
