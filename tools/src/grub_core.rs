@@ -10,12 +10,10 @@ use std::process::Command;
 #[derive(serde::Deserialize, Debug)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Attributes {
-    /// The program grub-mkimage.
-    grub_mkimage: PathBuf,
-    /// The directory with the platform's modules: `…/lib/grub/i386-pc` or `…/lib/grub/x86_64-efi`.
-    modules_directory: PathBuf,
+    /// GRUB: `bin/grub-mkimage` and `lib/grub/PLATFORM` with its modules.
+    grub: PathBuf,
     /// For which machines.
-    format: Format,
+    platform: Platform,
     /// The modules that it holds; the usual ones when not given.
     #[serde(default)]
     modules: Option<Vec<String>>,
@@ -33,7 +31,7 @@ fn default_prefix() -> String {
 
 /// GRUB's platforms for x86-64 machines.
 #[derive(serde::Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+enum Platform {
     /// A BIOS.
     #[serde(rename = "i386-pc")]
     Bios,
@@ -83,20 +81,26 @@ pub fn run(derivation: &Derivation) -> Result<()> {
     let config = out.join("early.cfg");
     std::fs::write(&config, early_config(&attributes))
         .with_context(|| format!("cannot write {}", config.display()))?;
-    let (name, format) = match attributes.format {
-        Format::Bios => ("core.img", "i386-pc"),
-        Format::Efi => ("grubx64.efi", "x86_64-efi"),
+    let program = attributes.grub.join("bin/grub-mkimage");
+    let (name, platform) = match attributes.platform {
+        Platform::Bios => ("core.img", "i386-pc"),
+        Platform::Efi => ("grubx64.efi", "x86_64-efi"),
     };
-    let modules = attributes.modules.clone().unwrap_or_else(|| usual_modules(attributes.format));
+    let directory = attributes.grub.join("lib/grub").join(platform);
+    let modules = attributes.modules.clone().unwrap_or_else(|| usual_modules(attributes.platform));
     for module in &modules {
-        let file = attributes.modules_directory.join(format!("{module}.mod"));
-        ensure!(file.is_file(), "GRUB has no module `{module}` for {format}: there is no {}", file.display());
+        let file = directory.join(format!("{module}.mod"));
+        ensure!(
+            file.is_file(),
+            "GRUB has no module `{module}` for {platform}: there is no {}",
+            file.display()
+        );
     }
-    let output = Command::new(&attributes.grub_mkimage)
+    let output = Command::new(&program)
         .arg("--format")
-        .arg(format)
+        .arg(platform)
         .arg("--directory")
-        .arg(&attributes.modules_directory)
+        .arg(&directory)
         .arg("--prefix")
         .arg(&attributes.prefix)
         .arg("--config")
@@ -107,23 +111,23 @@ pub fn run(derivation: &Derivation) -> Result<()> {
         .env_clear()
         .env("LC_ALL", "C")
         .output()
-        .with_context(|| format!("cannot run {}", attributes.grub_mkimage.display()))?;
+        .with_context(|| format!("cannot run {}", program.display()))?;
     ensure!(
         output.status.success(),
         "grub-mkimage failed ({}): {}",
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    if attributes.format == Format::Bios {
-        copy(&attributes.modules_directory.join("boot.img"), &out.join("boot.img"))?;
+    if attributes.platform == Platform::Bios {
+        copy(&directory.join("boot.img"), &out.join("boot.img"))?;
     }
     Ok(())
 }
 
-fn usual_modules(format: Format) -> Vec<String> {
-    let own = match format {
-        Format::Bios => BIOS_MODULES,
-        Format::Efi => EFI_MODULES,
+fn usual_modules(platform: Platform) -> Vec<String> {
+    let own = match platform {
+        Platform::Bios => BIOS_MODULES,
+        Platform::Efi => EFI_MODULES,
     };
     own.iter().chain(MODULES).map(|module| (*module).to_owned()).collect()
 }
@@ -160,8 +164,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let out = directory.path().join("out");
         let json = format!(
-            r#"{{"name":"grub","outputs":{{"out":{out:?}}},"grubMkimage":{mkimage:?},"modulesDirectory":{modules:?},
-                "format":{format:?}{extra}}}"#
+            r#"{{"name":"grub","outputs":{{"out":{out:?}}},"grub":"/usr","platform":{platform:?}{extra}}}"#
         );
         let result = run(&Derivation::from_json(&json).expect("valid"));
         Some((directory, result))
@@ -169,13 +172,13 @@ mod tests {
 
     #[test]
     fn a_core_for_each_platform() {
-        for (format, file) in [("i386-pc", "core.img"), ("x86_64-efi", "grubx64.efi")] {
-            let Some((directory, result)) = built(format, "") else { return };
+        for (platform, file) in [("i386-pc", "core.img"), ("x86_64-efi", "grubx64.efi")] {
+            let Some((directory, result)) = built(platform, "") else { return };
             result.expect("built");
             let first = std::fs::read(directory.path().join("out").join(file)).expect("read");
-            assert!((30_000..1_000_000).contains(&first.len()), "{format}: {} bytes", first.len());
-            let Some((again, _)) = built(format, "") else { return };
-            assert!(first == std::fs::read(again.path().join("out").join(file)).expect("read"), "{format}");
+            assert!((30_000..1_000_000).contains(&first.len()), "{platform}: {} bytes", first.len());
+            let Some((again, _)) = built(platform, "") else { return };
+            assert!(first == std::fs::read(again.path().join("out").join(file)).expect("read"), "{platform}");
         }
     }
 
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_menu_is_searched_for() {
-        let json = r#"{"grubMkimage":"/m","modulesDirectory":"/d","format":"i386-pc","prefix":"/boot/grub"}"#;
+        let json = r#"{"grub":"/g","platform":"i386-pc","prefix":"/boot/grub"}"#;
         let attributes: Attributes = serde_json::from_str(json).expect("valid");
         assert_eq!(
             early_config(&attributes),
