@@ -35,7 +35,7 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// All families, in the order in which `firn --help` shows them.
-const FAMILIES: &[Family] = &[];
+const FAMILIES: &[Family] = &[Family { command: crate::channel::command, run: crate::channel::run }];
 
 /// The Nix tool of that name, if Firn stands in for it.
 pub(crate) fn nix_tool(_name: &str) -> Option<NixTool> {

@@ -3,6 +3,7 @@
 //!
 //! Called under the name of a Nix tool (`nix-instantiate`, `nix-store`, …) it behaves as that tool.
 
+mod channel;
 mod family;
 mod settings;
 

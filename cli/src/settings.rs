@@ -61,6 +61,11 @@ impl Settings {
         Ok(Self { store_root, distribution, channel })
     }
 
+    /// The settings of the process. They are there once `family::run` has parsed the command line.
+    pub(crate) fn current() -> Result<&'static Self> {
+        SETTINGS.get().context("the settings were not read yet")
+    }
+
     /// Makes these the settings of the process. The first call wins.
     pub(crate) fn install(self) {
         if SETTINGS.set(self).is_err() {
