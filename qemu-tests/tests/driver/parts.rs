@@ -1,0 +1,125 @@
+//! What the machines of these tests are made of: Debian's cloud kernel (downloaded with apt-get, unpacked below target/),
+//! the static busybox, and `firn-agent` as it is shipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use qemu_tests::initrd::Initrd;
+use qemu_tests::{Builder, Machine};
+
+/// Modules for a guest with disks, network and an agent.
+const MODULES: &[&str] =
+    &["virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "vfat", "nls_ascii", "nls_cp437"];
+
+/// The first program: loads modules, starts the agent, and then shows a shell prompt.
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mkdir -p /tmp /boot
+for module in $(cat /modules.list); do insmod /modules/$module; done
+ip link set lo up
+echo "guest: booted with $(cat /proc/cmdline)"
+firn-agent &
+exec setsid cttyhack sh
+"#;
+
+/// Where these tests keep what they make.
+pub(crate) fn directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("driver");
+        std::fs::create_dir_all(&directory).unwrap();
+        directory
+    })
+}
+
+/// Runs a command of the host, which must succeed.
+pub(crate) fn host(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {errors}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// An unpacked package with the cloud kernel: `boot/vmlinuz-*`, `lib/modules/*`.
+fn kernel_package() -> &'static Path {
+    static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
+    PACKAGE.get_or_init(|| {
+        let depends = host(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]));
+        let name =
+            depends.split_whitespace().find(|word| word.starts_with("linux-image-6")).unwrap().to_owned();
+        let unpacked = directory().join(&name);
+        if !unpacked.join("boot").exists() {
+            let work = tempfile::tempdir_in(directory()).unwrap();
+            host(Command::new("apt-get").args(["download", "-q", &name]).current_dir(work.path()));
+            let deb = std::fs::read_dir(work.path()).unwrap().next().unwrap().unwrap().path();
+            let tree = work.path().join("tree");
+            host(Command::new("dpkg-deb").arg("-x").args([&deb, &tree]));
+            // Another test program may have been faster.
+            drop(std::fs::rename(&tree, &unpacked));
+        }
+        unpacked
+    })
+}
+
+/// Debian's cloud kernel as a bzImage.
+pub(crate) fn bzimage() -> PathBuf {
+    let boot = kernel_package().join("boot");
+    let names = std::fs::read_dir(boot).unwrap().map(|entry| entry.unwrap().path());
+    names.into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("vmlinuz")).unwrap()
+}
+
+/// The same without its compression.
+pub(crate) fn vmlinux() -> PathBuf {
+    qemu_tests::kernel::for_direct_boot(&bzimage(), directory()).unwrap()
+}
+
+/// The static `firn-agent`: that of the distribution directory, or one built here.
+fn agent() -> PathBuf {
+    if let Some(dist) = std::env::var_os("FIRN_DIST") {
+        return PathBuf::from(dist).join("bin/firn-agent");
+    }
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let target = directory().join("static");
+    host(
+        Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--bin", "firn-agent", "--target", TARGET])
+            .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--target-dir"])
+            .arg(&target)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+    );
+    target.join(TARGET).join("release/firn-agent")
+}
+
+/// An initrd that is a whole small system.
+pub(crate) fn initrd() -> &'static Path {
+    static INITRD: OnceLock<PathBuf> = OnceLock::new();
+    INITRD.get_or_init(|| {
+        let path = directory().join(format!("initrd-{}", std::process::id()));
+        let busybox =
+            ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|p| p.exists()).unwrap();
+        Initrd::default()
+            .file("init", 0o755, INIT)
+            .program("bin/busybox", busybox)
+            .and_then(|initrd| initrd.program("bin/firn-agent", &agent()))
+            .and_then(|initrd| initrd.modules(&kernel_package().join("lib/modules"), MODULES))
+            .and_then(|initrd| {
+                ["proc", "sys", "dev"].into_iter().fold(initrd, Initrd::directory).write(&path)
+            })
+            .unwrap();
+        path
+    })
+}
+
+/// A machine that boots the small system directly.
+pub(crate) fn small_system(name: &str) -> Builder {
+    Machine::builder(name).memory_mib(256).agent().kernel(
+        vmlinux(),
+        Some(initrd()),
+        "console=ttyS0 quiet panic=-1",
+    )
+}
