@@ -41,10 +41,7 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("length", &self.transcript.text().len())
-            .field("closed", &self.closed)
-            .finish()
+        f.debug_struct("State").field("length", &self.transcript.text().len()).finish_non_exhaustive()
     }
 }
 

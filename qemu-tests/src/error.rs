@@ -8,6 +8,7 @@ use std::time::Duration;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// See the variants.
+#[expect(clippy::error_impl_error, reason = "the crate's one error, named by its path: qemu_tests::Error")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -172,17 +172,27 @@ impl Machine {
     /// The error for something that did not happen: QEMU's end explains it, or the time is over.
     fn in_vain(&self, waited_for: String, console: &Console) -> Error {
         let machine = self.name().to_owned();
-        if console.closed() {
+        let grace = if console.closed() { Duration::from_secs(5) } else { Duration::from_millis(200) };
+        let ended = self.lock().as_ref().map(|running| running.process.ended());
+        let ended = ended.and_then(|process| process.wait(grace));
+        if ended.is_some() || console.closed() {
             let status =
-                self.lock().as_ref().and_then(|running| running.process.wait(Duration::from_secs(5)));
-            let stderr = std::fs::read_to_string(self.logs.join("qemu.log")).unwrap_or_default();
-            let stderr =
-                if stderr.trim().is_empty() { String::new() } else { format!("\n{}", stderr.trim()) };
-            let status =
-                status.map_or_else(|| "stopped by the driver".to_owned(), |status| status.to_string());
-            return Error::Ended { machine, status, waited_for, stderr, console: console.tail() };
+                ended.map_or_else(|| "stopped by the driver".to_owned(), |status| status.to_string());
+            return Error::Ended {
+                machine,
+                status,
+                waited_for,
+                stderr: self.stderr(),
+                console: console.tail(),
+            };
         }
         Error::Timeout { machine, waited_for, limit: self.limit(), console: console.tail() }
+    }
+
+    /// What QEMU said, for an error: behind a line break, or nothing.
+    fn stderr(&self) -> String {
+        let text = std::fs::read_to_string(self.logs.join("qemu.log")).unwrap_or_default();
+        if text.trim().is_empty() { String::new() } else { format!("\n{}", text.trim()) }
     }
 
     fn refused(&self, command: &str, refusal: Refusal) -> Error {

@@ -96,9 +96,9 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Whether the process ends within the limit.
-    pub(crate) fn wait(&self, limit: Duration) -> bool {
-        self.shared.wait_until(limit, |s| s.status.is_some()).status.is_some()
+    /// The exit status, if the process ends within the limit.
+    pub(crate) fn wait(&self, limit: Duration) -> Option<ExitStatus> {
+        self.shared.wait_until(limit, |s| s.status.is_some()).status
     }
 }
 

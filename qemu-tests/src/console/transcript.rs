@@ -41,7 +41,7 @@ impl Transcript {
     fn byte(&mut self, byte: u8) {
         use Escape::{Control, None, OneMore, Started, Text};
         self.state = match (self.state, byte) {
-            (None, 0x1B) | (Text, 0x1B) => Started,
+            (None | Text, 0x1B) => Started,
             (None, _) => {
                 self.plain(byte);
                 None

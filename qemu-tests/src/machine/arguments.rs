@@ -159,12 +159,14 @@ fn add_disk(disk: &disk::Disk, index: usize, a: &mut Arguments) -> Result<()> {
         node = format!("logged{index}");
     }
     let serial = disk.serial.clone().unwrap_or_else(|| format!("disk{index}"));
+    // 0 is the kernel's, when QEMU loads one.
+    let bootindex = index + 1;
     let device = match disk.bus {
         Bus::Virtio => "virtio-blk-pci",
         Bus::Nvme => "nvme",
         Bus::Cdrom => "ide-cd",
     };
-    a.add("-device", value(&[device, &format!(",drive={node},bootindex={index},serial="), &serial]));
+    a.add("-device", value(&[device, &format!(",drive={node},bootindex={bootindex},serial="), &serial]));
     Ok(())
 }
 

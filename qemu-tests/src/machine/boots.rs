@@ -40,8 +40,8 @@ impl Machine {
         let [console, qmp] = &listeners;
         let console = Console::attach(self.accept(console, &process)?, &self.logs.join("console.log"))?;
         *self.last_console.lock().unwrap_or_else(PoisonError::into_inner) = Some(console);
-        let qmp = Qmp::attach(self.accept(qmp, &process)?, CONNECT)
-            .map_err(|r| self.refused("qmp_capabilities", r))?;
+        let qmp =
+            Qmp::attach(self.accept(qmp, &process)?, CONNECT).map_err(|_| self.not_started(&process))?;
         let restored = self.description.incoming.is_some();
         let guest = match agent {
             Some(listener) => {
@@ -114,23 +114,32 @@ impl Machine {
                 return accepted
                     .map_err(Error::file("cannot accept QEMU's connection on", self.directory.path()));
             }
-            if let Some(status) = process.wait(Duration::ZERO) {
-                let stderr = std::fs::read_to_string(self.logs.join("qemu.log")).unwrap_or_default();
-                return Err(Error::Ended {
-                    machine: self.name().to_owned(),
-                    status: status.to_string(),
-                    waited_for: "its start".to_owned(),
-                    stderr: format!("\n{}", stderr.trim()),
-                    console: ConsoleTail::default(),
-                });
+            if process.wait(Duration::ZERO).is_some() {
+                break;
             }
         }
-        Err(Error::Timeout {
-            machine: self.name().to_owned(),
-            waited_for: "QEMU to connect to the driver".to_owned(),
-            limit: CONNECT,
-            console: ConsoleTail::default(),
-        })
+        Err(self.not_started(process))
+    }
+
+    /// The error for a QEMU that did not come up.
+    fn not_started(&self, process: &Process) -> Error {
+        let machine = self.name().to_owned();
+        let console = ConsoleTail::default();
+        match process.wait(Duration::from_secs(2)) {
+            Some(status) => Error::Ended {
+                machine,
+                status: status.to_string(),
+                waited_for: "its start".to_owned(),
+                stderr: self.stderr(),
+                console,
+            },
+            None => Error::Timeout {
+                machine,
+                waited_for: "QEMU to connect to the driver".to_owned(),
+                limit: CONNECT,
+                console,
+            },
+        }
     }
 }
 

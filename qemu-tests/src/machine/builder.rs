@@ -1,6 +1,7 @@
 //! The description of a machine: what it is made of and how it boots.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Machine;
@@ -28,6 +29,7 @@ pub enum Boot {
 
 /// See [`Machine::builder`].
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent parts that a machine has or has not")]
 pub struct Builder {
     pub(crate) name: String,
     pub(crate) memory_mib: u32,
@@ -180,7 +182,10 @@ impl Builder {
     /// Makes the machine's overlays and starts it.
     pub fn start(self) -> Result<Machine> {
         let machine = self.build()?;
+        // Without a machine the error is all that is left: its logs are kept.
+        machine.keep_logs();
         machine.start()?;
+        machine.keep_logs.store(false, Ordering::Relaxed);
         Ok(machine)
     }
 

@@ -126,10 +126,7 @@ impl Machine {
     /// Runs a line in the guest's shell, which must succeed; its standard output.
     pub fn succeed(&self, line: &str) -> Result<String> {
         let output = self.run(Command::shell(line))?;
-        match output.success() {
-            true => Ok(output.stdout_text()),
-            false => Err(self.unexpected(line, &output)),
-        }
+        if output.success() { Ok(output.stdout_text()) } else { Err(self.unexpected(line, &output)) }
     }
 
     /// Runs a line in the guest's shell, which must not succeed; all of its output.

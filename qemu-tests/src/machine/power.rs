@@ -34,7 +34,7 @@ impl Machine {
     /// Waits until the guest has powered itself off, and QEMU has ended.
     pub fn wait_for_shutdown(&self) -> Result<()> {
         let process = self.with_running("waiting for the end", |r| r.process.ended())?;
-        if process.wait(self.limit()) {
+        if process.wait(self.limit()).is_some() {
             self.power_cut();
             return Ok(());
         }

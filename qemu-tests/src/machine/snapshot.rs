@@ -61,7 +61,7 @@ impl Machine {
         let mut status = String::new();
         while Instant::now() < end {
             let answer = self.qmp(command, &json!({}))?;
-            status = answer.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
+            answer.get("status").and_then(Value::as_str).unwrap_or_default().clone_into(&mut status);
             if status == wanted {
                 return Ok(());
             }

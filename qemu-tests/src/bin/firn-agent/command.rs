@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{ChildStdin, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -32,18 +33,51 @@ pub(crate) struct Command {
     pub(crate) stdin: bool,
 }
 
-/// The process group of a running command; 0 before it runs and after it ended.
+/// The process group of a command, which can be sent signals at any time.
 #[derive(Debug, Default)]
-pub(crate) struct Group(AtomicI32);
+pub(crate) struct Group(Mutex<State>);
+
+#[derive(Debug)]
+enum State {
+    /// Signals that came before there was somebody to send them to.
+    Starting(Vec<i32>),
+    Runs(Pid),
+    Over,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Starting(Vec::new())
+    }
+}
 
 impl Group {
-    /// Sends a signal to all of it, if it runs.
+    /// Sends a signal to all of it: now, when it starts, or no more.
     pub(crate) fn signal(&self, number: i32) {
-        let group = self.0.load(Ordering::SeqCst);
-        if let (1.., Ok(signal)) = (group, Signal::try_from(number)) {
-            // An error says that it has ended just now.
-            killpg(Pid::from_raw(group), signal).unwrap_or_default();
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Starting(early) => early.push(number),
+            State::Runs(group) => send(*group, number),
+            State::Over => {}
         }
+    }
+
+    fn started(&self, pid: u32) {
+        let group = Pid::from_raw(pid as i32);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Starting(early) = std::mem::replace(&mut *state, State::Runs(group)) {
+            early.iter().for_each(|number| send(group, *number));
+        }
+    }
+
+    fn over(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Over;
+    }
+}
+
+fn send(group: Pid, number: i32) {
+    if let Ok(signal) = Signal::try_from(number) {
+        // An error says that it has ended just now.
+        killpg(group, signal).unwrap_or_default();
     }
 }
 
@@ -66,10 +100,7 @@ pub(crate) fn run(port: &Port, task: &Task, command: &Command) -> Result<Reply, 
     let mut child = process.spawn().map_err(|e| {
         failed(e.raw_os_error().unwrap_or(0), format!("cannot run {}: {e}", program.display()))
     })?;
-    task.group.0.store(child.id() as i32, Ordering::SeqCst);
-    if task.cancelled.load(Ordering::SeqCst) {
-        task.group.signal(nix::libc::SIGKILL);
-    }
+    task.group.started(child.id());
     let (stdout, stderr, stdin) = (child.stdout.take(), child.stderr.take(), child.stdin.take());
     let exited = AtomicBool::new(false);
     let status = thread::scope(|scope| {
@@ -91,7 +122,7 @@ pub(crate) fn run(port: &Port, task: &Task, command: &Command) -> Result<Reply, 
         }
         waiter.join()
     });
-    task.group.0.store(0, Ordering::SeqCst);
+    task.group.over();
     match status {
         Ok(Ok(status)) => Ok(Reply::Exit { code: status.code(), signal: status.signal() }),
         _ => Err(failed(0, format!("lost track of {}", program.display()))),
