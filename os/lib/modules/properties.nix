@@ -44,15 +44,14 @@ rec {
   pushDownProperties = config:
     map (part: builtins.mapAttrs (_: part.wrap) part.set) (spread config);
 
-  # The values that remain when conditions and merges are resolved. Overrides and orders stay around them.
+  # The values that remain when conditions and merges are resolved. Overrides and orders stay around them, and what is in
+  # those is not looked at: a default that loses is never evaluated.
   dischargeProperties = def:
     if !(isAttrs def && def ? _type) then [ def ]
     else if def._type == "merge" then concatMap dischargeProperties def.contents
     else if def._type == "if" then
       if builtins.isBool def.condition then (if def.condition then dischargeProperties def.content else [ ])
       else throw "‘mkIf’ called with a non-Boolean condition, a ${builtins.typeOf def.condition}"
-    else if def._type == "override" then map (content: def // { inherit content; }) (dischargeProperties def.content)
-    else if def._type == "order" then map (content: def // { inherit content; }) (dischargeProperties def.content)
     else [ def ];
 
   priorityOf = def: if isAttrs def.value && def.value._type or null == "override" then def.value.priority else defaultOverridePriority;

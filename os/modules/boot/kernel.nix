@@ -1,0 +1,52 @@
+# The kernel: which one, its command line, its modules and its settings.
+{ config, lib, pkgs, ... }:
+let
+  inherit (lib) mkOption types;
+  names = description: mkOption { type = types.listOf types.str; default = [ ]; inherit description; };
+in
+{
+  options.boot = {
+    kernelPackages = mkOption {
+      type = types.raw;
+      default = pkgs.linuxPackages;
+      defaultText = lib.literalExpression "pkgs.linuxPackages";
+      description = "The kernel and what is built for it.";
+    };
+    kernelPatches = mkOption { type = types.listOf types.attrs; default = [ ]; description = "Patches. The channel's kernels come built, so any patch is an error."; };
+    kernelParams = mkOption { type = types.listOf (types.strMatching ''([^"[:space:]]|"[^"]*")+''); default = [ ]; example = [ "console=ttyS0" ]; description = "Words of the kernel's command line."; };
+    consoleLogLevel = mkOption { type = types.int; default = 4; description = "Kernel messages below this level go to the console."; };
+    kernelModules = names "Modules loaded in stage 2.";
+    extraModulePackages = mkOption { type = types.listOf types.package; default = [ ]; description = "Packages with further modules for this kernel."; };
+    extraModprobeConfig = mkOption { type = types.lines; default = ""; description = "Lines of modprobe.d(5)."; };
+    blacklistedKernelModules = names "Modules that are not loaded by themselves.";
+    modprobeConfig.enable = mkOption { type = types.bool; default = true; description = "Whether /etc/modprobe.d is written."; };
+    kernel.enable = mkOption { type = types.bool; default = true; description = "Whether the system has a kernel."; };
+    kernel.sysctl = mkOption {
+      type = types.attrsOf (types.nullOr (types.oneOf [ types.bool types.int types.str ]));
+      default = { };
+      example = { "net.ipv4.ip_forward" = 1; };
+      description = "Kernel settings, sysctl(8).";
+    };
+    kernel.sysfs = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted; not written."; };
+    vesa = mkOption { type = types.bool; default = false; internal = true; description = "Without effect."; };
+    hardwareScan = mkOption { type = types.bool; default = true; description = "Accepted."; };
+    crashDump.enable = lib.mkEnableOption "crash dumps (accepted)";
+    plymouth.enable = lib.mkEnableOption "a boot screen (accepted; there is none)";
+    enableContainers = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    isContainer = mkOption { type = types.bool; default = false; description = "Whether this is a container."; };
+    binfmt.emulatedSystems = names "Accepted; not set up.";
+  };
+  config = {
+    assertions = [ { assertion = config.boot.kernelPatches == [ ]; message = "boot.kernelPatches is set, but the channel's kernels come built and cannot be patched."; } ];
+    boot.kernelParams = [ "loglevel=${toString config.boot.consoleLogLevel}" ];
+    boot.kernel.sysctl = {
+      "kernel.printk" = lib.mkDefault config.boot.consoleLogLevel;
+      "fs.inotify.max_user_instances" = lib.mkDefault 524288;
+      "fs.inotify.max_user_watches" = lib.mkDefault 524288;
+      "kernel.kptr_restrict" = lib.mkDefault 1;
+    };
+    environment.etc."modprobe.d/firn.conf" = lib.mkIf (config.boot.extraModprobeConfig != "" || config.boot.blacklistedKernelModules != [ ]) {
+      text = lib.concatMapStrings (m: "blacklist ${m}\n") config.boot.blacklistedKernelModules + config.boot.extraModprobeConfig;
+    };
+  };
+}

@@ -1,0 +1,40 @@
+# systemd-boot: the loader for UEFI machines (Boot Loader Specification entries, boot counting).
+{ config, lib, pkgs, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.boot.loader.systemd-boot;
+in
+{
+  options.boot.loader.systemd-boot = {
+    enable = lib.mkEnableOption "the systemd-boot boot loader";
+    package = lib.mkPackageOption pkgs "systemd-boot" { default = "systemd-boot-efi"; };
+    configurationLimit = mkOption { type = types.nullOr types.int; default = null; example = 20; description = "How many generations the menu shows."; };
+    editor = mkOption { type = types.bool; default = true; description = "Whether the command line can be edited in the menu."; };
+    consoleMode = mkOption { type = types.enum [ "0" "1" "2" "5" "auto" "max" "keep" ]; default = "keep"; description = "The console's resolution."; };
+    graceful = mkOption { type = types.bool; default = false; description = "Accepted: failing to write firmware variables is never fatal."; };
+    memtest86.enable = lib.mkEnableOption "a memory test in the menu (accepted)";
+    netbootxyz.enable = lib.mkEnableOption "netboot.xyz in the menu (accepted)";
+    edk2-uefi-shell.enable = lib.mkEnableOption "an EFI shell in the menu (accepted)";
+    sortKey = mkOption { type = types.str; default = "nixos"; description = "Accepted; Firn orders the menu itself."; };
+    extraEntries = mkOption { type = types.attrsOf types.lines; default = { }; description = "Accepted."; };
+    extraFiles = mkOption { type = types.attrsOf types.path; default = { }; description = "Accepted."; };
+    extraInstallCommands = mkOption { type = types.lines; default = ""; description = "Accepted; no shell runs."; };
+    windows = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
+    bootCounting.enable = lib.mkEnableOption "trying a new generation a few times and falling back by itself";
+    bootCounting.tries = mkOption { type = types.ints.positive; default = 3; description = "How often a new generation is tried."; };
+    xbootldrMountPoint = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
+  };
+  config = {
+    assertions = [
+      {
+        assertion = !cfg.enable || builtins.any (fs: fs.mountPoint == config.boot.loader.efi.efiSysMountPoint) (lib.attrValues config.fileSystems) || config.system.build ? imageHasEsp;
+        message = "boot.loader.systemd-boot.enable is set, but no file system is mounted at ${config.boot.loader.efi.efiSysMountPoint}: declare the EFI system partition in `fileSystems', or say where it is with boot.loader.efi.efiSysMountPoint.";
+      }
+    ];
+    system.build.systemdBoot = if !cfg.enable then null else {
+      efi = "${cfg.package}/lib/systemd/boot/efi/systemd-bootx64.efi";
+      inherit (cfg) configurationLimit editor consoleMode;
+      tries = if cfg.bootCounting.enable then cfg.bootCounting.tries else null;
+    };
+  };
+}

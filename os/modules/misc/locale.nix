@@ -1,0 +1,64 @@
+# Time zone, language, console keyboard.
+{ config, lib, pkgs, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config;
+in
+{
+  options = {
+    time = {
+      timeZone = mkOption { type = types.nullOr (types.strMatching "[^ ]+"); default = null; example = "Europe/Berlin"; description = "The time zone; null is UTC, changeable by hand."; };
+      hardwareClockInLocalTime = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    };
+    i18n = {
+      defaultLocale = mkOption { type = types.str; default = "C.UTF-8"; example = "de_DE.UTF-8"; description = "The language. The channel's C library comes with C.UTF-8 alone."; };
+      extraLocaleSettings = mkOption { type = types.attrsOf types.str; default = { }; description = "LC_* variables."; };
+      supportedLocales = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
+      extraLocales = mkOption { type = types.either (types.enum [ "all" ]) (types.listOf types.str); default = [ ]; description = "Accepted."; };
+      defaultCharset = mkOption { type = types.str; default = "UTF-8"; description = "Accepted."; };
+      glibcLocales = mkOption { type = types.nullOr types.path; default = null; description = "Accepted."; };
+      inputMethod = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
+    };
+    console = {
+      enable = mkOption { type = types.bool; default = true; description = "Whether there is a console."; };
+      keyMap = mkOption { type = types.either types.str types.path; default = "us"; example = "de"; description = "The keyboard."; };
+      font = mkOption { type = types.nullOr (types.either types.str types.path); default = null; description = "Accepted: the console's font."; };
+      packages = mkOption { type = types.listOf types.package; default = [ ]; description = "Accepted."; };
+      earlySetup = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      colors = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
+      useXkbConfig = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    };
+    powerManagement = {
+      enable = mkOption { type = types.bool; default = true; description = "Accepted."; };
+      cpuFreqGovernor = mkOption { type = types.nullOr types.str; default = null; description = "How processors choose their speed."; };
+      powertop.enable = lib.mkEnableOption "powertop (accepted)";
+      powerUpCommands = mkOption { type = types.lines; default = ""; description = "Accepted."; };
+      powerDownCommands = mkOption { type = types.lines; default = ""; description = "Accepted."; };
+      resumeCommands = mkOption { type = types.lines; default = ""; description = "Accepted."; };
+    };
+  };
+  config = {
+    environment.sessionVariables = {
+      LANG = cfg.i18n.defaultLocale;
+      TZDIR = "/etc/zoneinfo";
+    } // cfg.i18n.extraLocaleSettings;
+    systemd.globalEnvironment = lib.optionalAttrs (cfg.time.timeZone != null) { TZDIR = "/etc/zoneinfo"; };
+    environment.etc = {
+      zoneinfo.source = "${pkgs.tzdata}/share/zoneinfo";
+      localtime = lib.mkIf (cfg.time.timeZone != null) { source = "/etc/zoneinfo/${cfg.time.timeZone}"; mode = "direct-symlink"; };
+      "locale.conf".text = lib.concatStrings (lib.mapAttrsToList (n: v: "${n}=${v}\n") ({ LANG = cfg.i18n.defaultLocale; } // cfg.i18n.extraLocaleSettings));
+      "vconsole.conf".text = "KEYMAP=${toString cfg.console.keyMap}\n";
+    };
+    systemd.services.console-keymap = lib.mkIf (cfg.console.enable && cfg.console.keyMap != "us") {
+      description = "Console keyboard";
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig = { Type = "oneshot"; RemainAfterExit = true; ExecStart = "${pkgs.kbd}/bin/loadkeys -C /dev/tty1 ${toString cfg.console.keyMap}"; };
+    };
+    systemd.services.cpufreq = lib.mkIf (cfg.powerManagement.cpuFreqGovernor != null) {
+      description = "Processor speed";
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
+      script = ''for g in /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor; do [ -e "$g" ] && echo ${cfg.powerManagement.cpuFreqGovernor} > "$g"; done; true'';
+    };
+  };
+}

@@ -1,0 +1,42 @@
+# Every module of the system. One feature a file; the order does not matter.
+[
+  ./misc/assertions.nix
+  ./misc/documentation.nix
+  ./misc/locale.nix
+  ./misc/nix.nix
+  ./misc/nixpkgs.nix
+  ./misc/version.nix
+  ./boot/grub.nix
+  ./boot/initrd.nix
+  ./boot/kernel.nix
+  ./boot/loader.nix
+  ./boot/systemd-boot.nix
+  ./boot/tmp.nix
+  ./environment/packages.nix
+  ./environment/variables.nix
+  ./filesystems/filesystems.nix
+  ./filesystems/swap.nix
+  ./networking/dhcp.nix
+  ./networking/firewall.nix
+  ./networking/interfaces.nix
+  ./networking/names.nix
+  ./programs/bash.nix
+  ./security/pam.nix
+  ./security/pki.nix
+  ./security/sudo.nix
+  ./security/wrappers.nix
+  ./services/accepted.nix
+  ./services/getty.nix
+  ./services/nginx.nix
+  ./services/openssh.nix
+  ./system/activation.nix
+  ./system/etc.nix
+  ./system/specialisation.nix
+  ./system/tool.nix
+  ./system/toplevel.nix
+  ./systemd/targets.nix
+  ./systemd/tmpfiles.nix
+  ./systemd/units.nix
+  ./users/users.nix
+  ./virtualisation/vm.nix
+]
