@@ -1,16 +1,24 @@
 //! From generations to boot menus (systemd-boot, GRUB); initrds and disk images.
 
+pub mod apply;
+pub mod boot_entry;
 mod checksum;
 pub mod cpio;
 pub mod ext4;
 pub mod fat;
 pub mod file_tree;
+pub mod generations;
 pub mod gpt;
+pub mod grub;
 pub mod identity;
 pub mod image;
 pub mod initrd;
 pub mod kernel_image;
+pub mod loader_conf;
 pub mod module_tree;
 mod nearest;
+pub mod partition;
+pub mod plan;
 pub mod region;
 pub mod system_tree;
+pub mod systemd_boot;
