@@ -1,0 +1,160 @@
+//! Units in JSON, as the modules hand them over, and what becomes of them.
+
+use super::*;
+use formats::service_graph::view::Graph;
+
+const TARGETS: &str = r#"
+    "sysinit.target": {"sections": {"Unit": {"DefaultDependencies": ["false"]}}, "definedAt": null, "x": {}},
+    "basic.target": {"sections": {"Unit": {"DefaultDependencies": ["false"], "Requires": ["sysinit.target"], "After": ["sysinit.target"]}}},
+    "multi-user.target": {"sections": {"Unit": {"Requires": ["basic.target"], "After": ["basic.target"]}}}"#;
+
+fn compile_json(units: &str) -> Result<Vec<u8>, String> {
+    let text = format!(
+        r#"{{"units": {{ {TARGETS}, {units} }}, "packages": [], "storePathsChecked": true, "users": ["nginx"], "groups": ["nginx"]}}"#
+    );
+    let input: GraphInput = serde_json::from_str(&text).unwrap();
+    compile(&input).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn a_service_as_modules_write_it() {
+    let file = compile_json(
+        r#""nginx.service": {"sections": {
+            "Unit": {"Description": ["Web"], "After": ["network.target"], "StartLimitBurst": ["3"]},
+            "Service": {"ExecStart": ["/bin/nginx -g 'daemon off;'"], "Environment": ["A=b", "\"C=d e\""], "Restart": ["on-failure"],
+                        "User": ["nginx"], "LimitNOFILE": ["65536"], "RuntimeDirectory": ["nginx"], "MemoryMax": ["64M"], "TimeoutSec": ["5"]},
+            "Install": {"WantedBy": ["multi-user.target"], "Alias": ["web.service"]}},
+            "definedAt": "/etc/nixos/configuration.nix:12", "x": {"stopIfChanged": false, "restartTriggers": "abc"}},
+           "getty@.service": {"sections": {"Service": {"ExecStart": ["/bin/agetty %I"]}}},
+           "getty.target": {"sections": {"Unit": {"Wants": ["getty@tty1.service"]}}}"#,
+    )
+    .unwrap();
+    let graph = Graph::load(&file).unwrap();
+    let unit = graph.find("web.service").unwrap();
+    assert_eq!(unit.name(), "nginx.service");
+    assert_eq!(unit.texts(Key::Environment).collect::<Vec<_>>(), ["A=b", "C=d e"]);
+    assert_eq!(unit.texts(Key::CgroupWrites).collect::<Vec<_>>(), ["memory.max=67108864"]);
+    assert_eq!(unit.numbers(Key::Limits).collect::<Vec<_>>(), [7, 65536, 65536]);
+    assert_eq!(unit.number(Key::TimeoutStop), Some(5_000_000));
+    assert!(unit.flag(flag::NO_STOP_IF_CHANGED));
+    assert_eq!(unit.text(Key::RestartTriggers), Some("abc"));
+    let names = |key| {
+        unit.units(key).filter_map(|index| graph.unit(index)).map(|unit| unit.name()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(Key::WantedBy), ["multi-user.target"]);
+    assert_eq!(names(Key::Requires), ["sysinit.target"]);
+    assert_eq!(names(Key::After), ["sysinit.target", "basic.target"]);
+    assert!(names(Key::Before).contains(&"multi-user.target"));
+    let getty = graph.find("getty@tty1.service").unwrap();
+    assert_eq!(getty.command(Key::ExecStart, 0).unwrap().arguments().nth(1), Some(c"tty1"));
+    assert!(graph.find("getty@.service").is_none());
+}
+
+/// Each fault: the directives of one service, and what the message has to say.
+#[test]
+fn faults_name_the_place_and_what_to_do() {
+    let cases = [
+        (
+            r#""Service": {"ExecStart": ["/bin/a"], "StateDiectory": ["x"]}"#,
+            "[Service] StateDiectory= is no directive; did you mean StateDirectory?",
+        ),
+        (r#""Service": {"ExecStart": ["/bin/a"], "PidFile": ["x"]}"#, "did you mean PIDFile?"),
+        (
+            r#""Service": {"ExecStart": ["/bin/a"], "SystemCallFilter": ["@system-service"]}"#,
+            "SystemCallFilter= is not honoured by Firn yet",
+        ),
+        (
+            r#""Service": {"ExecStart": ["/nix/store/none/bin/a"]}"#,
+            "ExecStart= runs /nix/store/none/bin/a, which does not exist",
+        ),
+        (r#""Service": {"ExecStart": ["a"]}"#, "not the absolute path of a program"),
+        (
+            r#""Service": {"ExecStart": ["/bin/a"], "User": ["nginz"]}"#,
+            "User=nginz: the configuration declares no such user; did you mean nginx?",
+        ),
+        (
+            r#""Service": {"ExecStart": ["/bin/a"], "Restart": ["sometimes"]}"#,
+            "must be one of no, on-success",
+        ),
+        (r#""Service": {"Restart": ["always"]}"#, "the service has no ExecStart="),
+        (
+            r#""Unit": {"Requires": ["multi-usr.target"]}, "Service": {"ExecStart": ["/bin/a"]}"#,
+            "there is no such unit; did you mean multi-user.target?",
+        ),
+        (
+            r#""Unit": {"Before": ["sysinit.target"]}, "Service": {"ExecStart": ["/bin/a"]}"#,
+            "ordered in a circle",
+        ),
+        (
+            r#""Unit": {"TimeoutSec": ["3"]}, "Service": {"ExecStart": ["/bin/a"]}"#,
+            "[Unit] TimeoutSec= is no directive",
+        ),
+        (
+            r#""Socket": {"ListenStream": ["80"]}, "Service": {"ExecStart": ["/bin/a"]}"#,
+            "there is no section [Socket]",
+        ),
+    ];
+    for (sections, expected) in cases {
+        let json =
+            format!(r#""a.service": {{"sections": {{ {sections} }}, "definedAt": "/c.nix:7", "x": {{}}}}"#);
+        let message = compile_json(&json).unwrap_err();
+        assert!(message.contains(expected) && message.contains("/c.nix:7"), "{sections}\n{message}");
+    }
+}
+
+#[test]
+fn a_circle_is_shown_whole() {
+    let message = compile_json(
+        r#""a.service": {"sections": {"Unit": {"After": ["b.service"]}, "Service": {"ExecStart": ["/bin/a"]}}},
+           "b.service": {"sections": {"Unit": {"After": ["c.service"]}, "Service": {"ExecStart": ["/bin/a"]}}},
+           "c.service": {"sections": {"Unit": {"After": ["a.service"]}, "Service": {"ExecStart": ["/bin/a"]}}}"#,
+    )
+    .unwrap_err();
+    assert!(
+        message.contains("a.service is after b.service is after c.service is after a.service"),
+        "{message}"
+    );
+}
+
+#[test]
+fn mounts_are_ordered_by_their_paths() {
+    let mount = |place: &str| {
+        format!(
+            r#""{}.mount": {{"sections": {{"Mount": {{"What": ["/dev/x"], "Where": ["{place}"]}}}}}}"#,
+            crate::specifier::escape_path(place)
+        )
+    };
+    let file = compile_json(&format!(
+        r#"{}, {}, "a.service": {{"sections": {{"Unit": {{"RequiresMountsFor": ["/var/lib/a"]}}, "Service": {{"ExecStart": ["/bin/a"]}}}}}}"#,
+        mount("/var"),
+        mount("/var/lib")
+    ))
+    .unwrap();
+    let graph = Graph::load(&file).unwrap();
+    let after = |name: &str| {
+        let unit = graph.find(name).unwrap();
+        unit.units(Key::After)
+            .filter_map(|index| graph.unit(index))
+            .map(|unit| unit.name().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(after("var-lib.mount"), ["var.mount"]);
+    assert!(
+        after("a.service").contains(&"var-lib.mount".to_owned())
+            && after("a.service").contains(&"var.mount".to_owned())
+    );
+}
+
+#[test]
+fn only_what_matters_changes_the_fingerprint() {
+    let print = |description: &str, environment: &str| {
+        let file = compile_json(&format!(
+            r#""a.service": {{"sections": {{"Unit": {{"Description": ["{description}"]}},
+               "Service": {{"ExecStart": ["/bin/a"], "Environment": ["{environment}"]}}}}}}"#
+        ))
+        .unwrap();
+        Graph::load(&file).unwrap().find("a.service").unwrap().number(Key::Fingerprint)
+    };
+    assert_eq!(print("x", "A=1"), print("y", "A=1"));
+    assert_ne!(print("x", "A=1"), print("x", "A=2"));
+}

@@ -1,0 +1,114 @@
+//! Dependencies that systemd adds by itself: "Implicit Dependencies" and "Default Dependencies" of systemd.service(5),
+//! systemd.target(5), systemd.mount(5), systemd.socket(5), systemd.timer(5), and RequiresMountsFor= of systemd.unit(5).
+
+use formats::service_graph::UnitKind;
+use formats::service_graph::builder::{Settings, Value};
+use formats::service_graph::key::{Key, flag};
+use std::collections::BTreeMap;
+
+/// Adds to `name`'s list under `key`.
+pub fn depend(settings: &mut Settings, key: Key, target: &str) {
+    if let Value::Units(list) = settings.entry(key).or_insert_with(|| Value::Units(Vec::new()))
+        && !list.iter().any(|known| known == target)
+    {
+        list.push(target.to_owned());
+    }
+}
+
+/// The units listed under a key.
+pub fn listed<'a>(settings: &'a Settings, key: Key) -> &'a [String] {
+    match settings.get(&key) {
+        Some(Value::Units(list)) => list,
+        _ => &[],
+    }
+}
+
+/// Whether a unit wants the dependencies that all have by default.
+fn has_defaults(settings: &Settings) -> bool {
+    !matches!(settings.get(&Key::Flags), Some(Value::Number(flags)) if flags & flag::NO_DEFAULT_DEPENDENCIES != 0)
+}
+
+/// Adds them all. Only units that exist are depended on.
+pub fn add(units: &mut BTreeMap<String, Settings>) {
+    let names: Vec<String> = units.keys().cloned().collect();
+    let exists = |name: &str| names.binary_search_by(|known| known.as_str().cmp(name)).is_ok();
+    let defaults: BTreeMap<String, bool> =
+        units.iter().map(|(name, settings)| (name.clone(), has_defaults(settings))).collect();
+    let orders: BTreeMap<String, Vec<String>> =
+        units.iter().map(|(name, settings)| (name.clone(), listed(settings, Key::After).to_vec())).collect();
+    for (name, settings) in units.iter_mut() {
+        let mut add = |key: Key, target: &str| {
+            if exists(target) && target != name {
+                depend(settings, key, target);
+            }
+        };
+        let default = defaults.get(name).copied().unwrap_or(true);
+        match UnitKind::of_name(name) {
+            Some(UnitKind::Service) if default => {
+                add(Key::Requires, "sysinit.target");
+                add(Key::After, "sysinit.target");
+                add(Key::After, "basic.target");
+            }
+            Some(UnitKind::Socket) => {
+                if default {
+                    add(Key::Before, "sockets.target");
+                    add(Key::Requires, "sysinit.target");
+                    add(Key::After, "sysinit.target");
+                }
+                for service in listed(settings, Key::Triggers).to_vec() {
+                    depend(settings, Key::Before, &service);
+                }
+            }
+            Some(UnitKind::Timer | UnitKind::Path) => {
+                if default {
+                    let target = if name.ends_with(".timer") { "timers.target" } else { "paths.target" };
+                    add(Key::Before, target);
+                    add(Key::Requires, "sysinit.target");
+                    add(Key::After, "sysinit.target");
+                }
+                for unit in listed(settings, Key::Triggers).to_vec() {
+                    depend(settings, Key::Before, &unit);
+                }
+            }
+            Some(UnitKind::Mount) if default => {
+                add(Key::After, "local-fs-pre.target");
+                add(Key::Before, "local-fs.target");
+            }
+            Some(UnitKind::Swap) if default => add(Key::Before, "swap.target"),
+            Some(UnitKind::Target) if default => {
+                // A target comes after what it pulls in, unless that says otherwise.
+                for key in [Key::Wants, Key::Requires] {
+                    for target in listed(settings, key).to_vec() {
+                        let is_reverse = orders.get(&target).is_some_and(|after| after.contains(name));
+                        if defaults.get(&target).copied().unwrap_or(false) && !is_reverse {
+                            depend(settings, Key::After, &target);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Adds Requires= and After= on the mounts that a path lies on.
+pub fn require_mounts(units: &mut BTreeMap<String, Settings>, name: &str, path: &str, key: Key) {
+    let mounts: Vec<String> = units
+        .iter()
+        .filter(|(mount, settings)| {
+            let place = match settings.get(&Key::MountWhere) {
+                Some(Value::Text(place)) => place.trim_end_matches('/'),
+                _ => return false,
+            };
+            mount.as_str() != name
+                && path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+        .map(|(mount, _)| mount.clone())
+        .collect();
+    if let Some(settings) = units.get_mut(name) {
+        for mount in mounts {
+            depend(settings, key, &mount);
+            depend(settings, Key::After, &mount);
+        }
+    }
+}
