@@ -15,6 +15,7 @@ pub mod layout;
 pub mod relocate;
 pub mod run_script;
 pub mod selection;
+pub mod service_graph;
 pub mod toplevel;
 pub mod unpack;
 pub mod unpack_deb;

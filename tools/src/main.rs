@@ -44,6 +44,11 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "initrd", about: "write an initial root", run: tools::initrd::run },
     Command {
+        name: "service-graph",
+        about: "compile units to the service graph",
+        run: tools::service_graph::run,
+    },
+    Command {
         name: "kernel-modules",
         about: "gather kernel modules and write the indexes that modprobe reads",
         run: tools::kernel_modules::run,
