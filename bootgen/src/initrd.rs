@@ -1,8 +1,8 @@
 //! The initial root: `/init`, `/stage1.conf`, the modules that stage 1 inserts and nothing else, as one compressed cpio
 //! archive (kernel Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! The bytes are a function of the specification and the files that it names. stage1.conf is lines of words, as
-//! `formats::stage1` reads them; blanks in a word are written in octal, as in fstab(5).
+//! The bytes are a function of the specification and the files that it names. stage1.conf is written by
+//! `formats::stage1`, which also reads it in stage 1.
 
 mod compression;
 
@@ -10,9 +10,13 @@ pub use compression::{Compression, compress};
 
 use crate::cpio::{Archive, CpioError, Entry};
 use crate::module_tree::{ModuleError, ModuleTree, normalise};
+use formats::stage1::{self, Source, Stage1};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+
+/// Where the rescue shell's busybox lies in the image.
+const RESCUE: &str = "bin/busybox";
 
 /// What goes into an initrd.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -129,23 +133,18 @@ impl Initrd {
         archive.add("dev/console", Entry::CharDevice { mode: 0o600, major: 5, minor: 1 })?;
         archive.add("dev/null", Entry::CharDevice { mode: 0o666, major: 1, minor: 3 })?;
         archive.add("init", program(&spec.init)?)?;
-        let mut stage1 = Stage1::new();
+        let mut stage1 = stage1_of(&spec.mounts, spec.timeout, spec.rescue_shell.is_some());
         add_modules(spec, &mut archive, &mut stage1)?;
-        for mount in &spec.mounts {
-            stage1.mount(mount);
-        }
-        stage1.line(&["timeout", &spec.timeout.to_string()]);
         if let Some(busybox) = &spec.rescue_shell {
-            archive.add("bin/busybox", program(busybox)?)?;
+            archive.add(RESCUE, program(busybox)?)?;
             archive.add("bin/sh", Entry::Symlink { target: "busybox".to_owned() })?;
-            stage1.line(&["rescue", "bin/busybox"]);
         }
         for file in &spec.extra_files {
             archive.add(&file.target, extra_file(&file.source)?)?;
         }
-        archive
-            .add("stage1.conf", Entry::File { mode: 0o644, contents: stage1.text.clone().into_bytes() })?;
-        Ok(Self { archive, stage1: stage1.text })
+        let stage1 = stage1.to_string();
+        archive.add("stage1.conf", Entry::File { mode: 0o644, contents: stage1.clone().into_bytes() })?;
+        Ok(Self { archive, stage1 })
     }
 
     /// The finished image. All times in it are `time` (seconds since 1970).
@@ -173,38 +172,48 @@ impl Initrd {
     }
 }
 
-/// A second archive that the kernel unpacks over an initrd's: another `/stage1.conf` and further modules. A boot loader or an emulator
-/// gives it after the first one, so that a generation can be started with other mounts than those it was built with, its own
-/// files untouched. The archive is not compressed: the kernel wants such a one at a multiple of four bytes after what stands before it.
-///
-/// # Errors
-/// As [`Initrd::collect`].
-pub fn overlay(
-    modules_tree: Option<&Path>,
-    modules: &[String],
-    mounts: &[Mount],
-    timeout: u32,
-) -> Result<Vec<u8>, InitrdError> {
-    let spec = InitrdSpec {
-        init: PathBuf::new(),
-        modules_tree: modules_tree.map(Path::to_owned),
-        modules: modules.to_vec(),
-        available_modules: Vec::new(),
-        mounts: mounts.to_vec(),
-        timeout,
-        rescue_shell: None,
-        extra_files: Vec::new(),
-        compression: Compression::None,
-    };
-    let mut archive = Archive::new();
-    let mut stage1 = Stage1::new();
-    add_modules(&spec, &mut archive, &mut stage1)?;
-    for mount in mounts {
-        stage1.mount(mount);
+/// What stage 1 does instead of what an initrd's own `/stage1.conf` says.
+#[derive(Debug, Clone, Default)]
+pub struct Overlay {
+    /// A directory with `lib/modules/VERSION`.
+    pub modules_tree: Option<PathBuf>,
+    /// Modules to insert where the kernel has them as files.
+    pub available_modules: Vec<String>,
+    /// File systems to mount, `/` first.
+    pub mounts: Vec<Mount>,
+    /// Seconds to wait for a device.
+    pub timeout: u32,
+    /// Whether the initrd below has a busybox for a rescue shell.
+    pub rescue: bool,
+}
+
+impl Overlay {
+    /// A second archive that the kernel unpacks over an initrd's: another `/stage1.conf` and the modules that it names. A boot
+    /// loader or an emulator gives it after the first one, so that a generation can be started with other mounts than those it
+    /// was built with, its own files untouched. The archive is not compressed: the kernel wants such a one at a
+    /// multiple of four bytes after what stands before it.
+    ///
+    /// # Errors
+    /// As [`Initrd::collect`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, InitrdError> {
+        let spec = InitrdSpec {
+            init: PathBuf::new(),
+            modules_tree: self.modules_tree.clone(),
+            modules: Vec::new(),
+            available_modules: self.available_modules.clone(),
+            mounts: self.mounts.clone(),
+            timeout: self.timeout,
+            rescue_shell: None,
+            extra_files: Vec::new(),
+            compression: Compression::None,
+        };
+        let mut archive = Archive::new();
+        let mut stage1 = stage1_of(&self.mounts, self.timeout, self.rescue);
+        add_modules(&spec, &mut archive, &mut stage1)?;
+        let contents = stage1.to_string().into_bytes();
+        archive.add("stage1.conf", Entry::File { mode: 0o644, contents })?;
+        Ok(archive.to_bytes(0)?)
     }
-    stage1.line(&["timeout", &timeout.to_string()]);
-    archive.add("stage1.conf", Entry::File { mode: 0o644, contents: stage1.text.into_bytes() })?;
-    Ok(archive.to_bytes(0)?)
 }
 
 /// One line of the listing.
@@ -222,42 +231,26 @@ pub struct Listed {
     pub target: Option<String>,
 }
 
-/// The configuration of stage 1 as text.
-struct Stage1 {
-    text: String,
-}
-
-impl Stage1 {
-    fn new() -> Self {
-        Self { text: "firn-stage1 1\n".to_owned() }
+/// Stage 1's configuration, its modules still to be added.
+fn stage1_of(mounts: &[Mount], timeout: u32, rescue: bool) -> Stage1 {
+    Stage1 {
+        modules: Vec::new(),
+        mounts: mounts
+            .iter()
+            .map(|mount| stage1::Mount {
+                source: Source::parse(&mount.source),
+                target: mount.target.clone(),
+                fs_type: mount.fs_type.clone(),
+                options: if mount.options.is_empty() {
+                    "defaults".to_owned()
+                } else {
+                    mount.options.join(",")
+                },
+            })
+            .collect(),
+        timeout,
+        rescue: rescue.then(|| RESCUE.to_owned()),
     }
-
-    fn line(&mut self, words: &[&str]) {
-        let words: Vec<String> = words.iter().map(|word| escape(word)).collect();
-        self.text.push_str(&words.join(" "));
-        self.text.push('\n');
-    }
-
-    fn mount(&mut self, mount: &Mount) {
-        let options = if mount.options.is_empty() { "defaults".to_owned() } else { mount.options.join(",") };
-        self.line(&["mount", &mount.source, &mount.target, &mount.fs_type, &options]);
-    }
-}
-
-/// Octal escapes for what would end a word.
-fn escape(word: &str) -> String {
-    let mut out = String::with_capacity(word.len());
-    for char in word.chars() {
-        match char {
-            ' ' => out.push_str("\\040"),
-            '\t' => out.push_str("\\011"),
-            '\n' => out.push_str("\\012"),
-            '\\' => out.push_str("\\134"),
-            '#' => out.push_str("\\043"),
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 /// Adds the modules and a line for each, in the order of insertion.
@@ -286,10 +279,8 @@ fn add_modules(spec: &InitrdSpec, archive: &mut Archive, stage1: &mut Stage1) ->
             .iter()
             .find(|(name, _)| normalise(name) == module.name)
             .map(|(_, parameters)| parameters.as_str());
-        let mut line = vec!["module", path.as_str()];
-        line.extend(parameters.unwrap_or_default().split_whitespace());
-        stage1.line(&line);
         archive.add(&path, Entry::File { mode: 0o644, contents: module.bytes })?;
+        stage1.modules.push(stage1::Module { path, parameters: parameters.unwrap_or_default().to_owned() });
     }
     Ok(())
 }

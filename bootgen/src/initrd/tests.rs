@@ -82,3 +82,16 @@ fn attributes_as_the_derivation_gives_them() {
         serde_json::from_str::<InitrdSpec>(r#"{ "init": "/i", "mounts": [], "module": [] }"#).unwrap_err();
     assert!(error.to_string().contains("unknown field `module`"), "{error}");
 }
+
+#[test]
+fn what_is_written_is_what_stage_1_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spec = spec(directory.path());
+    spec.rescue_shell = Some(spec.init.clone());
+    let text = Initrd::collect(&spec).unwrap().stage1;
+    let read = formats::stage1::Stage1::parse(&text).unwrap();
+    assert_eq!(read.mounts[0].source, formats::stage1::Source::Label("my root".to_owned()));
+    assert_eq!(read.rescue.as_deref(), Some("bin/busybox"));
+    let overlay = Overlay { mounts: spec.mounts, timeout: 30, ..Overlay::default() };
+    assert!(overlay.to_bytes().unwrap().starts_with(b"070701"));
+}
