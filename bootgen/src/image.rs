@@ -17,10 +17,10 @@ pub struct DiskImage {
     pub boot: FileTree,
     /// The root file system's files.
     pub root: FileTree,
-    /// The root file system's label.
-    pub root_label: String,
-    /// The EFI system partition's label.
-    pub boot_label: String,
+    /// How the root file system can be found.
+    pub root_identity: Identity,
+    /// How the EFI system partition can be found; its file system's number is the first four bytes of the UUID.
+    pub boot_identity: Identity,
     /// Bytes of the EFI system partition; larger when its files need more.
     pub boot_size: u64,
     /// Bytes of the whole disk; `None`: what the files need and `free` more.
@@ -33,6 +33,26 @@ pub struct DiskImage {
     pub seed: Vec<u8>,
     /// The time of everything that has no time of its own, seconds since 1970.
     pub time: u64,
+}
+
+/// By what a partition and its file system can be found. What is not given is made of the image's seed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `LABEL=`.
+    pub label: String,
+    /// `UUID=`.
+    pub uuid: Option<Uuid>,
+    /// `PARTLABEL=`.
+    pub partition_name: String,
+    /// `PARTUUID=`.
+    pub partition_uuid: Option<Uuid>,
+}
+
+impl Identity {
+    /// A label and a partition's name.
+    pub fn new(label: &str, partition_name: &str) -> Self {
+        Self { label: label.to_owned(), partition_name: partition_name.to_owned(), ..Self::default() }
+    }
 }
 
 /// Why no image was written.
@@ -100,12 +120,12 @@ pub struct Written {
 
 impl DiskImage {
     /// An image of these files with the usual sizes.
-    pub fn new(boot: FileTree, root: FileTree, root_label: &str, seed: &[u8]) -> Self {
+    pub fn new(boot: FileTree, root: FileTree, seed: &[u8]) -> Self {
         Self {
             boot,
             root,
-            root_label: root_label.to_owned(),
-            boot_label: "ESP".to_owned(),
+            root_identity: Identity::new("firn", "root"),
+            boot_identity: Identity::new("ESP", "esp"),
             boot_size: 256 << 20,
             size: None,
             free: 1 << 30,
@@ -131,8 +151,8 @@ impl DiskImage {
 
     fn write_parts(&self, path: &Path) -> Result<Written, ImageError> {
         let root_options = ext4::Options {
-            uuid: Uuid::derive(&self.seed, "root file system"),
-            ..ext4::Options::new(&self.root_label, &self.seed, self.time)
+            uuid: self.root_identity.uuid.unwrap_or_else(|| Uuid::derive(&self.seed, "root file system")),
+            ..ext4::Options::new(&self.root_identity.label, &self.seed, self.time)
         };
         let (size, partitions) = self.layout(&root_options)?;
         let file =
@@ -152,9 +172,10 @@ impl DiskImage {
                     gpt::install_grub(&disk, &read(boot)?, &read(core)?, partition).map_err(table)?;
                 }
                 PartitionType::EfiSystem => {
-                    let serial = Uuid::derive(&self.seed, "EFI system partition").0;
+                    let uuid = self.boot_identity.uuid;
+                    let serial = uuid.unwrap_or_else(|| Uuid::derive(&self.seed, "EFI system partition")).0;
                     let options = fat::Options {
-                        label: self.boot_label.clone(),
+                        label: self.boot_identity.label.clone(),
                         serial: u32::from_be_bytes([serial[0], serial[1], serial[2], serial[3]]),
                         hidden_sectors: (partition.start / SECTOR) as u32,
                         time: self.time,
@@ -186,17 +207,20 @@ impl DiskImage {
         if end < root_start + (8 << 20) {
             return Err(ImageError::TooSmall { size, taken: root_start + (9 << 20) });
         }
-        let partition = |kind, name: &str, start, length| Partition {
+        let partition = |kind, identity: &Identity, start, length| Partition {
             kind,
-            uuid: Uuid::derive(&self.seed, &format!("partition {name}")),
-            name: name.to_owned(),
+            uuid: identity.partition_uuid.unwrap_or_else(|| {
+                Uuid::derive(&self.seed, &format!("partition {}", identity.partition_name))
+            }),
+            name: identity.partition_name.clone(),
             start,
             length,
         };
+        let bios = Identity::new("", "bios");
         let partitions = vec![
-            partition(PartitionType::BiosBoot, "bios", gpt::FIRST, ALIGNMENT),
-            partition(PartitionType::EfiSystem, "esp", gpt::FIRST + ALIGNMENT, boot_length),
-            partition(PartitionType::LinuxRootX86_64, "root", root_start, end - root_start),
+            partition(PartitionType::BiosBoot, &bios, gpt::FIRST, ALIGNMENT),
+            partition(PartitionType::EfiSystem, &self.boot_identity, gpt::FIRST + ALIGNMENT, boot_length),
+            partition(PartitionType::LinuxRootX86_64, &self.root_identity, root_start, end - root_start),
         ];
         Ok((size, partitions))
     }
@@ -218,7 +242,7 @@ mod tests {
     fn same_bytes_twice() {
         let directory = tempfile::tempdir().unwrap();
         let mut image =
-            DiskImage::new(tree("EFI/BOOT/BOOTX64.EFI", 70_000), tree("init", 3_000_000), "firn", b"seed");
+            DiskImage::new(tree("EFI/BOOT/BOOTX64.EFI", 70_000), tree("init", 3_000_000), b"seed");
         image.boot_size = 36 << 20;
         image.free = 16 << 20;
         let one = image.write(&directory.path().join("one")).unwrap();
@@ -235,7 +259,7 @@ mod tests {
     fn too_small_leaves_nothing_behind() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk");
-        let mut image = DiskImage::new(tree("x", 10), tree("y", 60_000_000), "firn", b"seed");
+        let mut image = DiskImage::new(tree("x", 10), tree("y", 60_000_000), b"seed");
         image.boot_size = 36 << 20;
         for size in [10 << 20, 60 << 20] {
             image.size = Some(size);

@@ -13,7 +13,6 @@ pub mod grub;
 pub mod identity;
 pub mod image;
 pub mod initrd;
-pub mod kernel_image;
 pub mod loader_conf;
 pub mod module_tree;
 mod nearest;

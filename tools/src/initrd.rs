@@ -1,4 +1,5 @@
-//! `initrd`: the initial root of a system (`boot.initrd.*`) as `$out/initrd`, with a listing in `$out/contents.json`.
+//! `initrd`: the initial root of a system (`boot.initrd.*`) as `$out/initrd`, with a listing in `$out/contents.json` and what stage 1
+//! does in `$out/stage1.conf`.
 
 use crate::derivation::Derivation;
 use anyhow::{Context as _, Result};
@@ -16,6 +17,7 @@ pub fn run(derivation: &Derivation) -> Result<()> {
         std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     };
     write("initrd", &bytes)?;
+    write("stage1.conf", initrd.stage1.as_bytes())?;
     write("contents.json", &serde_json::to_vec_pretty(&initrd.contents())?)
 }
 
