@@ -22,4 +22,6 @@ pub mod nar;
 pub mod service_graph;
 pub mod stage1;
 #[cfg(feature = "store")]
+pub mod path_info;
+#[cfg(feature = "store")]
 pub mod store_path;

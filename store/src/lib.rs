@@ -1,1 +1,29 @@
 //! A Nix-compatible store: database, sandboxed builds, garbage collection, profiles, caches, daemon.
+//!
+//! [`Store::open`] opens (or creates) a store below a root directory; everything else is methods of [`Store`]. Nix and
+//! this crate can take turns on one store: same paths, same database, same locks.
+
+mod add;
+pub mod build;
+mod database;
+mod derivations;
+mod error;
+mod garbage;
+mod image_database;
+mod layout;
+mod lock;
+mod open;
+pub mod profile;
+mod query;
+mod registration_text;
+mod root;
+mod scan;
+mod temp_roots;
+pub mod tree;
+
+pub use add::TextObject;
+pub use error::{Error, Result};
+pub use garbage::{CollectOptions, Collected};
+pub use layout::Layout;
+pub use open::{Options, Store};
+pub use root::Root;

@@ -25,6 +25,8 @@ pub struct Plan {
     pub user: Option<(u32, u32)>,
     /// The same for the group.
     pub group: Option<(u32, u32)>,
+    /// Whether setgroups(2) stays possible in the user namespace: only root may allow it.
+    pub allow_groups: bool,
     /// Carried out in order by the child.
     pub steps: Vec<Step>,
     /// What it executes, as seen after the steps.
@@ -204,7 +206,9 @@ fn write_maps(plan: &Plan, ready: OwnedFd, go: OwnedFd, pid: &AtomicI32) -> io::
             .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
     };
     let written = (|| {
-        put("setgroups", "deny".to_owned())?;
+        if !plan.allow_groups {
+            put("setgroups", "deny".to_owned())?;
+        }
         if let Some((inside, outside)) = plan.group {
             put("gid_map", format!("{inside} {outside} 1"))?;
         }
@@ -227,6 +231,7 @@ mod tests {
             namespaces: Namespaces::default(),
             user: None,
             group: None,
+            allow_groups: false,
             steps,
             program: CString::new(program).unwrap(),
             arguments: arguments.iter().map(|text| CString::new(*text).unwrap()).collect(),

@@ -141,6 +141,8 @@ pub enum Step {
     },
     /// Gives up all capabilities.
     NoCapabilities,
+    /// Dies when the thread that made it does; later changes of user would undo this.
+    DieWithParent,
     /// No exec gains privileges any more.
     NoNewPrivileges,
     /// Installs a seccomp filter; needs [`Step::NoNewPrivileges`] before or capabilities.

@@ -1,0 +1,283 @@
+//! Adding objects that are not built: texts, files, trees, NARs. Order of every addition: temporary root, lock, write,
+//! sync, register. What a crash leaves behind is not valid and is removed by the next writer or collection.
+
+use crate::database::NewPath;
+use crate::error::{Error, Result};
+use crate::lock::PathLocks;
+use crate::open::Store;
+use crate::tree;
+use formats::content_address::{ContentAddress, Method};
+use formats::derivation::Derivation;
+use formats::hash::{Algorithm, Hash, HashingReader, HashingWriter};
+use formats::nar;
+use formats::path_info::PathInfo;
+use formats::store_path::StorePath;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A text to add.
+#[derive(Debug, Clone)]
+pub struct TextObject {
+    /// The store path's name.
+    pub name: String,
+    /// The file's bytes.
+    pub contents: Vec<u8>,
+    /// What it refers to.
+    pub references: BTreeSet<StorePath>,
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64)
+}
+
+impl Store {
+    /// Adds a text file (as `builtins.toFile` does, and as derivations are).
+    pub fn add_text(
+        &self,
+        name: &str,
+        contents: &[u8],
+        references: &BTreeSet<StorePath>,
+    ) -> Result<StorePath> {
+        let text =
+            TextObject { name: name.to_owned(), contents: contents.to_vec(), references: references.clone() };
+        let paths = self.add_texts(std::slice::from_ref(&text))?;
+        paths.into_iter().next().ok_or_else(|| Error::Invalid("no text was added".to_owned()))
+    }
+
+    /// Adds many texts in one transaction; they may refer to each other in any order.
+    pub fn add_texts(&self, texts: &[TextObject]) -> Result<Vec<StorePath>> {
+        let mut paths = Vec::new();
+        let mut missing: BTreeMap<StorePath, &TextObject> = BTreeMap::new();
+        for text in texts {
+            let path = self.dir().make_text_path(&text.name, &text.contents, &text.references)?;
+            self.add_temp_root(&path)?;
+            if !self.is_valid(&path)? {
+                missing.insert(path.clone(), text);
+            }
+            paths.push(path);
+        }
+        if missing.is_empty() {
+            return Ok(paths);
+        }
+        let derivations = self.parse_new_derivations(&missing)?;
+        let real: Vec<_> = missing.keys().map(|path| self.real_path(path)).collect();
+        let _locks = PathLocks::acquire(&real)?;
+        let mut infos = Vec::new();
+        for (path, text) in &missing {
+            if self.is_valid(path)? {
+                continue; // somebody was faster
+            }
+            infos.push(self.write_text(path, text)?);
+        }
+        if self.options.durable {
+            match infos.as_slice() {
+                [one] => tree::sync_tree(&self.real_path(&one.path), 1)?,
+                _ => tree::sync_file_system(&self.layout.real_store)?,
+            }
+        }
+        let mut new = Vec::new();
+        for info in &infos {
+            let outputs = match derivations.get(&info.path) {
+                Some(derivation) => self.output_paths(derivation)?,
+                None => BTreeMap::new(),
+            };
+            new.push(NewPath { info, outputs });
+        }
+        self.database().register(&new)?;
+        Ok(paths)
+    }
+
+    /// Derivations among the texts, each checked to claim only its own outputs.
+    fn parse_new_derivations(
+        &self,
+        texts: &BTreeMap<StorePath, &TextObject>,
+    ) -> Result<BTreeMap<StorePath, Derivation>> {
+        let mut derivations = BTreeMap::new();
+        for (path, text) in texts.iter().filter(|(path, _)| path.is_derivation()) {
+            derivations.insert(path.clone(), self.parse_derivation(path, &text.contents)?);
+        }
+        for derivation in derivations.values() {
+            derivation.check_output_paths::<Error>(self.dir(), &mut |input| {
+                self.modulo_among(input, &derivations)
+            })?;
+        }
+        Ok(derivations)
+    }
+
+    fn write_text(&self, path: &StorePath, text: &TextObject) -> Result<PathInfo> {
+        let real = self.real_path(path);
+        tree::remove(&real)?;
+        let mut archive = Vec::with_capacity(text.contents.len() + 128);
+        let mut writer = nar::Writer::new(&mut archive).map_err(Error::nar(path.base_name()))?;
+        writer
+            .file(false, text.contents.len() as u64, &mut text.contents.as_slice())
+            .and_then(|()| writer.finish().map(drop))
+            .map_err(Error::nar(path.base_name()))?;
+        tree::restore(&real, &mut archive.as_slice())?;
+        let mut info = PathInfo::new(path.clone(), Hash::sha256(&archive), archive.len() as u64);
+        info.references.clone_from(&text.references);
+        info.content_address =
+            Some(ContentAddress { method: Method::Text, hash: Hash::sha256(&text.contents) });
+        info.registration_time = now();
+        Ok(info)
+    }
+
+    /// Adds a file or tree from the file system under the hash of its NAR, or a file under the hash of its contents.
+    /// A path that is valid already is recognised by its hash and not copied.
+    pub fn add_path(
+        &self,
+        source: &Path,
+        name: &str,
+        method: Method,
+        algorithm: Algorithm,
+    ) -> Result<StorePath> {
+        let hash = match method {
+            Method::Recursive => tree::hash_tree(source, algorithm)?.0,
+            Method::Flat => tree::hash_file(source, algorithm)?,
+            Method::Text | Method::Git => {
+                return Err(Error::Invalid(format!("cannot add `{}` by this method", source.display())));
+            }
+        };
+        let none = BTreeSet::new();
+        let path = self.dir().make_fixed_output_path(name, method, &hash, &none, false)?;
+        self.add_temp_root(&path)?;
+        if self.is_valid(&path)? {
+            return Ok(path);
+        }
+        let real = self.real_path(&path);
+        let _lock = PathLocks::acquire(std::slice::from_ref(&real))?;
+        if self.is_valid(&path)? {
+            return Ok(path);
+        }
+        let copied = if method == Method::Flat { copy_file(source, &real) } else { copy_tree(source, &real) };
+        let (nar_hash, nar_size, entries) = match copied {
+            Ok(copied) => copied,
+            Err(error) => {
+                tree::remove(&real)?;
+                return Err(error);
+            }
+        };
+        let unchanged = match method {
+            Method::Flat => tree::hash_file(&real, algorithm)? == hash,
+            _ if algorithm == Algorithm::Sha256 => nar_hash == hash,
+            _ => tree::hash_tree(&real, algorithm)?.0 == hash,
+        };
+        if !unchanged {
+            tree::remove(&real)?;
+            return Err(Error::Invalid(format!(
+                "`{}` changed while it was added to the store",
+                source.display()
+            )));
+        }
+        let mut info = PathInfo::new(path.clone(), nar_hash, nar_size);
+        info.content_address = Some(ContentAddress { method, hash });
+        info.registration_time = now();
+        self.finish(&info, entries)?;
+        Ok(path)
+    }
+
+    /// Adds a path from its NAR. The hash and size must be those that `info` says; signatures are the caller's business.
+    pub fn add_nar(&self, info: &PathInfo, archive: &mut dyn Read) -> Result<()> {
+        self.add_temp_root(&info.path)?;
+        let real = self.real_path(&info.path);
+        let _lock = PathLocks::acquire(std::slice::from_ref(&real))?;
+        if self.is_valid(&info.path)? {
+            return Ok(());
+        }
+        tree::remove(&real)?;
+        let mut reader = HashingReader::new(archive, Algorithm::Sha256);
+        let restored = tree::restore(&real, &mut reader).and_then(|entries| {
+            let (_, hash, size) = reader.finish();
+            if hash != info.nar_hash {
+                return Err(Error::HashMismatch {
+                    what: format!("the NAR of `{}`", self.dir().print(&info.path)),
+                    specified: Box::new(info.nar_hash),
+                    got: Box::new(hash),
+                });
+            }
+            if size != info.nar_size {
+                return Err(Error::Invalid(format!(
+                    "the NAR of `{}` has {size} bytes, {} were announced",
+                    self.dir().print(&info.path),
+                    info.nar_size
+                )));
+            }
+            let mut info = info.clone();
+            info.registration_time = now();
+            self.finish(&info, entries)
+        });
+        if restored.is_err() {
+            tree::remove(&real)?;
+        }
+        restored
+    }
+
+    /// Syncs a written path and makes it valid.
+    fn finish(&self, info: &PathInfo, entries: usize) -> Result<()> {
+        let real = self.real_path(&info.path);
+        if self.options.durable {
+            tree::sync_tree(&real, entries)?;
+        }
+        let mut outputs = BTreeMap::new();
+        if info.path.is_derivation() && real.is_file() {
+            let derivation = self.read_derivation(&info.path)?;
+            self.check_derivation(&derivation)?;
+            outputs = self.output_paths(&derivation)?;
+        }
+        self.database().register(&[NewPath { info, outputs }])
+    }
+}
+
+type Copied = (Hash, u64, usize);
+
+/// Copies a tree through its NAR: one reading, one hash, canonical at once.
+pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<Copied> {
+    tree::remove(target)?;
+    let (reader, writer) = io::pipe().map_err(Error::file("copying", source))?;
+    std::thread::scope(|scope| {
+        let dumping = scope.spawn(move || {
+            let output = io::BufWriter::with_capacity(64 * 1024, writer);
+            let output = tree::dump(source, output)?;
+            output.into_inner().map(drop).map_err(|error| Error::file("copying", source)(error.into_error()))
+        });
+        let mut reader =
+            HashingReader::new(io::BufReader::with_capacity(64 * 1024, reader), Algorithm::Sha256);
+        let restored = tree::restore(target, &mut reader);
+        let (reader, hash, size) = reader.finish();
+        drop(reader);
+        let dumped =
+            dumping.join().unwrap_or_else(|_| Err(Error::Invalid("the copying thread died".to_owned())));
+        // When both failed, the source's failure is the cause and the other only its echo.
+        match (dumped, restored) {
+            (Err(Error::Nar { .. }), Err(error)) | (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+            (Ok(()), Ok(entries)) => Ok((hash, size, entries)),
+        }
+    })
+}
+
+/// Copies a file as a plain file that is not executable.
+fn copy_file(source: &Path, target: &Path) -> Result<Copied> {
+    tree::remove(target)?;
+    let mut file = File::open(source).map_err(Error::file("opening", source))?;
+    let size = file.metadata().map_err(Error::file("examining", source))?.len();
+    let (mut reader, writer) = io::pipe().map_err(Error::file("copying", source))?;
+    let hashed = std::thread::scope(|scope| {
+        let writing = scope.spawn(move || {
+            let output = HashingWriter::new(writer, Algorithm::Sha256);
+            let mut archive = nar::Writer::new(output)?;
+            archive.file(false, size, &mut file)?;
+            archive.finish().map(HashingWriter::finish)
+        });
+        tree::restore(target, &mut reader)?;
+        drop(reader);
+        match writing.join() {
+            Ok(result) => result.map_err(Error::nar(source.display().to_string())),
+            Err(_) => Err(Error::Invalid("the copying thread died".to_owned())),
+        }
+    })?;
+    Ok((hashed.1, hashed.2, 1))
+}

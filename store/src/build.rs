@@ -1,0 +1,175 @@
+//! Builds: a graph of derivations, carried out in parallel, each in a sandbox; its outputs made canonical, scanned,
+//! hashed and registered. Nix manual, "Building".
+
+mod attributes;
+mod environment;
+mod failure;
+mod fetch;
+mod identity;
+mod log_file;
+mod one;
+mod outputs;
+mod process;
+mod progress;
+mod reference_graph;
+mod sandbox;
+mod schedule;
+mod seccomp;
+mod structured;
+
+pub use failure::{BuildError, Failure, FailureKind};
+pub use progress::{Event, Progress, Silent};
+pub use sandbox::{Sandbox, SandboxPath, static_shell};
+
+use crate::error::{Error, Result};
+use crate::open::Store;
+use formats::store_path::StorePath;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// What is wanted of a derivation: some of its outputs, or all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// All outputs.
+    All,
+    /// These.
+    Outputs(BTreeSet<String>),
+}
+
+impl Wanted {
+    /// Whether the output is wanted.
+    #[must_use]
+    pub fn contains(&self, output: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Outputs(outputs) => outputs.contains(output),
+        }
+    }
+}
+
+/// How builds run.
+#[derive(Clone)]
+pub struct BuildOptions {
+    /// How many builders run at a time.
+    pub max_jobs: usize,
+    /// What builders are told about cores (`NIX_BUILD_CORES`).
+    pub cores: usize,
+    /// How many downloads run at a time, beside the builders.
+    pub max_downloads: usize,
+    /// After a failure, still build what does not need the failed.
+    pub keep_going: bool,
+    /// Leave the build directory of a failed build.
+    pub keep_failed: bool,
+    /// Build again what is valid, and compare.
+    pub check: bool,
+    /// The longest that a builder may run.
+    pub timeout: Option<Duration>,
+    /// The longest that a builder may say nothing.
+    pub max_silent: Option<Duration>,
+    /// The most that a builder may say, in bytes.
+    pub max_log_size: Option<u64>,
+    /// The sandbox.
+    pub sandbox: Sandbox,
+    /// Systems that this machine builds for.
+    pub systems: BTreeSet<String>,
+    /// Features that derivations may require.
+    pub features: BTreeSet<String>,
+    /// How many last lines of its log a failure carries.
+    pub log_lines: usize,
+    /// Who hears what happens.
+    pub progress: Arc<dyn Progress>,
+    /// Set it to end all builders and give up.
+    pub cancel: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for BuildOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("BuildOptions")
+            .field("max_jobs", &self.max_jobs)
+            .field("sandbox", &self.sandbox)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            max_jobs: cores,
+            cores,
+            max_downloads: 8,
+            keep_going: false,
+            keep_failed: false,
+            check: false,
+            timeout: None,
+            max_silent: None,
+            max_log_size: None,
+            sandbox: Sandbox::default(),
+            systems: BTreeSet::from([format!("{}-linux", std::env::consts::ARCH)]),
+            features: ["nixos-test", "benchmark", "big-parallel", "kvm", "uid-range"]
+                .into_iter()
+                .filter(|feature| *feature != "uid-range")
+                .map(str::to_owned)
+                .collect(),
+            log_lines: 25,
+            progress: Arc::new(Silent),
+            cancel: Arc::default(),
+        }
+    }
+}
+
+/// What a build gave.
+#[derive(Debug, Clone, Default)]
+pub struct BuildReport {
+    /// The wanted outputs of each derivation that was asked for.
+    pub outputs: BTreeMap<StorePath, BTreeMap<String, StorePath>>,
+    /// The derivations that were really built, in the order of their ends.
+    pub built: Vec<StorePath>,
+}
+
+/// What a build would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Derivations that would be built, inputs first.
+    pub build: Vec<StorePath>,
+    /// Those among them that are downloads.
+    pub fetch: Vec<StorePath>,
+}
+
+impl Store {
+    /// Builds the wanted outputs of these derivations and all that they need. When something fails, the error carries
+    /// every failure; what was built before stays valid.
+    pub fn build(&self, requests: &[(StorePath, Wanted)], options: &BuildOptions) -> Result<BuildReport> {
+        let plan = schedule::Schedule::new(self, requests, options.check)?;
+        let built = plan.run(self, options)?;
+        let mut report = BuildReport { built, ..BuildReport::default() };
+        for (path, wanted) in requests {
+            let derivation = self.read_derivation(path)?;
+            let mut outputs = self.output_paths(&derivation)?;
+            outputs.retain(|output, _| wanted.contains(output));
+            report.outputs.insert(path.clone(), outputs);
+        }
+        Ok(report)
+    }
+
+    /// Builds one derivation; the path of each output.
+    pub fn build_derivation(
+        &self,
+        derivation: &StorePath,
+        options: &BuildOptions,
+    ) -> Result<BTreeMap<String, StorePath>> {
+        let mut report = self.build(&[(derivation.clone(), Wanted::All)], options)?;
+        report
+            .outputs
+            .remove(derivation)
+            .ok_or_else(|| Error::Invalid(format!("`{derivation}` has no known outputs")))
+    }
+
+    /// What [`Store::build`] would build, without building.
+    pub fn missing(&self, requests: &[(StorePath, Wanted)]) -> Result<Missing> {
+        Ok(schedule::Schedule::new(self, requests, false)?.missing())
+    }
+}

@@ -1,0 +1,97 @@
+//! The builder's environment, exactly as Nix gives it: what the store sets first, what the derivation sets (which may
+//! override that), what the store sets last. Placeholders become output paths.
+
+use super::FailureKind;
+use super::one::Job;
+use super::structured;
+use formats::hash::Hash;
+use formats::store_path::placeholder;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// Variables by name; both are bytes.
+type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Makes the environment; writes the files that it names into the build directory. `inside` is what the builder calls
+/// that directory.
+pub(super) fn prepare(job: &Job<'_>, inside: &Path) -> Result<Vec<CString>, FailureKind> {
+    let mut variables = Variables::new();
+    let mut set = |name: &str, value: &[u8]| {
+        variables.insert(name.as_bytes().to_vec(), value.to_vec());
+    };
+    set("PATH", b"/path-not-set");
+    set("HOME", b"/homeless-shelter");
+    set("NIX_STORE", job.store.dir().as_str().as_bytes());
+    set("NIX_BUILD_CORES", job.options.cores.to_string().as_bytes());
+    if job.attributes.structured.is_some() {
+        structured::write(job, inside, &mut variables)?;
+    } else {
+        derivation_variables(job, inside, &mut variables)?;
+    }
+    let build = inside.as_os_str().as_bytes();
+    for name in ["NIX_BUILD_TOP", "TMPDIR", "TEMPDIR", "TMP", "TEMP", "PWD"] {
+        variables.insert(name.into(), build.to_vec());
+    }
+    if job.goal.derivation.is_fixed_output() {
+        variables.insert(b"NIX_OUTPUT_CHECKED".to_vec(), b"1".to_vec());
+        for name in job.attributes.words("impureEnvVars").unwrap_or_default() {
+            let value = std::env::var_os(&name).unwrap_or_default();
+            variables.insert(name.into_bytes(), value.as_bytes().to_vec());
+        }
+    }
+    variables.insert(b"NIX_LOG_FD".to_vec(), b"2".to_vec());
+    variables.insert(b"TERM".to_vec(), b"xterm-256color".to_vec());
+    variables
+        .into_iter()
+        .map(|(mut name, value)| {
+            name.push(b'=');
+            name.extend(value);
+            string(name, "a variable of its environment")
+        })
+        .collect()
+}
+
+/// A C string, or why it cannot be one.
+pub(super) fn string(bytes: Vec<u8>, what: &str) -> Result<CString, FailureKind> {
+    CString::new(bytes).map_err(|_| FailureKind::Unsupported(format!("{what} contains a NUL byte")))
+}
+
+fn derivation_variables(job: &Job<'_>, inside: &Path, variables: &mut Variables) -> Result<(), FailureKind> {
+    let as_file = job.attributes.words("passAsFile").unwrap_or_default();
+    for (name, value) in &job.goal.derivation.env {
+        let value = rewrite(job, value);
+        if as_file.iter().any(|wanted| wanted.as_bytes() == name) {
+            let file = format!(".attr-{}", Hash::sha256(name).digits32());
+            job.scratch.write_build_file(&file, &value, &job.identity)?;
+            let mut path_variable = name.clone();
+            path_variable.extend_from_slice(b"Path");
+            variables.insert(path_variable, inside.join(file).as_os_str().as_bytes().to_vec());
+        } else {
+            variables.insert(name.clone(), value);
+        }
+    }
+    Ok(())
+}
+
+/// Replaces placeholders of outputs by their paths.
+pub(super) fn rewrite(job: &Job<'_>, text: &[u8]) -> Vec<u8> {
+    let mut text = text.to_vec();
+    for (output, path) in &job.outputs {
+        let pattern = placeholder(output).into_bytes();
+        if text.len() < pattern.len() {
+            continue;
+        }
+        let replacement = job.store.dir().print(path).into_bytes();
+        let mut from = 0;
+        while let Some(position) =
+            text.get(from..).and_then(|rest| rest.windows(pattern.len()).position(|window| window == pattern))
+        {
+            let start = from + position;
+            text.splice(start..start + pattern.len(), replacement.iter().copied());
+            from = start + replacement.len();
+        }
+    }
+    text
+}

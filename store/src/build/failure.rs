@@ -1,0 +1,153 @@
+//! How builds fail, and what a user needs to know then.
+
+use formats::hash::Hash;
+use formats::store_path::StorePath;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why one derivation has no outputs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The builder ended with this code.
+    Exit(i32),
+    /// A signal ended the builder.
+    Signal(i32),
+    /// It ran longer than allowed.
+    Timeout(Duration),
+    /// It said nothing for longer than allowed.
+    Silent(Duration),
+    /// It said more than allowed.
+    LogLimit(u64),
+    /// A fixed output has other content than promised.
+    HashMismatch {
+        /// What the derivation says.
+        specified: Box<Hash>,
+        /// What came.
+        got: Box<Hash>,
+    },
+    /// A step of the sandbox failed.
+    Sandbox(String),
+    /// An output is missing or breaks a rule.
+    Output(String),
+    /// Building again gave something else.
+    NotDeterministic(String),
+    /// A download failed.
+    Fetch(String),
+    /// This machine cannot build it.
+    Unsupported(String),
+    /// Somebody said stop.
+    Cancelled,
+    /// The store itself failed.
+    Store(Box<crate::error::Error>),
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(code) => write!(formatter, "builder failed with exit code {code}"),
+            Self::Signal(signal) => write!(formatter, "builder was killed by signal {signal}"),
+            Self::Timeout(limit) => write!(formatter, "timed out after {} seconds", limit.as_secs()),
+            Self::Silent(limit) => {
+                write!(formatter, "timed out after {} seconds of silence", limit.as_secs())
+            }
+            Self::LogLimit(limit) => write!(formatter, "wrote more than {limit} bytes of log and was killed"),
+            Self::HashMismatch { specified, got } => write!(
+                formatter,
+                "hash mismatch in fixed-output derivation:\n         specified: {}\n            got:    {}",
+                specified.sri(),
+                got.sri()
+            ),
+            Self::Sandbox(text)
+            | Self::Output(text)
+            | Self::Fetch(text)
+            | Self::Unsupported(text)
+            | Self::NotDeterministic(text) => formatter.write_str(text),
+            Self::Cancelled => formatter.write_str("cancelled"),
+            Self::Store(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl From<crate::error::Error> for FailureKind {
+    fn from(error: crate::error::Error) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+/// One derivation's failure.
+#[derive(Debug)]
+pub struct Failure {
+    /// The derivation.
+    pub derivation: StorePath,
+    /// Why.
+    pub kind: FailureKind,
+    /// The last lines of its log.
+    pub tail: Vec<String>,
+    /// Where the whole log is, if there is one.
+    pub log: Option<PathBuf>,
+    /// The build directory, if it was kept.
+    pub kept: Option<PathBuf>,
+}
+
+/// All failures of one call of `build`.
+#[derive(Debug)]
+pub struct BuildError {
+    /// Those that failed themselves.
+    pub failures: Vec<Failure>,
+    /// Those that could not be built because an input failed.
+    pub dependents: Vec<StorePath>,
+}
+
+impl BuildError {
+    /// The exit code that Nix has for it: 100 and a bit for each kind of failure.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let mut code = 0;
+        for failure in &self.failures {
+            code |= match failure.kind {
+                FailureKind::Timeout(_) | FailureKind::Silent(_) => 1,
+                FailureKind::HashMismatch { .. } => 2,
+                FailureKind::NotDeterministic(_) => 8,
+                _ => 4,
+            };
+        }
+        match code {
+            // A plain failure is 100; special kinds alone have their own bit.
+            0 | 4 => 100,
+            8 => 104,
+            code => 100 | (code & 3),
+        }
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, failure) in self.failures.iter().enumerate() {
+            if index > 0 {
+                writeln!(formatter)?;
+            }
+            write!(formatter, "build of `{}` failed: {}", failure.derivation, failure.kind)?;
+            if !failure.tail.is_empty() {
+                write!(formatter, "\n  last {} lines of its log:", failure.tail.len())?;
+                for line in &failure.tail {
+                    write!(formatter, "\n  > {line}")?;
+                }
+            }
+            if let Some(log) = &failure.log {
+                write!(formatter, "\n  whole log: firn log {} ({})", failure.derivation, log.display())?;
+            }
+            if let Some(kept) = &failure.kept {
+                write!(formatter, "\n  build directory kept: {}", kept.display())?;
+            }
+        }
+        match self.dependents.len() {
+            0 => Ok(()),
+            1 => write!(formatter, "\n1 derivation needs it and was not built"),
+            count => write!(formatter, "\n{count} derivations need what failed and were not built"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}

@@ -1,0 +1,121 @@
+//! A build's log: kept compressed where `nix log` finds it, its last lines in memory, each line told to the listener.
+
+use super::{Event, Progress};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use bzip2::Compression;
+use bzip2::write::BzEncoder;
+use formats::store_path::StorePath;
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// The longest line told; what is longer is cut in pieces.
+const LINE_LIMIT: usize = 16 * 1024;
+
+/// A log being written.
+pub(super) struct BuildLog<'a> {
+    derivation: &'a StorePath,
+    progress: &'a dyn Progress,
+    file: BzEncoder<File>,
+    pub(super) path: PathBuf,
+    line: Vec<u8>,
+    tail: VecDeque<String>,
+    tail_limit: usize,
+    pub(super) size: u64,
+}
+
+impl<'a> BuildLog<'a> {
+    pub(super) fn create(
+        layout: &Layout,
+        derivation: &'a StorePath,
+        tail_limit: usize,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
+        let mut path = layout.build_log(derivation).into_os_string();
+        path.push(".bz2");
+        let path = PathBuf::from(path);
+        let parent = path.parent().unwrap_or(&layout.log);
+        fs::create_dir_all(parent).map_err(Error::file("creating", parent))?;
+        let file = File::create(&path).map_err(Error::file("creating log", &path))?;
+        Ok(Self {
+            derivation,
+            progress,
+            file: BzEncoder::new(file, Compression::new(6)),
+            path,
+            line: Vec::new(),
+            tail: VecDeque::new(),
+            tail_limit,
+            size: 0,
+        })
+    }
+
+    /// Takes a piece of output.
+    pub(super) fn write(&mut self, data: &[u8]) -> Result<()> {
+        self.size += data.len() as u64;
+        self.file.write_all(data).map_err(Error::file("writing log", &self.path))?;
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.line.len() >= LINE_LIMIT {
+                self.end_line();
+            }
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self) {
+        let bytes = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.trim_end_matches(['\n', '\r']);
+        // What a program overwrote in its line is not interesting afterwards.
+        let text = text.rsplit('\r').next().unwrap_or(text);
+        if let Some(phase) = phase_of(text) {
+            self.progress.event(&Event::Phase { derivation: self.derivation, phase: &phase });
+            return;
+        }
+        self.progress.event(&Event::Line { derivation: self.derivation, line: text });
+        if self.tail.len() >= self.tail_limit {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(text.to_owned());
+    }
+
+    /// Ends the file; gives the last lines.
+    pub(super) fn finish(mut self) -> Result<Vec<String>> {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        self.file.finish().map_err(Error::file("writing log", &self.path))?;
+        Ok(self.tail.into())
+    }
+}
+
+/// The phase in a line that stdenv writes for the build tool: `@nix {"action":"setPhase","phase":"…"}`.
+fn phase_of(line: &str) -> Option<String> {
+    let message: serde_json::Value = serde_json::from_str(line.strip_prefix("@nix ")?).ok()?;
+    if message.get("action")?.as_str()? != "setPhase" {
+        return None;
+    }
+    Some(message.get("phase")?.as_str()?.to_owned())
+}
+
+impl crate::open::Store {
+    /// The log of a derivation's last build here, uncompressed; `None` when there is none.
+    pub fn build_log(&self, derivation: &StorePath) -> Result<Option<Vec<u8>>> {
+        let plain = self.layout.build_log(derivation);
+        let mut compressed = plain.clone().into_os_string();
+        compressed.push(".bz2");
+        let mut text = Vec::new();
+        if let Ok(file) = File::open(&compressed) {
+            std::io::Read::read_to_end(&mut bzip2::read::MultiBzDecoder::new(file), &mut text)
+                .map_err(Error::file("reading log", PathBuf::from(compressed)))?;
+            return Ok(Some(text));
+        }
+        match fs::read(&plain) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::file("reading log", &plain)(error)),
+        }
+    }
+}

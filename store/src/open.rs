@@ -1,0 +1,94 @@
+//! The store as a value: its layout, its database connection, its temporary roots.
+
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::temp_roots::TempRoots;
+use formats::derivation::ModuloHash;
+use formats::store_path::{StoreDir, StorePath};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether a path's bytes are on disk before it is called valid. Turn it off only for stores that may be lost.
+    pub durable: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { durable: true }
+    }
+}
+
+/// An open store. Threads may share it.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) layout: Layout,
+    pub(crate) options: Options,
+    pub(crate) database: Mutex<Database>,
+    pub(crate) temp_roots: TempRoots,
+    pub(crate) modulo_hashes: Mutex<BTreeMap<StorePath, ModuloHash>>,
+}
+
+impl Store {
+    /// Opens the store below `root` (`/`, or any directory), creating what is missing. When the store is on a read-only
+    /// mount and we are root, this thread gets a mount namespace in which it is writable: open it before starting threads.
+    pub fn open(root: &Path) -> Result<Self> {
+        Self::open_with(Layout::below(root), Options::default())
+    }
+
+    /// Opens a store with another layout or other options.
+    pub fn open_with(layout: Layout, options: Options) -> Result<Self> {
+        make_writable(&layout.real_store)?;
+        layout.create()?;
+        let database = Database::open(&layout.database(), &layout.store_dir, options.durable)?;
+        Ok(Self {
+            temp_roots: TempRoots::new(&layout),
+            layout,
+            options,
+            database: Mutex::new(database),
+            modulo_hashes: Mutex::default(),
+        })
+    }
+
+    /// Its directories.
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What its paths begin with: `/nix/store`.
+    pub const fn dir(&self) -> &StoreDir {
+        &self.layout.store_dir
+    }
+
+    /// Where a path really is.
+    pub fn real_path(&self, path: &StorePath) -> std::path::PathBuf {
+        self.layout.real(path)
+    }
+
+    /// Protects a path from collections as long as this store is open. It need not be valid yet.
+    pub fn add_temp_root(&self, path: &StorePath) -> Result<()> {
+        self.temp_roots.add(path)
+    }
+
+    pub(crate) fn database(&self) -> MutexGuard<'_, Database> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Remounts a read-only store writable for this thread and its children, as only root can.
+fn make_writable(real_store: &Path) -> Result<()> {
+    if !real_store.is_dir() || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    if sys::private_mounts::is_read_only(real_store)
+        .map_err(Error::file("examining the mount of", real_store))?
+    {
+        sys::private_mounts::make_writable_here(real_store)
+            .map_err(Error::file("remounting writable, for this process alone, the store", real_store))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Removes a tree by directory descriptors: a path that is swapped for a link meanwhile leads nowhere else
+//! (CVE-2025-46415). Counts what becomes free.
+
+use super::OPEN_DIRECTORY;
+use super::dump::sorted_names;
+use crate::error::{Error, Result};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, fchmod, openat, statat, unlinkat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+
+/// Removes what is at `path`, if anything. Returns the bytes on disk that this frees: a file with other links frees
+/// none, but for one in `.links`.
+pub fn remove(path: &Path) -> Result<u64> {
+    // The parent may be writable for others: everything below goes by descriptor.
+    node(CWD, path.as_os_str(), path)
+}
+
+fn node(directory: BorrowedFd<'_>, name: &OsStr, place: &Path) -> Result<u64> {
+    let found = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(0),
+        Err(error) => return Err(Error::call("examining", place)(error)),
+    };
+    let mut freed = 0;
+    let mut flags = AtFlags::empty();
+    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+        let inner = open_writable(directory, name, place)?;
+        for entry in sorted_names(inner.as_fd(), place)? {
+            let entry = OsString::from_vec(entry.into_bytes());
+            freed += node(inner.as_fd(), &entry, &place.join(&entry))?;
+        }
+        flags = AtFlags::REMOVEDIR;
+    } else if found.st_nlink <= 2 {
+        freed += found.st_blocks as u64 * 512;
+    }
+    match unlinkat(directory, name, flags) {
+        Ok(()) | Err(Errno::NOENT) => Ok(freed),
+        Err(error) => Err(Error::call("removing", place)(error)),
+    }
+}
+
+/// Opens a directory whose entries can then be removed.
+fn open_writable(parent: BorrowedFd<'_>, name: &OsStr, place: &Path) -> Result<std::os::fd::OwnedFd> {
+    let directory = match openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            super::unlock(parent, name).map_err(Error::call("changing the mode of", place))?;
+            openat(parent, name, OPEN_DIRECTORY, Mode::empty())
+        }
+        other => other,
+    }
+    .map_err(Error::call("opening", place))?;
+    fchmod(&directory, Mode::RWXU).map_err(Error::call("changing the mode of", place))?;
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn removes_read_only_trees_and_follows_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (outside, tree) = (directory.path().join("outside"), directory.path().join("tree"));
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::write(&outside, "keep").unwrap();
+        fs::write(tree.join("a/b/file"), "x").unwrap();
+        symlink(&outside, tree.join("a/link")).unwrap();
+        symlink(directory.path(), tree.join("up")).unwrap();
+        for inside in ["a/b", "a", ""] {
+            fs::set_permissions(tree.join(inside), fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        remove(&tree).unwrap();
+        assert!(fs::symlink_metadata(&tree).is_err());
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "keep");
+        assert_eq!(remove(&tree).unwrap(), 0);
+    }
+}
