@@ -29,6 +29,7 @@
   ./services/getty.nix
   ./services/nginx.nix
   ./services/openssh.nix
+  ./services/postgresql.nix
   ./system/activation.nix
   ./system/etc.nix
   ./system/specialisation.nix

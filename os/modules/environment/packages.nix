@@ -18,7 +18,7 @@ in
   };
   config = {
     environment.corePackages = lib.mkDefault (with pkgs; [
-      bash coreutils util-linux mount login passwd findutils grep sed gawk less procps iproute2 iputils-ping kmod tar gzip xz-utils ncurses-bin ncurses-base hostname
+      bash coreutils util-linux login passwd findutils grep sed gawk less procps iproute2 iputils-ping kmod tar gzip xz-utils ncurses-bin ncurses-base hostname
     ]);
     environment.systemPackages = cfg.corePackages ++ cfg.defaultPackages ++ [ pkgs.firn ];
     environment.pathsToLink = [ "/bin" "/sbin" "/lib/firmware" "/share/terminfo" "/lib/terminfo" "/share/bash-completion" "/share/zoneinfo" "/etc/ssl" ];

@@ -132,14 +132,17 @@ in
 
     systemd.mounts = map
       (fs: {
-        what = if fs.device != null then fs.device else "/dev/disk/by-label/${fs.label}";
+        what = source fs;
         where = fs.mountPoint;
         type = fs.fsType;
-        options = lib.concatStringsSep "," fs.options;
-        # A disk that is missing must not keep the machine from coming up: only what is asked for by name is required.
+        options = lib.concatStringsSep "," (let o = plainOptions fs.options; in if o == [ ] then [ "defaults" ] else o);
+        # A disk that is missing must not keep the machine from coming up: local-fs.target only wants it, and what the
+        # running system does not need (the boot partition, `nofail') is not waited for.
         wantedBy = lib.optional (!(builtins.elem "noauto" fs.options)) "local-fs.target";
-        before = [ "local-fs.target" ];
-        unitConfig.RequiresMountsFor = lib.mkIf (fs.depends != [ ]) fs.depends;
+        unitConfig = lib.mkMerge [
+          (lib.mkIf (fs.depends != [ ]) { RequiresMountsFor = fs.depends; })
+          (lib.mkIf (builtins.elem "nofail" fs.options || fs.mountPoint == config.boot.loader.efi.efiSysMountPoint) { DefaultDependencies = false; })
+        ];
       })
       (builtins.filter (fs: !(isEarly fs)) sorted);
 

@@ -33,6 +33,10 @@ in
     systemd.swaps = map
       (s: {
         what = s.device;
+        swapConfig.What = lib.mkForce (
+          if lib.hasPrefix "/dev/disk/by-uuid/" s.realDevice then "UUID=${lib.removePrefix "/dev/disk/by-uuid/" s.realDevice}"
+          else if lib.hasPrefix "/dev/disk/by-label/" s.realDevice then "LABEL=${lib.removePrefix "/dev/disk/by-label/" s.realDevice}"
+          else s.realDevice);
         priority = s.priority;
         options = builtins.filter (o: o != "defaults") s.options;
         after = lib.optional (s.size != null) "mkswap-${escape s.device}.service";

@@ -3,14 +3,15 @@
 let
   inherit (lib) mkOption types;
   cfg = config.security.pki;
-  system = "${pkgs.ca-certificates}/etc/ssl/certs/ca-certificates.crt";
+  # Debian's maintainer script would join them.
+  system = pkgs.runCommand "ca-certificates.crt" { } "cat ${pkgs.ca-certificates}/share/ca-certificates/mozilla/*.crt > $out";
   extra = cfg.certificateFiles ++ lib.optional (cfg.certificates != [ ]) (pkgs.writeText "extra-certificates.pem" (lib.concatStringsSep "\n" cfg.certificates));
-  bundle = if extra == [ ] && cfg.useCompatibleBundle == false then system
+  bundle = if extra == [ ] then system
     else pkgs.runCommand "ca-bundle.crt" { } "cat ${lib.escapeShellArgs (map (f: "${f}") ([ system ] ++ extra))} > $out";
 in
 {
   options.security.pki = {
-    installCACerts = mkOption { type = types.bool; default = false; description = "Whether the bundle is put to /etc/ssl/certs."; };
+    installCACerts = mkOption { type = types.bool; default = true; description = "Whether the bundle is put to /etc/ssl/certs."; };
     certificateFiles = mkOption { type = types.listOf types.path; default = [ ]; description = "Files with further certificates."; };
     certificates = mkOption { type = types.listOf types.str; default = [ ]; description = "Further certificates, as text."; };
     caCertificateBlacklist = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted; not taken out."; };

@@ -34,8 +34,8 @@ in
       let root = source: { inherit source; owner = "root"; group = "root"; setuid = true; }; in
       {
         su = root "${pkgs.util-linux}/bin/su";
-        mount = root "${pkgs.mount}/bin/mount";
-        umount = root "${pkgs.mount}/bin/umount";
+        mount = root "${pkgs.util-linux}/bin/mount";
+        umount = root "${pkgs.util-linux}/bin/umount";
         newgrp = root "${pkgs.login}/bin/newgrp";
         passwd = root "${pkgs.passwd}/bin/passwd";
         unix_chkpwd = root "${pkgs.libpam-modules-bin}/bin/unix_chkpwd";

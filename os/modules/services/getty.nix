@@ -51,7 +51,12 @@ in
   config = {
     systemd.services = lib.mkIf config.console.enable (
       lib.listToAttrs (map (t: lib.nameValuePair "getty@${t}" (line t "--noclear ${t} linux")) cfg.ttys)
-      // lib.listToAttrs (map (t: lib.nameValuePair "serial-getty@${t}" (line t "--keep-baud ${t} 115200,57600,38400,9600 vt220")) serial));
+      // lib.listToAttrs (map
+        (t: lib.nameValuePair "serial-getty@${t}" (lib.recursiveUpdate (line t "--keep-baud ${t} 115200,57600,38400,9600 vt220") {
+          # A serial line has a prompt when the kernel was told to use it as a console, be it by a boot menu or a virtual machine.
+          unitConfig.ConditionKernelCommandLine = [ "|console=${t}" "|console=${t},115200" "|console=${t},115200n8" ] ++ map (p: "|${p}") (builtins.filter (lib.hasPrefix "console=${t},") config.boot.kernelParams);
+        }))
+        (lib.unique ([ "ttyS0" "hvc0" ] ++ serial))));
     environment.etc.issue = lib.mkDefault { text = "\n${cfg.greetingLine}\n${cfg.helpLine}\n"; };
   };
 }

@@ -28,13 +28,14 @@ let
   placeOf = set: name:
     let
       defs = builtins.filter (d: d.value ? ${name}) (lib.concatMap
-        (d: map (value: d // { inherit value; }) (lib.modules.pushDownProperties d.value))
+        (d: map (part: d // { value = part.set; }) (lib.modules.spread d.value))
         options.systemd.${set}.definitionsWithLocations);
       first = lib.head defs;
       at = builtins.unsafeGetAttrPos name first.value;
     in
     if defs == [ ] then null
-    else if at != null && lib.hasPrefix "/" (toString at.file) then "${at.file}:${toString at.line}"
+    # Names that a function of the library made have no place of their own.
+    else if at != null && lib.hasPrefix "/" (toString at.file) && !(lib.hasPrefix (toString ../../lib) at.file) then "${at.file}:${toString at.line}"
     else first.file;
 
   triggers = ts: if ts == [ ] then null else builtins.hashString "sha256" (builtins.unsafeDiscardStringContext (builtins.toJSON (map (t: if builtins.isPath t then toString t else if builtins.isString t || lib.isStringLike t then "${t}" else t) ts)));
@@ -52,7 +53,10 @@ let
     x = marks u;
   };
 
-  quoteEnvironment = name: value: "${name}=${toString value}";
+  # One word of a unit file: quoted where it has to be.
+  quoteEnvironment = name: value:
+    let word = "${name}=${toString value}"; in
+    if builtins.match "[[:alnum:]_=/:.,+@-]*" word != null then word else builtins.toJSON (lib.replaceStrings [ "%" ] [ "%%" ] word);
   serviceSection = name: u:
     let
       variables = lib.filterAttrs (_: v: v != null) (
