@@ -1,19 +1,24 @@
 //! From generations to boot menus (systemd-boot, GRUB); initrds and disk images.
 
 pub mod apply;
+pub mod bless;
 pub mod boot_entry;
 mod checksum;
 pub mod cpio;
+pub mod esp;
 pub mod ext4;
 pub mod fat;
 pub mod file_tree;
 pub mod generations;
 pub mod gpt;
 pub mod grub;
+pub mod grub_bios;
 pub mod identity;
 pub mod image;
+pub mod image_menu;
 pub mod initrd;
 pub mod loader_conf;
+pub mod menu_update;
 pub mod module_tree;
 mod nearest;
 pub mod partition;

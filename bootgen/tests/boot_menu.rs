@@ -453,3 +453,42 @@ fn no_loader_or_a_missing_one_is_said_before_anything_is_written() {
     machine.generation(1, "k", "i");
     assert!(machine.plan_with(1, None, None).unwrap_err().to_string().contains("missing.efi"));
 }
+
+#[test]
+fn an_image_gets_the_menu_that_the_machine_keeps() {
+    let machine = Machine::both();
+    machine.generation(1, "k", "i");
+    let loader = r#"{"version":1,"timeout":5,"systemdBoot":{"efi":"/nix/store/sd-boot.efi","tries":3}}"#;
+    std::fs::write(machine.root.join("nix/store/system-1/bootloader.json"), loader).unwrap();
+    let toplevel = Path::new("/nix/store/system-1");
+    let menu = bootgen::image_menu::plan(&machine.root, &[(1, toplevel)]).unwrap();
+    for file in &menu.files {
+        let place = machine.esp.join(&file.path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        match &file.contents {
+            plan::Contents::Text(text) => std::fs::write(place, text).unwrap(),
+            plan::Contents::File { source, .. } => drop(std::fs::copy(source, place).unwrap()),
+        }
+    }
+    assert_eq!(sd_boot_choice(&machine.esp).as_deref(), Some("/nix/store/system-1"));
+    assert!(!machine.names().iter().any(|name| name.contains('+')), "nothing to fall back to");
+    // The machine, once it runs, finds everything as it should be.
+    let (path, token) = &menu.token_file;
+    let place = machine.root.join(path.trim_start_matches('/'));
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(place, token).unwrap();
+    std::fs::create_dir_all(machine.root.join("run")).unwrap();
+    symlink("/nix/store/system-1", machine.root.join("run/booted-system")).unwrap();
+    std::fs::rename(&machine.esp, machine.root.join("boot")).unwrap();
+    let options = bootgen::menu_update::Options {
+        root: machine.root.clone(),
+        profile: "system".to_owned(),
+        default: None,
+        dry_run: true,
+        check: true,
+    };
+    let updates = bootgen::menu_update::update(&options).unwrap();
+    // Only the date, which an image leaves out for the sake of its bytes, makes another text of the entry.
+    let lines = updates.partitions[0].lines();
+    assert!(lines.iter().all(|line| line.contains("loader/entries/")), "{lines:?}");
+}

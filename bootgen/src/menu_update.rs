@@ -1,0 +1,313 @@
+//! The whole way from the profile to the boot partition: reads the generations, the default's settings and what is on the
+//! partition, plans, and on request applies: first the boot partition, then its mirrors, then GRUB on BIOS disks.
+
+use crate::apply::{self, ApplyError, unobserved};
+use crate::esp::{self, EspError};
+use crate::generations::{Generations, in_root, resolve};
+use crate::grub_bios::{self, GrubBiosError};
+use crate::partition::Partition;
+use crate::plan::{self, BootPlan, PlanError, Request, Step, token_of};
+use formats::bootloader::Bootloader;
+use std::path::{Path, PathBuf};
+
+/// Where the installation's name on the boot partition is kept.
+pub const TOKEN_FILE: &str = "/var/lib/firn/entry-token";
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The system's root directory.
+    pub root: PathBuf,
+    /// The profile's name.
+    pub profile: String,
+    /// The default generation; nothing: the profile's current one.
+    pub default: Option<u64>,
+    /// Only plan.
+    pub dry_run: bool,
+    /// Read every kernel on the partition and write damaged ones again.
+    pub check: bool,
+}
+
+/// What was or would be done on one partition.
+#[derive(Debug)]
+pub struct Update {
+    /// The partition's mount point.
+    pub partition: PathBuf,
+    /// The plan.
+    pub plan: BootPlan,
+    /// Settings as they were, for a diff.
+    pub before: Partition,
+}
+
+/// Everything that was or would be done.
+#[derive(Debug)]
+pub struct Updates {
+    /// The default generation.
+    pub default: u64,
+    /// Partition by partition.
+    pub partitions: Vec<Update>,
+    /// Disks on which GRUB was (or would be) written.
+    pub grub_disks: Vec<String>,
+}
+
+/// Why the menu was not updated.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// The profile cannot be read.
+    #[error("cannot read the generations in {}: {source}", path.display())]
+    Profile {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The default generation has no usable `bootloader.json`.
+    #[error("generation {number}: {reason}")]
+    Settings {
+        /// Its number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The directory is not the boot partition.
+    #[error(transparent)]
+    Esp(#[from] EspError),
+    /// The boot partition or the token cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan could not be carried out.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// GRUB could not be installed on a disk.
+    #[error(transparent)]
+    Grub(#[from] GrubBiosError),
+}
+
+/// Plans and, unless it is a dry run, applies.
+///
+/// # Errors
+/// See [`UpdateError`]. Everything that can be wrong is found before the first byte is written; a mirror is written only
+/// after the partition before it is complete.
+pub fn update(options: &Options) -> Result<Updates, UpdateError> {
+    let profiles = in_root(&options.root, Path::new(crate::generations::PROFILES));
+    let generations = Generations::read(&options.root, &options.profile)
+        .map_err(|source| UpdateError::Profile { path: profiles.clone(), source })?;
+    let default = match options.default.or_else(|| current(&profiles, &options.profile)) {
+        Some(default) => default,
+        None => generations.good.last().map(|generation| generation.number).unwrap_or_default(),
+    };
+    let loader = settings(options, &generations, default)?;
+    let token = token(&options.root)?;
+    let booted = std::fs::read_link(in_root(&options.root, Path::new("/run/booted-system"))).ok();
+    let mount_points = std::iter::once(&loader.efi_sys_mount_point).chain(&loader.mirrored_mount_points);
+    let mut partitions = Vec::new();
+    for mount_point in mount_points {
+        let directory = in_root(&options.root, Path::new(mount_point));
+        if options.root == Path::new("/") {
+            let efi = loader.systemd_boot.is_some()
+                || loader.grub.as_ref().is_some_and(|grub| grub.efi_core.is_some());
+            esp::check(&directory, efi)?;
+        }
+        let read = |source| UpdateError::Read { path: directory.clone(), source };
+        let mut before = Partition::read(&directory, &token).map_err(read)?;
+        let request = Request {
+            root: &options.root,
+            generations: &generations,
+            default,
+            loader: &loader,
+            token: &token,
+            booted: booted.as_deref(),
+            space: apply::space(&directory).ok(),
+        };
+        let mut plan = plan::plan(&request, &before)?;
+        if options.check {
+            before.forget_damaged(&directory, &plan.expected).map_err(read)?;
+            plan = plan::plan(&request, &before)?;
+        }
+        partitions.push(Update { partition: directory, plan, before });
+    }
+    if !options.dry_run {
+        for update in &partitions {
+            apply::apply(&update.plan, &update.partition, &mut unobserved)?;
+        }
+    }
+    let grub_disks = grub_disks(options, &loader)?;
+    Ok(Updates { default, partitions, grub_disks })
+}
+
+fn settings(options: &Options, generations: &Generations, default: u64) -> Result<Bootloader, UpdateError> {
+    match generations.get(default) {
+        Some(generation) => generation
+            .bootloader(&options.root)
+            .map_err(|reason| UpdateError::Settings { number: default, reason }),
+        None => {
+            let broken = generations.broken.iter().find(|generation| generation.number == default);
+            let reason =
+                broken.map_or_else(|| "it does not exist".to_owned(), |generation| generation.reason.clone());
+            Err(UpdateError::Plan(PlanError::DefaultBroken { number: default, reason }))
+        }
+    }
+}
+
+/// The generation that the profile's own link names.
+pub fn current(profiles: &Path, profile: &str) -> Option<u64> {
+    let link = std::fs::read_link(profiles.join(profile)).ok()?;
+    link.file_name()?.to_str()?.strip_prefix(profile)?.strip_prefix('-')?.strip_suffix("-link")?.parse().ok()
+}
+
+/// The installation's name: made once, from the machine's id.
+///
+/// # Errors
+/// When it can be neither read nor written.
+pub fn token(root: &Path) -> Result<String, UpdateError> {
+    let place = resolve(root, Path::new(TOKEN_FILE));
+    let failed = |source| UpdateError::Read { path: place.clone(), source };
+    match std::fs::read_to_string(&place) {
+        Ok(text) if is_token(text.trim()) => return Ok(text.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let machine = resolve(root, Path::new("/etc/machine-id"));
+    let seed = std::fs::read(&machine).map_err(|source| UpdateError::Read { path: machine, source })?;
+    let token = token_of(&seed);
+    if let Some(parent) = place.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    std::fs::write(&place, format!("{token}\n")).map_err(failed)?;
+    std::fs::File::open(&place).and_then(|file| file.sync_all()).map_err(failed)?;
+    Ok(token)
+}
+
+/// What may stand in names on the boot partition.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 40
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+/// Writes GRUB to the BIOS disks. Names the disks that were not right before.
+fn grub_disks(options: &Options, loader: &Bootloader) -> Result<Vec<String>, UpdateError> {
+    let mut written = Vec::new();
+    let Some(grub) = &loader.grub else { return Ok(written) };
+    let (Some(boot), Some(core)) = (&grub.bios_boot, &grub.bios_core) else { return Ok(written) };
+    let file = |path: &str| resolve(&options.root, Path::new(path));
+    for disk in grub.devices.iter().filter(|disk| *disk != "nodev") {
+        let place = if options.root == Path::new("/") {
+            PathBuf::from(disk)
+        } else {
+            in_root(&options.root, Path::new(disk))
+        };
+        if grub_bios::install(&place, &file(boot), &file(core), options.dry_run)?
+            == grub_bios::Outcome::Written
+        {
+            written.push(disk.clone());
+        }
+    }
+    Ok(written)
+}
+
+impl Update {
+    /// One line for each step: `+` new, `~` replaced, `-` removed.
+    pub fn lines(&self) -> Vec<String> {
+        let there = |path: &str| {
+            self.before.settings.contains_key(path)
+                || self.before.programs.contains_key(path)
+                || self.before.data.contains_key(path)
+        };
+        self.plan
+            .steps
+            .iter()
+            .map(|step| match step {
+                Step::Write(file) => {
+                    let sign = if there(&file.path) { '~' } else { '+' };
+                    format!("{sign} {} ({} bytes)", file.path, file.contents.size())
+                }
+                Step::Remove { path } => format!("- {path}"),
+            })
+            .collect()
+    }
+
+    /// The texts that change, line by line, as `diff` shows them.
+    pub fn diff(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for step in &self.plan.steps {
+            let (path, after) = match step {
+                Step::Write(file) => match &file.contents {
+                    plan::Contents::Text(text) => (&file.path, Some(text.as_str())),
+                    plan::Contents::File { .. } => continue,
+                },
+                Step::Remove { path } => (path, None),
+            };
+            let entry = self.before.entries.iter().find(|entry| path.ends_with(&entry.file_name()));
+            let before =
+                self.before.settings.get(path).map(String::as_str).or(entry.map(|entry| entry.text.as_str()));
+            if before.is_none() && after.is_none() {
+                continue;
+            }
+            lines.push(format!("--- {path}"));
+            lines.extend(line_diff(before.unwrap_or_default(), after.unwrap_or_default()));
+        }
+        lines
+    }
+}
+
+/// A line-by-line difference by longest common subsequence: the texts are short.
+fn line_diff(before: &str, after: &str) -> Vec<String> {
+    let (a, b): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let mut common = vec![vec![0u32; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            common[i][j] =
+                if a[i] == b[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    let mut lines = Vec::new();
+    while i < a.len() || j < b.len() {
+        if i < a.len() && j < b.len() && a[i] == b[j] {
+            lines.push(format!("  {}", a[i]));
+            (i, j) = (i + 1, j + 1);
+        } else if j >= b.len() || (i < a.len() && common[i + 1][j] >= common[i][j + 1]) {
+            lines.push(format!("- {}", a[i]));
+            i += 1;
+        } else {
+            lines.push(format!("+ {}", b[j]));
+            j += 1;
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_by_line() {
+        assert_eq!(line_diff("a\nb\nc\n", "a\nx\nc\nd\n"), ["  a", "- b", "+ x", "  c", "+ d"]);
+        assert_eq!(line_diff("", "a\n"), ["+ a"]);
+        assert_eq!(line_diff("a\n", ""), ["- a"]);
+    }
+
+    #[test]
+    fn the_token_is_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("etc")).unwrap();
+        std::fs::write(directory.path().join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")
+            .unwrap();
+        let first = token(directory.path()).unwrap();
+        assert!(first.starts_with("firn-") && first.len() == 13, "{first}");
+        std::fs::write(directory.path().join("etc/machine-id"), "another\n").unwrap();
+        assert_eq!(token(directory.path()).unwrap(), first);
+        std::fs::write(directory.path().join("var/lib/firn/entry-token"), "../evil\n").unwrap();
+        assert_ne!(token(directory.path()).unwrap(), "../evil");
+    }
+}
