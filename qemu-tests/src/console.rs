@@ -15,8 +15,8 @@ use crate::error::{ConsoleTail, Error, Result};
 use crate::screen::Screen;
 use transcript::Transcript;
 
-/// Rows and columns that firmware and loaders assume on a serial line.
-const SIZE: (u16, u16) = (25, 80);
+/// Rows and columns. OVMF centres its menus on 80 columns and up to 57 rows; who assumes 24 rows stays above.
+const SIZE: (u16, u16) = (60, 80);
 
 /// A console that is being read.
 #[derive(Debug, Clone)]
@@ -130,6 +130,20 @@ impl Console {
         mut look: impl FnMut(&Screen) -> Option<T>,
     ) -> Option<T> {
         self.wait(limit, |state| look(&Screen::of(state.parser.screen())))
+    }
+
+    /// The screen as it is once nothing has changed for a moment: menus are drawn piece by piece.
+    pub(crate) fn settled_screen(&self) -> Screen {
+        let mut screen = self.screen();
+        for _ in 0..20 {
+            let changed =
+                self.wait_for_screen(Duration::from_millis(200), |now| (*now != screen).then(|| now.clone()));
+            match changed {
+                Some(now) => screen = now,
+                None => break,
+            }
+        }
+        screen
     }
 
     /// The screen as it is now.

@@ -74,13 +74,14 @@ impl Screen {
         const WIDTH: usize = 9;
         const HEIGHT: usize = 18;
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let (w, h) = (columns * WIDTH, self.rows.len() * HEIGHT);
+        let written = self.lines().iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
+        let (w, h) = (columns * WIDTH, written * HEIGHT);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
              font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"15\" xml:space=\"preserve\">\n\
              <rect width=\"{w}\" height=\"{h}\" fill=\"#000000\"/>\n"
         );
-        for (y, row) in self.rows.iter().enumerate() {
+        for (y, row) in self.rows.iter().take(written).enumerate() {
             let mut column = 0;
             for run in row
                 .chunk_by(|a, b| (a.foreground, a.background, a.bold) == (b.foreground, b.background, b.bold))

@@ -58,9 +58,10 @@ impl Machine {
         // The menu is there when the entry is, and some entry is highlighted.
         let shown =
             |screen: &Screen| screen.row_with(entry).and(screen.highlighted_row()).map(|_| screen.clone());
-        let mut screen = console
-            .wait_for_screen(self.limit(), shown)
-            .ok_or_else(|| self.in_vain(format!("a boot menu with the entry {entry:?}"), &console))?;
+        if console.wait_for_screen(self.limit(), shown).is_none() {
+            return Err(self.in_vain(format!("a boot menu with the entry {entry:?}"), &console));
+        }
+        let mut screen = console.settled_screen();
         // Every key moves the highlight by one row at most: more keys than rows mean that it cannot be reached.
         for _ in 0..60 {
             let (Some(row), Some(selected)) = (screen.row_with(entry), screen.highlighted_row()) else {
@@ -70,13 +71,10 @@ impl Machine {
                 return Ok(screen);
             }
             self.send_key(if row > selected { Key::Down } else { Key::Up })?;
-            // Whole redraws can show two highlighted rows for a moment: wait until it has moved and stands.
-            let moved = console.wait_for_screen(Duration::from_secs(10), |now| {
-                (now.highlighted_row().is_some_and(|at| at != selected)).then(|| now.clone())
-            });
-            let _: Option<()> = console.wait_for_screen(Duration::from_millis(150), |_| None);
-            let Some(_) = moved else { continue };
-            screen = console.screen();
+            // A key may come before the menu listens: then it is pressed again.
+            let moved = |now: &Screen| now.highlighted_row().is_some_and(|at| at != selected).then_some(());
+            console.wait_for_screen(Duration::from_secs(10), moved);
+            screen = console.settled_screen();
         }
         Err(Error::Menu {
             machine: self.name().to_owned(),

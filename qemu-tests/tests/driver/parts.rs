@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use qemu_tests::initrd::Initrd;
 use qemu_tests::{Builder, Machine};
 
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// Modules for a guest with disks, network and an agent.
 const MODULES: &[&str] =
     &["virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "vfat", "nls_ascii", "nls_cp437"];
@@ -83,7 +85,6 @@ fn agent() -> PathBuf {
     if let Some(dist) = std::env::var_os("FIRN_DIST") {
         return PathBuf::from(dist).join("bin/firn-agent");
     }
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
     let target = directory().join("static");
     host(
         Command::new(env!("CARGO"))
@@ -102,15 +103,10 @@ pub(crate) fn initrd() -> &'static Path {
         let path = directory().join(format!("initrd-{}", std::process::id()));
         let busybox =
             ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|p| p.exists()).unwrap();
-        Initrd::default()
-            .file("init", 0o755, INIT)
-            .program("bin/busybox", busybox)
-            .and_then(|initrd| initrd.program("bin/firn-agent", &agent()))
-            .and_then(|initrd| initrd.modules(&kernel_package().join("lib/modules"), MODULES))
-            .and_then(|initrd| {
-                ["proc", "sys", "dev"].into_iter().fold(initrd, Initrd::directory).write(&path)
-            })
-            .unwrap();
+        let empty = ["proc", "sys", "dev"].into_iter().fold(Initrd::default(), Initrd::directory);
+        let initrd = empty.file("init", 0o755, INIT).program("bin/busybox", busybox).unwrap();
+        let initrd = initrd.program("bin/firn-agent", &agent()).unwrap();
+        initrd.modules(&kernel_package().join("lib/modules"), MODULES).unwrap().write(&path).unwrap();
         path
     })
 }

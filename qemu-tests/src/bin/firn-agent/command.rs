@@ -65,7 +65,9 @@ impl Group {
         let group = Pid::from_raw(pid as i32);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Starting(early) = std::mem::replace(&mut *state, State::Runs(group)) {
-            early.iter().for_each(|number| send(group, *number));
+            for number in early {
+                send(group, number);
+            }
         }
     }
 
