@@ -26,6 +26,9 @@ use std::process::ExitCode;
 /// The file beside an index that says how it was made, for `update`.
 const RECIPE: &str = "recipe.json";
 
+/// The file beside an index with a line for each package, for `firn search`.
+const SUMMARIES: &str = "summaries.tsv";
+
 /// How a channel is made.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -162,6 +165,9 @@ impl Channels {
         let recipe_file = directory.join(RECIPE);
         std::fs::write(&recipe_file, text)
             .with_context(|| format!("cannot write {}", recipe_file.display()))?;
+        let summaries = directory.join(SUMMARIES);
+        std::fs::write(&summaries, &summary.summaries)
+            .with_context(|| format!("cannot write {}", summaries.display()))?;
         let old = std::fs::read_link(self.state.join("channel")).ok();
         point(&self.state.join("channel"), &new)?;
         if let Some(old) = old.filter(|old| old.starts_with(&directory) && *old != new) {

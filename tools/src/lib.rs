@@ -12,6 +12,7 @@ pub mod grub_core;
 pub mod initrd;
 pub mod kernel_modules;
 pub mod layout;
+pub mod link_farm;
 pub mod relocate;
 pub mod run_script;
 pub mod selection;

@@ -19,6 +19,7 @@ struct Command {
 
 /// All commands, in the order in which the help shows them.
 const COMMANDS: &[Command] = &[
+    Command { name: "link-farm", about: "make a directory of named links", run: tools::link_farm::run },
     Command {
         name: "build-env",
         about: "merge store paths into one tree of links",

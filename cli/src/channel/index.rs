@@ -1,10 +1,12 @@
 //! The channel's index, as `os/packages` reads it: many small JSON files, so that evaluating a system reads only those
 //! that hold its packages.
 //!
-//! - `meta.json`: the sources and when they were made, the architecture, the cycles (`groups`: first name → all names).
+//! - `meta.json`: the sources and when they were made, the architecture, the cycles (`groups`: shortest name → all names).
+//! - `names.json`: every name, virtual ones too, so that a package set can have them all as attributes.
 //! - `shards/XXX.json`, XXX being the first three hexadecimal digits of the SHA-256 of a package's name: name →
 //!   `{ version, filename, sha256, size, depends, group?, source? }`, or `{ provider }` for a virtual package.
-//! - `summaries.tsv`: name, version, summary, for `firn search`.
+//!
+//! Beside it, and not part of what evaluation sees: `summaries.tsv` with name, version, summary for `firn search`.
 //!
 //! The same lists give the same bytes.
 
@@ -35,6 +37,8 @@ pub(crate) struct Fetched {
 /// What was written.
 #[derive(Debug)]
 pub(crate) struct Summary {
+    /// Name, version and summary of every package, a line each.
+    pub(crate) summaries: String,
     /// How many packages the index has.
     pub(crate) packages: usize,
     /// How many of them cannot be built, something they need being in none of the sources.
@@ -55,10 +59,8 @@ pub(crate) fn write(directory: &Path, architecture: &str, fetched: &[Fetched]) -
         .map(|(name, package)| (*name, resolve::resolve(name, package, &packages, &provided)))
         .collect();
     let groups = groups(&packages, &resolved);
-    let group_of: BTreeMap<&str, &str> = groups
-        .iter()
-        .flat_map(|members| members.iter().filter_map(|member| Some((*member, *members.first()?))))
-        .collect();
+    let group_of: BTreeMap<&str, &str> =
+        groups.iter().flat_map(|(group, members)| members.iter().map(|member| (*member, *group))).collect();
 
     let mut shards: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut summaries = String::new();
@@ -70,7 +72,8 @@ pub(crate) fn write(directory: &Path, architecture: &str, fetched: &[Fetched]) -
         writeln!(summaries, "{name}\t{}\t{}", package.version, package.summary)
             .context("cannot write the summaries")?;
     }
-    for (name, providers) in &provided {
+    // Every combination of a Rust crate's features is a virtual package: tens of thousands that nobody asks for by name.
+    for (name, providers) in provided.iter().filter(|(name, _)| !name.starts_with("librust-")) {
         if let (false, Some((provider, _))) = (packages.contains_key(name), providers.first()) {
             shards
                 .entry(shard(name))
@@ -101,11 +104,14 @@ pub(crate) fn write(directory: &Path, architecture: &str, fetched: &[Fetched]) -
         "architecture": architecture,
         "shardDigits": SHARD_DIGITS,
         "sources": sources,
-        "groups": groups.iter().filter_map(|members| Some((members.first()?.to_string(), json!(members)))).collect::<Map<_, _>>(),
+        "groups": groups,
     });
     write_file(&directory.join("meta.json"), &format!("{meta:#}\n"))?;
-    write_file(&directory.join("summaries.tsv"), &summaries)?;
+    let names: Map<String, Value> =
+        shards.values().flat_map(Map::keys).map(|name| (name.clone(), json!(0))).collect();
+    write_file(&directory.join("names.json"), &Value::Object(names).to_string())?;
     Ok(Summary {
+        summaries,
         packages: packages.len(),
         incomplete: resolved.values().filter(|resolved| !resolved.unmet.is_empty()).count(),
         groups: groups.len(),
@@ -141,14 +147,20 @@ fn read_lists(fetched: &[Fetched]) -> Packages<'_> {
     packages
 }
 
-/// The packages that share a store path.
-fn groups<'a>(packages: &Packages<'a>, resolved: &BTreeMap<&'a str, Resolved<'a>>) -> Vec<Vec<&'a str>> {
+/// The packages that share a store path, under the shortest of their names.
+fn groups<'a>(
+    packages: &Packages<'a>,
+    resolved: &BTreeMap<&'a str, Resolved<'a>>,
+) -> BTreeMap<&'a str, Vec<&'a str>> {
     let mut graph: BTreeMap<&str, BTreeSet<&str>> =
         resolved.iter().map(|(name, resolved)| (*name, resolved.depends.clone())).collect();
     for (from, to) in resolve::side_by_side(packages) {
         graph.entry(from).or_default().insert(to);
     }
-    cycles::find(&graph)
+    let named = |members: Vec<&'a str>| {
+        members.iter().copied().min_by_key(|name| (name.len(), *name)).map(|name| (name, members))
+    };
+    cycles::find(&graph).into_iter().filter_map(named).collect()
 }
 
 /// A package as the index has it.
@@ -229,7 +241,8 @@ mod tests {
             serde_json::from_slice(&std::fs::read(directory.path().join("meta.json")).expect("meta"))
                 .expect("JSON");
         assert_eq!(meta["groups"]["libc6"], json!(["libc6", "libgcc-s1"]));
-        let summaries = std::fs::read_to_string(directory.path().join("summaries.tsv")).expect("summaries");
-        assert!(summaries.contains("libc6\t2.36\tC library\n"), "{summaries}");
+        assert!(summary.summaries.contains("libc6\t2.36\tC library\n"), "{}", summary.summaries);
+        let names = std::fs::read_to_string(directory.path().join("names.json")).expect("names");
+        assert_eq!(names, r#"{"app":0,"libc6":0,"libgcc-s1":0,"virtual-app":0}"#);
     }
 }

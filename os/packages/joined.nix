@@ -1,0 +1,25 @@
+# Debian packages that make one program together, in one store path under nixpkgs' name; and those that have to be told
+# where their files are, since Debian compiled `/usr` into them.
+{ lib }:
+final: prev:
+let
+  inherit (final.debian) join;
+in
+{
+  openssh = join { name = "openssh"; packages = [ "openssh-client" "openssh-server" "openssh-sftp-server" ]; mainProgram = "ssh"; };
+  nginx = join { name = "nginx"; packages = [ "nginx" "nginx-common" ]; };
+  # Both platforms' modules and the programs, as grub-mkimage wants them side by side.
+  grub2 = join { name = "grub"; packages = [ "grub-common" "grub2-common" "grub-pc-bin" "grub-efi-amd64-bin" ]; mainProgram = "grub-install"; };
+  grub2_efi = final.grub2;
+
+  perl = final.wrapped {
+    package = prev.perl;
+    programs.perl = let at = directory: "${prev.perl}/${directory}"; series = lib.versions.majorMinor prev.perl.version; in
+      [ "--prefix" "PERL5LIB" ":" (lib.concatMapStringsSep ":" at [ "lib/perl5/${series}" "share/perl5" "lib/perl/${series}" "share/perl/${series}" "lib/perl-base" ]) ];
+  };
+
+  git = final.wrapped {
+    package = join { name = "git"; packages = [ "git" ]; };
+    programs.git = [ "--set-default" "GIT_EXEC_PATH" "${prev.git}/lib/git-core" "--set-default" "GIT_TEMPLATE_DIR" "${prev.git}/share/git-core/templates" ];
+  };
+}

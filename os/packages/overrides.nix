@@ -1,0 +1,41 @@
+# What single Debian packages need besides unpacking, by Debian's name. Attributes:
+#   links              links that Debian's alternatives or maintainer scripts make: place → target in the package
+#   mainProgram        the program that `lib.getExe` means, where it is not the package's name
+#   drop, keep         files to leave out, or to keep (tools/src/selection.rs has the defaults)
+#   optionalLibraries  libraries that may be missing
+#   alone              the package is data: it needs no dependency to be unpacked
+{
+  bash.links = { "bin/sh" = "bin/bash"; };
+  gawk.links = { "bin/awk" = "bin/gawk"; };
+  mawk.links = { "bin/awk" = "bin/mawk"; };
+  original-awk.links = { "bin/awk" = "bin/original-awk"; };
+  vim = { links = { "bin/vim" = "bin/vim.basic"; "bin/vi" = "bin/vim.basic"; "bin/view" = "bin/vim.basic"; "bin/vimdiff" = "bin/vim.basic"; }; };
+  vim-tiny = { mainProgram = "vi"; links = { "bin/vi" = "bin/vim.tiny"; "bin/vim" = "bin/vim.tiny"; }; };
+  netcat-openbsd = { mainProgram = "nc"; links = { "bin/nc" = "bin/nc.openbsd"; "bin/netcat" = "bin/nc.openbsd"; }; };
+  netcat-traditional = { mainProgram = "nc"; links = { "bin/nc" = "bin/nc.traditional"; }; };
+  less.links = { "bin/pager" = "bin/less"; };
+  busybox.mainProgram = "busybox";
+  busybox-static.mainProgram = "busybox";
+  coreutils.mainProgram = "ls";
+  iproute2.mainProgram = "ip";
+  iputils-ping.mainProgram = "ping";
+  kmod.mainProgram = "kmod";
+  openssh-client.mainProgram = "ssh";
+  openssh-server.mainProgram = "sshd";
+  procps.mainProgram = "ps";
+  dnsutils.mainProgram = "dig";
+  bind9-dnsutils.mainProgram = "dig";
+  ripgrep.mainProgram = "rg";
+  fd-find = { mainProgram = "fd"; links = { "bin/fd" = "bin/fdfind"; }; };
+  bat = { mainProgram = "bat"; links = { "bin/bat" = "bin/batcat"; }; };
+  nftables.mainProgram = "nft";
+  redis-server = { mainProgram = "redis-server"; };
+  gnupg.mainProgram = "gpg";
+  grep.mainProgram = "grep";
+  sed.mainProgram = "sed";
+  ca-certificates.alone = true;
+  netbase.alone = true;
+  tzdata.alone = true;
+  media-types.alone = true;
+  systemd-boot-efi.alone = true;
+}
