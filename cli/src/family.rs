@@ -35,7 +35,11 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// All families, in the order in which `firn --help` shows them.
-const FAMILIES: &[Family] = &[Family { command: crate::channel::command, run: crate::channel::run }];
+const FAMILIES: &[Family] = &[
+    Family { command: crate::vm::command, run: crate::vm::run },
+    Family { command: crate::image::command, run: crate::image::run },
+    Family { command: crate::channel::command, run: crate::channel::run },
+];
 
 /// The Nix tool of that name, if Firn stands in for it.
 pub(crate) fn nix_tool(_name: &str) -> Option<NixTool> {

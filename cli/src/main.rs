@@ -5,7 +5,10 @@
 
 mod channel;
 mod family;
+mod image;
 mod settings;
+mod system;
+mod vm;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,207 @@
+//! `firn vm`: builds a configuration and runs it in this terminal, in QEMU.
+//!
+//! By default QEMU loads kernel and initrd itself; the store is a read-only image made once for each closure, below an overlay
+//! whose upper layer is on a disk that stays. Which file systems stage 1 mounts comes from a second archive behind the
+//! generation's own initrd, so that what runs is bit for bit the generation that would be installed. With `--uefi` or `--bios`
+//! the machine starts from a whole disk image as `firn image` writes it.
+
+mod disks;
+mod emulator;
+mod forward;
+mod terminal;
+
+use crate::system::System;
+use anyhow::{Context as _, Result, ensure};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use disks::{MACHINE_LABEL, STORE_LABEL};
+use emulator::{Boot, Drive, Machine};
+use forward::Forward;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The command's arguments.
+pub(crate) fn command() -> Command {
+    Command::new("vm")
+        .about("Build a configuration and run it in this terminal, in a virtual machine")
+        .args(crate::system::arguments())
+        .arg(flag("uefi", "Start from a disk image through UEFI and the boot menu").conflicts_with("bios"))
+        .arg(flag("bios", "Start from a disk image through a BIOS and GRUB"))
+        .arg(Arg::new("disk").long("disk").value_name("FILE").value_parser(value_parser!(PathBuf)).help(
+            "The disk that the machine keeps its files on, made if it does not exist [default: HOSTNAME.img]",
+        ))
+        .arg(
+            Arg::new("disk-size")
+                .long("disk-size")
+                .value_name("MIB")
+                .value_parser(value_parser!(u64).range(64..=4 << 20))
+                .default_value("8192")
+                .help("Size of a new disk; it takes only what is written to it"),
+        )
+        .arg(
+            Arg::new("memory")
+                .long("memory")
+                .value_name("MIB")
+                .value_parser(value_parser!(u32).range(128..))
+                .default_value("1024")
+                .help("Memory of the machine"),
+        )
+        .arg(
+            Arg::new("cpus")
+                .long("cpus")
+                .value_name("COUNT")
+                .value_parser(value_parser!(u32).range(1..=64))
+                .default_value("1")
+                .help("Processors of the machine"),
+        )
+        .arg(
+            Arg::new("forward")
+                .long("forward")
+                .value_name("HOST:GUEST")
+                .action(ArgAction::Append)
+                .value_parser(Forward::parse)
+                .help("Make a port of the machine reachable: 8080:80, 0.0.0.0:2222:22, udp:5353:53"),
+        )
+        .arg(
+            Arg::new("kernel-parameter")
+                .long("append")
+                .value_name("WORDS")
+                .action(ArgAction::Append)
+                .help("More words for the kernel's command line (not with --uefi and --bios)"),
+        )
+        .arg(flag("graphics", "Open a window with the machine's screen; the console stays here"))
+        .arg(flag("print", "Print the emulator's command line and do not run it"))
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+/// Builds, prepares, runs; the exit code is the emulator's.
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    let system = System::from_arguments(matches)?;
+    let cache = cache_directory()?;
+    let name = host_name(&system);
+    let forwards: Vec<Forward> = matches.get_many("forward").into_iter().flatten().cloned().collect();
+    for forward in &forwards {
+        forward.check_free()?;
+    }
+    let machine_disk = match matches.get_one::<PathBuf>("disk") {
+        Some(path) => path.clone(),
+        None => PathBuf::from(format!("{name}{}.img", if whole_disk(matches) { "-disk" } else { "" })),
+    };
+    let size = matches.get_one::<u64>("disk-size").copied().unwrap_or(8192) << 20;
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let (boot, drives) = if whole_disk(matches) {
+        from_disk(&system, matches, &machine_disk, size, scratch.path())?
+    } else {
+        directly(&system, matches, &machine_disk, size, &cache, scratch.path())?
+    };
+    let machine = Machine {
+        name,
+        memory_mib: matches.get_one::<u32>("memory").copied().unwrap_or(1024),
+        cpus: matches.get_one::<u32>("cpus").copied().unwrap_or(1),
+        accelerator: qemu_tests::accelerator::detect(),
+        boot,
+        drives,
+        forwards,
+        graphics: matches.get_flag("graphics"),
+    };
+    let command = machine.command()?;
+    if matches.get_flag("print") {
+        writeln!(std::io::stdout(), "{command:?}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    greet(&machine, &machine_disk)?;
+    let status = terminal::run(command)?;
+    drop(scratch);
+    ensure!(status.success(), "the emulator ended with an error ({status})");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn whole_disk(matches: &ArgMatches) -> bool {
+    matches.get_flag("uefi") || matches.get_flag("bios")
+}
+
+/// Kernel and initrd handed over by the emulator, the store as an image of its own.
+fn directly(
+    system: &System,
+    matches: &ArgMatches,
+    machine_disk: &Path,
+    size: u64,
+    cache: &Path,
+    scratch: &Path,
+) -> Result<(Boot, Vec<Drive>)> {
+    let closure = system.closure()?;
+    let store_image = disks::store_image(system, &closure, cache)?;
+    if !machine_disk.exists() {
+        disks::create_machine_disk(system, machine_disk, size, scratch)?;
+    }
+    let kernel = qemu_tests::kernel::for_direct_boot(&system.file("kernel")?, cache)?;
+    let initrd = scratch.join("initrd");
+    disks::write_initrd(system, &initrd)?;
+    let mut words = vec![format!("init={}/init", system.toplevel())];
+    words.push(system.text("kernel-params")?.trim().to_owned());
+    words.push("console=ttyS0".to_owned());
+    words.extend(matches.get_many::<String>("kernel-parameter").into_iter().flatten().cloned());
+    let drives = vec![
+        Drive { file: machine_disk.to_owned(), read_only: false, serial: MACHINE_LABEL },
+        Drive { file: store_image, read_only: true, serial: STORE_LABEL },
+    ];
+    Ok((Boot::Direct { kernel, initrd, command_line: words.join(" ") }, drives))
+}
+
+/// A disk image with boot menu and all, kept like an installed machine's disk.
+fn from_disk(
+    system: &System,
+    matches: &ArgMatches,
+    disk: &Path,
+    size: u64,
+    scratch: &Path,
+) -> Result<(Boot, Vec<Drive>)> {
+    if !disk.exists() {
+        crate::image::write(system, disk, Some(size))?;
+    }
+    let boot = if matches.get_flag("uefi") {
+        Boot::Uefi { variables: emulator::new_variables(scratch)? }
+    } else {
+        Boot::Bios
+    };
+    Ok((boot, vec![Drive { file: disk.to_owned(), read_only: false, serial: "disk" }]))
+}
+
+/// The machine's name, which names its disk.
+fn host_name(system: &System) -> String {
+    let text = system.text("activation.json").unwrap_or_default();
+    formats::activation::Activation::parse(text.as_bytes())
+        .map(|activation| activation.host_name)
+        .ok()
+        .filter(|name| !name.is_empty() && !name.contains('/'))
+        .unwrap_or_else(|| "firn".to_owned())
+}
+
+/// Where images and kernels are kept between runs.
+fn cache_directory() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set: say where caches go with XDG_CACHE_HOME")?;
+    let directory = base.join("firn/vm");
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory)
+}
+
+/// Says what runs and how to get out of it, while it can still be read.
+fn greet(machine: &Machine, disk: &Path) -> Result<()> {
+    let mut talk = std::io::stderr().lock();
+    let how = match machine.accelerator {
+        qemu_tests::Accelerator::Kvm => "with KVM",
+        qemu_tests::Accelerator::Tcg => "under software emulation (KVM is not usable here)",
+    };
+    writeln!(talk, "Starting {} {how}; its disk is {}.", machine.name, disk.display())?;
+    for forward in &machine.forwards {
+        writeln!(talk, "{forward}")?;
+    }
+    writeln!(talk, "To leave: shut it down (`poweroff`), or press Ctrl-A and then X to pull the plug.")?;
+    Ok(())
+}
