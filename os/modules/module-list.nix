@@ -16,6 +16,7 @@
   ./environment/variables.nix
   ./filesystems/filesystems.nix
   ./filesystems/swap.nix
+  ./filesystems/zram.nix
   ./networking/dhcp.nix
   ./networking/firewall.nix
   ./networking/interfaces.nix
@@ -26,10 +27,15 @@
   ./security/sudo.nix
   ./security/wrappers.nix
   ./services/accepted.nix
+  ./services/chrony.nix
+  ./services/cron.nix
   ./services/getty.nix
+  ./services/logrotate.nix
   ./services/nginx.nix
   ./services/openssh.nix
   ./services/postgresql.nix
+  ./services/prometheus.nix
+  ./services/redis.nix
   ./system/activation.nix
   ./system/etc.nix
   ./system/specialisation.nix

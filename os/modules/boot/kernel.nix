@@ -29,7 +29,7 @@ in
     };
     kernel.sysfs = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted; not written."; };
     vesa = mkOption { type = types.bool; default = false; internal = true; description = "Without effect."; };
-    hardwareScan = mkOption { type = types.bool; default = true; description = "Accepted."; };
+    hardwareScan = mkOption { type = types.bool; default = true; description = "Whether the modules for the hardware that is found are loaded."; };
     crashDump.enable = lib.mkEnableOption "crash dumps (accepted)";
     plymouth.enable = lib.mkEnableOption "a boot screen (accepted; there is none)";
     enableContainers = mkOption { type = types.bool; default = false; description = "Accepted."; };
@@ -44,6 +44,19 @@ in
       "fs.inotify.max_user_instances" = lib.mkDefault 524288;
       "fs.inotify.max_user_watches" = lib.mkDefault 524288;
       "kernel.kptr_restrict" = lib.mkDefault 1;
+    };
+    # The kernel loads what it lacks by this program, and that looks below /lib/modules.
+    boot.kernel.sysctl."kernel.modprobe" = lib.mkDefault "${pkgs.kmod}/bin/modprobe";
+    systemd.tmpfiles.rules = [ "d /lib 0755 root root -" "L+ /lib/modules - - - - /run/booted-system/kernel-modules/lib/modules" ];
+    systemd.services.hardware-modules = lib.mkIf config.boot.hardwareScan {
+      description = "Modules for the hardware that is there";
+      wantedBy = [ "sysinit.target" ];
+      before = [ "network-pre.target" ];
+      unitConfig.DefaultDependencies = false;
+      path = [ pkgs.kmod ];
+      serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
+      # Every device says by which names its driver goes; names without a module, and failures of single ones, are no error.
+      script = ''find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u | xargs -r modprobe -a -b -q || true'';
     };
     environment.etc."modprobe.d/firn.conf" = lib.mkIf (config.boot.extraModprobeConfig != "" || config.boot.blacklistedKernelModules != [ ]) {
       text = lib.concatMapStrings (m: "blacklist ${m}\n") config.boot.blacklistedKernelModules + config.boot.extraModprobeConfig;

@@ -91,14 +91,6 @@ in
     boot.growPartition = lib.mkEnableOption "growing the root partition to the disk's size at boot (accepted)";
     boot.nixStoreMountOpts = mkOption { type = types.listOf types.nonEmptyStr; default = [ "ro" "nodev" "nosuid" ]; description = "Options with which /nix/store is mounted over itself."; };
     boot.readOnlyNixStore = mkOption { type = types.bool; default = true; description = "Whether /nix/store is read-only."; };
-    zramSwap = {
-      enable = lib.mkEnableOption "swap in compressed memory";
-      memoryPercent = mkOption { type = types.int; default = 50; description = "Its size in percent of the memory."; };
-      algorithm = mkOption { type = types.str; default = "zstd"; description = "The compression."; };
-      priority = mkOption { type = types.int; default = 5; description = "Its priority."; };
-      swapDevices = mkOption { type = types.int; default = 1; description = "Accepted."; };
-      memoryMax = mkOption { type = types.nullOr types.int; default = null; description = "Accepted."; };
-    };
     services.fstrim.enable = mkOption { type = types.bool; default = true; description = "Whether free blocks are told to the disks weekly."; };
     services.fstrim.interval = mkOption { type = types.str; default = "weekly"; description = "When."; };
   };

@@ -102,6 +102,7 @@ in
   };
   config = lib.mkMerge [
     {
+      system.build.firewallRules = rules;
       assertions = [
         { assertion = cfg.extraCommands == ""; message = "networking.firewall.extraCommands runs iptables, which Firn does not have; write networking.firewall.extraInputRules in nft's language."; }
         { assertion = config.networking.wireguard.interfaces == { }; message = "networking.wireguard.interfaces is set, but Firn does not set up WireGuard yet."; }

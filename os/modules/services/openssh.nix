@@ -20,7 +20,12 @@ let
     + lib.optionalString (cfg.banner != null) "Banner ${pkgs.writeText "ssh-banner" cfg.banner}\n"
     + "AddressFamily ${if config.networking.enableIPv6 then "any" else "inet"}\n"
     + lib.optionalString cfg.allowSFTP "Subsystem sftp ${cfg.sftpServerExecutable} ${lib.concatStringsSep " " cfg.sftpFlags}\n"
+    + programs
     + cfg.extraConfig;
+  # Since 9.8 sshd is several programs and looks for the others where Debian installs them.
+  version = lib.last (lib.splitString ":" (cfg.package.version or "0"));
+  programs = lib.optionalString (lib.versionAtLeast version "9.8") "SshdSessionPath ${cfg.package}/lib/openssh/sshd-session\n"
+    + lib.optionalString (lib.versionAtLeast version "10.0") "SshdAuthPath ${cfg.package}/lib/openssh/sshd-auth\n";
   keysOf = u: u.openssh.authorizedKeys.keys ++ map lib.fileContents u.openssh.authorizedKeys.keyFiles;
   withKeys = builtins.filter (u: keysOf u != [ ]) (lib.attrValues config.users.users);
 in
@@ -44,8 +49,8 @@ in
       sftpFlags = mkOption { type = types.listOf types.str; default = [ ]; description = "Its arguments."; };
       hostKeys = mkOption {
         type = types.listOf types.attrs;
-        default = [ { type = "ed25519"; path = "/etc/ssh/ssh_host_ed25519_key"; } { type = "rsa"; bits = 4096; path = "/etc/ssh/ssh_host_rsa_key"; } ];
-        description = "Host keys, made at the first start.";
+        default = [ { type = "ed25519"; path = "/etc/ssh/ssh_host_ed25519_key"; } ];
+        description = "Host keys, made at the first start. NixOS makes an RSA key too; that takes long on small machines, and every client of today knows Ed25519.";
       };
       generateHostKeys = mkOption { type = types.bool; default = true; description = "Whether missing host keys are made."; };
       banner = mkOption { type = types.nullOr types.lines; default = null; description = "A text shown before authentication."; };
