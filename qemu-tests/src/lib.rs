@@ -31,5 +31,7 @@ pub mod write_log;
 pub use accelerator::Accelerator;
 pub use disk::{Bus, Disk};
 pub use error::{ConsoleTail, Error, Result};
-pub use machine::{Boot, Builder, Command, Key, Machine, Mount, Output, RunningCommand, Snapshot};
+pub use machine::{
+    Boot, Builder, Command, GuestStream, Key, Machine, Mount, Output, RunningCommand, Snapshot,
+};
 pub use screen::{Cell, Screen};

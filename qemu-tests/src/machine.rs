@@ -11,6 +11,8 @@ mod commands;
 mod menu;
 mod power;
 mod snapshot;
+mod sockets;
+mod units;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +31,7 @@ pub use builder::{Boot, Builder};
 pub use commands::{Command, Mount, Output, Running as RunningCommand};
 pub use menu::Key;
 pub use snapshot::Snapshot;
+pub use sockets::GuestStream;
 
 /// See the module's head.
 #[derive(Debug)]

@@ -153,7 +153,7 @@ impl Machine {
     }
 
     /// Asks the agent, once it is there.
-    fn ask(&self, description: &str, request: &Request) -> Result<Pending> {
+    pub(super) fn ask(&self, description: &str, request: &Request) -> Result<Pending> {
         self.wait_for_agent()?;
         let (guest, _) = self.guest(description)?;
         guest.ask(request).map_err(|lost| self.lost(lost, description))

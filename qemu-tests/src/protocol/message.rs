@@ -68,6 +68,9 @@ pub enum Request {
         /// Listened on, or not.
         open: bool,
     },
+    /// Connects to a Unix stream socket: bytes to it by `Data` and `End`, bytes from it by [`Reply::Data`], and
+    /// [`Reply::Done`] when it closes.
+    Connect(Vec<u8>),
     /// The guest's clocks: [`Reply::Clock`].
     Clock,
     /// `sync(2)`.
@@ -262,6 +265,10 @@ impl Request {
                 w.u32(u32::from(*port)).u8(u8::from(*open));
                 0x0D
             }
+            Self::Connect(path) => {
+                w.bytes(path);
+                0x11
+            }
             Self::Clock => 0x0E,
             Self::Sync => 0x0F,
             Self::Reboot { power_off } => {
@@ -292,6 +299,7 @@ impl Request {
                 .u32()
                 .zip(r.flag())
                 .and_then(|(port, open)| u16::try_from(port).ok().map(|port| Self::WaitPort { port, open })),
+            0x11 => r.bytes().map(Self::Connect),
             0x0E => Some(Self::Clock),
             0x0F => Some(Self::Sync),
             0x10 => r.flag().map(|power_off| Self::Reboot { power_off }),
@@ -519,6 +527,7 @@ mod tests {
             Request::WaitPath { path: b("/x"), condition: PathCondition::Absent },
             Request::WaitPath { path: b("/x"), condition: PathCondition::Contains(b("ok")) },
             Request::WaitPort { port: 65535, open: true },
+            Request::Connect(b("/run/firn/control")),
             Request::Clock,
             Request::Sync,
             Request::Reboot { power_off: true },
@@ -598,7 +607,7 @@ mod tests {
             let payload =
                 (0..random() % 40).map(|_| if random() % 3 == 0 { random() as u8 } else { 0 }).collect();
             let frame =
-                Frame { kind: (random() % 0x12) as u8 | ((random() as u8) & 0x80), request: 1, payload };
+                Frame { kind: (random() % 0x13) as u8 | ((random() as u8) & 0x80), request: 1, payload };
             if let Ok(message) = Request::from_frame(&frame) {
                 assert_eq!(Request::from_frame(&message.to_frame(1)), Ok(message));
             }

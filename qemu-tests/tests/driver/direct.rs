@@ -1,5 +1,6 @@
 //! Direct kernel boot: the agent's commands, files and waits; resets, power cuts, snapshots.
 
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use qemu_tests::{Command, Disk, Error, disk, write_log::WriteLog};
@@ -76,6 +77,11 @@ fn commands_files_and_waits() {
     machine.wait_for_port(7777).unwrap();
     drop(server);
     machine.wait_for_closed_port(7777).unwrap();
+
+    // A socket of the guest as a stream of the host.
+    assert!(
+        machine.connect("/tmp/none").unwrap().read(&mut [0]).unwrap_err().to_string().contains("/tmp/none")
+    );
 
     // Clocks, mounts.
     assert!(machine.uptime().unwrap() > Duration::from_millis(100));

@@ -8,6 +8,7 @@ mod command;
 mod files;
 mod port;
 mod session;
+mod sockets;
 mod waits;
 
 use std::io::Write as _;

@@ -16,7 +16,7 @@ use qemu_tests::protocol::{Decoder, Reply, Request, VERSION};
 
 use crate::command::{self, Group};
 use crate::port::Port;
-use crate::{files, waits};
+use crate::{files, sockets, waits};
 
 /// What a running request can be told.
 #[derive(Debug)]
@@ -159,6 +159,7 @@ fn work(port: &Port, task: &Task, request: Request) -> Result<Reply, Reply> {
         Request::List(path) => files::list(&path),
         Request::WaitPath { path, condition } => waits::path(task, &path, &condition),
         Request::WaitPort { port, open } => waits::port(task, port, open),
+        Request::Connect(path) => sockets::connect(port, task, &path),
         Request::Sync => {
             nix::unistd::sync();
             Ok(Reply::Done)
