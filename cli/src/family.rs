@@ -39,11 +39,17 @@ const FAMILIES: &[Family] = &[
     Family { command: crate::vm::command, run: crate::vm::run },
     Family { command: crate::image::command, run: crate::image::run },
     Family { command: crate::channel::command, run: crate::channel::run },
+    Family { command: crate::eval::command, run: crate::eval::run },
+    Family { command: crate::instantiate::command, run: crate::instantiate::run },
+    Family { command: crate::parse::command, run: crate::parse::run },
 ];
 
 /// The Nix tool of that name, if Firn stands in for it.
-pub(crate) fn nix_tool(_name: &str) -> Option<NixTool> {
-    None
+pub(crate) fn nix_tool(name: &str) -> Option<NixTool> {
+    match name {
+        "nix-instantiate" => Some(crate::instantiate::nix_instantiate),
+        _ => None,
+    }
 }
 
 /// Parses `firn …` and runs the family named.

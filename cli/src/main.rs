@@ -4,8 +4,11 @@
 //! Called under the name of a Nix tool (`nix-instantiate`, `nix-store`, …) it behaves as that tool.
 
 mod channel;
+mod eval;
 mod family;
 mod image;
+mod instantiate;
+mod parse;
 mod settings;
 mod system;
 mod vm;

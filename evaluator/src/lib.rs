@@ -1,4 +1,40 @@
 //! The Nix language: parse, resolve, evaluate, explain. Touches the world through one trait only.
+
+mod api;
+mod ast;
+mod attrs;
+mod builtins;
+mod code;
+mod coerce;
+mod context;
+mod diagnostic;
+mod error;
+mod eval;
+mod evaluator;
 pub mod float_format;
+pub mod io;
+mod lexer;
+mod messages;
+mod operators;
+mod options;
+mod parser;
+mod paths;
+mod position;
+mod print_ast;
+mod print_value;
 pub mod regex;
+mod resolve;
+mod suggest;
+mod symbol;
+mod value;
 pub mod versions;
+
+pub use api::{Dependency, DerivationInfo, Handle, Result, Statistics};
+pub use bumpalo::Bump as Arena;
+pub use diagnostic::{EvalError, TraceLine};
+pub use error::ErrorKind;
+pub use evaluator::Evaluator;
+pub use io::EvalIo;
+pub use options::Options;
+pub use position::Location;
+pub use print_value::Style;

@@ -1,0 +1,381 @@
+//! `firn eval`: evaluates an expression and prints the value. Also what the other evaluating commands share: how the
+//! command line becomes an evaluator, its arguments and the expression to evaluate.
+
+use anyhow::{Context as _, Result};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use evaluator::io::{EvalIo, LocalIo};
+use evaluator::{Arena, EvalError, Evaluator, Handle, Options, Style};
+use std::ffi::{OsStr, OsString};
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+/// What the command line says about an evaluation.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    /// Files or, with `expressions`, texts.
+    pub(crate) sources: Vec<OsString>,
+    /// Whether the sources are texts.
+    pub(crate) expressions: bool,
+    /// Attribute paths to select; none means the value itself.
+    pub(crate) attributes: Vec<String>,
+    /// `--arg` and `--argstr`: name, text, whether the text is a string.
+    pub(crate) arguments: Vec<(String, String, bool)>,
+    /// `-I`, in order.
+    pub(crate) search_path: Vec<String>,
+    /// `--option`, in order.
+    pub(crate) options: Vec<(String, String)>,
+    /// Whether errors are shown with their whole trace.
+    pub(crate) show_trace: bool,
+}
+
+/// How a value is printed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Output {
+    /// Evaluates everything in it first.
+    pub(crate) strict: bool,
+    /// As JSON.
+    pub(crate) json: bool,
+    /// As XML; with positions unless `no_location`.
+    pub(crate) xml: bool,
+    /// Without positions in XML.
+    pub(crate) no_location: bool,
+    /// A string without quotes and newline.
+    pub(crate) raw: bool,
+}
+
+/// An evaluation's error, to be printed as it renders itself.
+#[derive(Debug)]
+pub(crate) struct Explained(String);
+
+impl std::fmt::Display for Explained {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Explained {}
+
+/// The arguments that all evaluating commands have.
+pub(crate) fn shared_arguments() -> Vec<Arg> {
+    vec![
+        Arg::new("source")
+            .value_name("FILE")
+            .num_args(0..)
+            .value_parser(clap::value_parser!(OsString))
+            .help("Files to evaluate, `-` for standard input [default: ./default.nix]; with -E, expressions"),
+        Arg::new("expr")
+            .short('E')
+            .long("expr")
+            .action(ArgAction::SetTrue)
+            .help("Take the arguments as expressions"),
+        Arg::new("attr")
+            .short('A')
+            .long("attr")
+            .value_name("PATH")
+            .action(ArgAction::Append)
+            .help("Select an attribute, such as `services.nginx.enable`"),
+        Arg::new("arg")
+            .long("arg")
+            .value_names(["NAME", "EXPR"])
+            .num_args(2)
+            .action(ArgAction::Append)
+            .help("Give a function's argument as an expression"),
+        Arg::new("argstr")
+            .long("argstr")
+            .value_names(["NAME", "STRING"])
+            .num_args(2)
+            .action(ArgAction::Append)
+            .help("Give a function's argument as a string"),
+        Arg::new("include")
+            .short('I')
+            .long("include")
+            .value_name("[NAME=]PATH")
+            .action(ArgAction::Append)
+            .help("Add to the search path of <NAME>"),
+        Arg::new("option")
+            .long("option")
+            .value_names(["NAME", "VALUE"])
+            .num_args(2)
+            .action(ArgAction::Append)
+            .help("Set a setting of Nix's, such as max-call-depth"),
+        Arg::new("show-trace")
+            .long("show-trace")
+            .action(ArgAction::SetTrue)
+            .help("Show every step that led to an error"),
+    ]
+}
+
+impl Request {
+    /// Reads the shared arguments.
+    pub(crate) fn from_matches(matches: &ArgMatches) -> Self {
+        let pairs = |name: &str| -> Vec<(String, String)> {
+            matches
+                .get_occurrences::<String>(name)
+                .into_iter()
+                .flatten()
+                .filter_map(|mut pair| Some((pair.next()?.clone(), pair.next()?.clone())))
+                .collect()
+        };
+        let many = |name: &str| matches.get_many::<String>(name).into_iter().flatten().cloned().collect();
+        let mut arguments: Vec<_> =
+            pairs("arg").into_iter().map(|(name, text)| (name, text, false)).collect();
+        arguments.extend(pairs("argstr").into_iter().map(|(name, text)| (name, text, true)));
+        Self {
+            sources: matches.get_many::<OsString>("source").into_iter().flatten().cloned().collect(),
+            expressions: matches.get_flag("expr"),
+            attributes: many("attr"),
+            arguments,
+            search_path: many("include"),
+            options: pairs("option"),
+            show_trace: matches.get_flag("show-trace"),
+        }
+    }
+
+    /// The evaluator's options that follow.
+    pub(crate) fn evaluator_options(&self) -> Result<Options> {
+        let mut options = Options::default();
+        for entry in &self.search_path {
+            options.add_search_path(entry.as_bytes());
+        }
+        if let Some(path) = std::env::var_os("NIX_PATH") {
+            options.add_nix_path(path.as_bytes());
+        }
+        if let Ok(settings) = crate::settings::Settings::current() {
+            let distribution = settings.distribution.join("os");
+            let entry = |name: &str, path: &Path| {
+                let mut entry = format!("{name}=").into_bytes();
+                entry.extend_from_slice(path.as_os_str().as_bytes());
+                entry
+            };
+            if distribution.is_dir() {
+                options.add_search_path(&entry("firn", &settings.distribution));
+            }
+            if let Some(channel) = &settings.channel {
+                options.add_search_path(&entry("debian", channel));
+            }
+        }
+        for (name, value) in &self.options {
+            set_option(&mut options, name, value)?;
+        }
+        // A relative entry starts where the program was called.
+        let here = current_directory()?;
+        for (_, path) in &mut options.search_path {
+            let text = String::from_utf8_lossy(path).into_owned();
+            if !text.starts_with('/') && !text.contains("://") && !text.starts_with("channel:") {
+                *path = here.join(OsStr::from_bytes(path)).into_os_string().into_vec();
+            }
+        }
+        if options.pure || options.restricted {
+            options.allowed_paths.extend(options.search_path.clone().into_iter().map(|(_, path)| path));
+        }
+        Ok(options)
+    }
+
+    /// The set of arguments for functions at the top.
+    pub(crate) fn auto_arguments<'a>(&self, evaluator: &mut Evaluator<'a>) -> Result<Handle<'a>> {
+        let here = current_directory()?;
+        let mut attrs = Vec::new();
+        for (name, text, is_string) in &self.arguments {
+            let value = if *is_string {
+                evaluator.make_string(text.as_bytes())
+            } else {
+                evaluator
+                    .make_lazy_text(text, here.as_os_str().as_bytes())
+                    .map_err(|error| self.explain(&error))?
+            };
+            attrs.push((name.clone(), value));
+        }
+        Ok(evaluator.make_attrs(&attrs))
+    }
+
+    /// Evaluates every source and selects every attribute; calls functions whose arguments are known.
+    pub(crate) fn evaluate<'a>(&self, evaluator: &mut Evaluator<'a>) -> Result<Vec<Handle<'a>>> {
+        let arguments = self.auto_arguments(evaluator)?;
+        let default = [OsString::from("./default.nix")];
+        let sources = if self.sources.is_empty() { default.as_slice() } else { &self.sources };
+        let mut values = Vec::new();
+        for source in sources {
+            let value = self.source_value(evaluator, source)?;
+            let whole = [String::new()];
+            let paths = if self.attributes.is_empty() { whole.as_slice() } else { &self.attributes };
+            for path in paths {
+                let value = evaluator
+                    .select(value, path, arguments)
+                    .and_then(|value| evaluator.auto_call(value, arguments))
+                    .map_err(|error| self.explain(&error))?;
+                values.push(value);
+            }
+        }
+        Ok(values)
+    }
+
+    fn source_value<'a>(&self, evaluator: &mut Evaluator<'a>, source: &OsStr) -> Result<Handle<'a>> {
+        let here = current_directory()?;
+        let here = here.as_os_str().as_bytes();
+        let result = if self.expressions {
+            evaluator.eval_bytes(source.as_bytes(), false, here)
+        } else if source == "-" {
+            evaluator.eval_bytes(&standard_input()?, true, here)
+        } else {
+            let path = self.file_path(evaluator, source)?;
+            evaluator.eval_file(&path)
+        };
+        result.map_err(|error| self.explain(&error))
+    }
+
+    /// A file argument as an absolute path; `<name>` is looked up.
+    fn file_path(&self, evaluator: &mut Evaluator<'_>, source: &OsStr) -> Result<Vec<u8>> {
+        let text = source.to_string_lossy();
+        if let Some(name) = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')) {
+            return evaluator.find_in_search_path(name).map_err(|error| self.explain(&error));
+        }
+        Ok(current_directory()?.join(source).into_os_string().into_vec())
+    }
+
+    /// An evaluation's error as this command shows it.
+    pub(crate) fn explain(&self, error: &EvalError) -> anyhow::Error {
+        Explained(error.render(self.show_trace)).into()
+    }
+}
+
+/// Where the program was called.
+pub(crate) fn current_directory() -> Result<PathBuf> {
+    std::env::current_dir().context("cannot tell the current directory")
+}
+
+/// All of standard input.
+pub(crate) fn standard_input() -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text).context("reading standard input")?;
+    Ok(text)
+}
+
+/// The world for evaluations that write nothing.
+pub(crate) fn read_only_io() -> Rc<dyn EvalIo> {
+    let store = std::env::var("NIX_STORE_DIR").unwrap_or_else(|_| "/nix/store".to_owned());
+    Rc::new(LocalIo::new(&store))
+}
+
+/// Sets what a Nix setting means for the evaluator; settings of other parts are accepted and have no effect here.
+fn set_option(options: &mut Options, name: &str, value: &str) -> Result<()> {
+    let truth = || match value {
+        "true" | "yes" | "1" => Ok(true),
+        "false" | "no" | "0" => Ok(false),
+        _ => anyhow::bail!("setting '{name}' must be true or false, not '{value}'"),
+    };
+    match name {
+        "max-call-depth" => {
+            options.max_call_depth =
+                value.parse().with_context(|| format!("setting '{name}' must be a number"))?;
+        }
+        "pure-eval" => options.pure = truth()?,
+        "restrict-eval" => options.restricted = truth()?,
+        "allow-import-from-derivation" => options.allow_import_from_derivation = truth()?,
+        "trace-verbose" => options.trace_verbose = truth()?,
+        "abort-on-warn" => options.abort_on_warn = truth()?,
+        "system" | "eval-system" if !value.is_empty() => value.clone_into(&mut options.system),
+        "nix-path" => {
+            options.search_path.clear();
+            for entry in value.split_whitespace() {
+                options.add_search_path(entry.as_bytes());
+            }
+        }
+        "experimental-features" | "extra-experimental-features" => {
+            options.pipe_operators |=
+                value.split_whitespace().any(|feature| feature.starts_with("pipe-operator"));
+            options.parse_toml_timestamps |=
+                value.split_whitespace().any(|feature| feature == "parse-toml-timestamps");
+        }
+        _ => log::debug!("setting '{name}' has no effect on evaluation"),
+    }
+    Ok(())
+}
+
+/// The arguments.
+pub(crate) fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    Command::new("eval")
+        .about("Evaluate a Nix expression and print its value")
+        .args(shared_arguments())
+        .arg(flag("strict", "Evaluate everything in the value"))
+        .arg(flag("json", "Print as JSON"))
+        .arg(flag("xml", "Print as XML"))
+        .arg(flag("raw", "Print a string as it is"))
+        .arg(flag("stats", "Print the evaluation's counters as JSON on standard error"))
+}
+
+/// Evaluates and prints.
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    let request = Request::from_matches(matches);
+    let output = Output {
+        strict: matches.get_flag("strict"),
+        json: matches.get_flag("json"),
+        xml: matches.get_flag("xml"),
+        no_location: false,
+        raw: matches.get_flag("raw"),
+    };
+    let arena = Arena::new();
+    let mut evaluator = Evaluator::new(&arena, read_only_io(), request.evaluator_options()?);
+    let values = request.evaluate(&mut evaluator)?;
+    print_values(&request, &mut evaluator, &values, output)?;
+    if matches.get_flag("stats") {
+        print_statistics(&evaluator)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints values, one a line.
+pub(crate) fn print_values<'a>(
+    request: &Request,
+    evaluator: &mut Evaluator<'a>,
+    values: &[Handle<'a>],
+    output: Output,
+) -> Result<()> {
+    for &value in values {
+        let text = value_text(evaluator, value, output).map_err(|error| request.explain(&error))?;
+        std::io::stdout().write_all(&text)?;
+    }
+    Ok(())
+}
+
+fn value_text<'a>(
+    evaluator: &mut Evaluator<'a>,
+    value: Handle<'a>,
+    output: Output,
+) -> std::result::Result<Vec<u8>, EvalError> {
+    if output.raw {
+        return Ok(evaluator.coerce_to_string(value)?.0);
+    }
+    if output.strict {
+        evaluator.force_deep_value(value)?;
+    }
+    if output.xml {
+        return evaluator.to_xml(value, output.strict, !output.no_location);
+    }
+    let mut text = if output.json {
+        evaluator.to_json(value, true)?.0.into_bytes()
+    } else {
+        evaluator.print(value, Style::Plain)
+    };
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn print_statistics(evaluator: &Evaluator<'_>) -> Result<()> {
+    let counters = evaluator.statistics();
+    let text = serde_json::json!({
+        "calls": counters.calls,
+        "builtinCalls": counters.builtin_calls,
+        "files": counters.files,
+        "sourceBytes": counters.source_bytes,
+        "arenaBytes": counters.arena_bytes,
+        "symbols": counters.symbols,
+    });
+    writeln!(std::io::stderr(), "{text:#}")?;
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! The builtins: their table, and what several of them share. Nix manual, "Built-in functions".
+
+mod attrsets;
+mod contexts;
+mod control;
+mod derivation;
+mod fetching;
+mod files;
+mod from_toml;
+mod hashing;
+mod json;
+mod lists;
+mod numbers;
+mod strings;
+mod versions;
+mod xml;
+
+pub(crate) use contexts::show_element;
+pub(crate) use derivation::DerivationCache;
+
+use crate::attrs::Attrs;
+use crate::error::Eval;
+use crate::evaluator::Evaluator;
+use crate::position::Pos;
+use crate::value::{Slot, Value};
+use std::cell::Cell;
+
+/// A builtin's body. Arguments whose bit is set in `strict` are evaluated, the others may be copied.
+pub(crate) type Body = for<'a, 'b> fn(&'b mut Evaluator<'a>, &'b [Value<'a>], Pos) -> Eval<'a, Value<'a>>;
+
+/// A builtin function.
+pub(crate) struct Builtin {
+    /// Its name as a global: with `__` unless it is one of the few without.
+    pub(crate) name: &'static str,
+    pub(crate) arity: u8,
+    pub(crate) strict: u8,
+    pub(crate) function: Body,
+    /// The names of its arguments and what it does, for `:doc`.
+    pub(crate) doc: &'static str,
+}
+
+impl std::fmt::Debug for Builtin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+impl Builtin {
+    /// The name in `builtins`.
+    pub(crate) fn shown_name(&self) -> &'static str {
+        self.name.strip_prefix("__").unwrap_or(self.name)
+    }
+}
+
+const fn builtin(name: &'static str, arity: u8, strict: u8, function: Body, doc: &'static str) -> Builtin {
+    Builtin { name, arity, strict, function, doc }
+}
+
+/// The text of the Nix-language part: `derivation` stays lazy.
+const DERIVATION: &str = include_str!("builtins/derivation.nix");
+
+/// The tables of all families.
+fn tables() -> [&'static [Builtin]; 12] {
+    [
+        attrsets::TABLE,
+        contexts::TABLE,
+        control::TABLE,
+        derivation::TABLE,
+        fetching::TABLE,
+        files::TABLE,
+        hashing::TABLE,
+        json::TABLE,
+        lists::TABLE,
+        numbers::TABLE,
+        strings::TABLE,
+        versions::TABLE,
+    ]
+}
+
+/// The value of the version that `builtins.nixVersion` claims.
+pub(crate) const NIX_VERSION: &str = "2.34.8";
+
+impl<'a> Evaluator<'a> {
+    /// Fills the global scope.
+    pub(crate) fn define_globals(&mut self) {
+        let mut members: Vec<(crate::symbol::Symbol, Pos, Value<'a>)> = Vec::new();
+        let mut define = |evaluator: &mut Self, name: &str, value: Value<'a>| {
+            let global = evaluator.symbols.intern(name.as_bytes());
+            evaluator.globals.insert(global, value);
+            let member = evaluator.symbols.intern(name.strip_prefix("__").unwrap_or(name).as_bytes());
+            members.push((member, Pos::NONE, value));
+        };
+        for builtin in tables().into_iter().flatten().chain(from_toml::TABLE).chain(xml::TABLE) {
+            define(self, builtin.name, Value::Builtin(builtin));
+        }
+        define(self, "true", Value::Bool(true));
+        define(self, "false", Value::Bool(false));
+        define(self, "null", Value::Null);
+        define(self, "__langVersion", Value::Int(6));
+        let version = self.new_string(NIX_VERSION.as_bytes());
+        define(self, "__nixVersion", version);
+        let store_dir = self.new_string(self.io.store_dir().to_owned().as_bytes());
+        define(self, "__storeDir", store_dir);
+        if !self.options.pure {
+            let now = Value::Int(self.io.now());
+            define(self, "__currentTime", now);
+            let system = self.new_string(self.options.system.clone().as_bytes());
+            define(self, "__currentSystem", system);
+        }
+        let nix_path = self.nix_path_value();
+        define(self, "__nixPath", nix_path);
+        let slot: &'a Slot<'a> = self.arena.alloc(Cell::new(Value::Null));
+        define(self, "derivation", Value::Ref(slot));
+        let own: &'a Slot<'a> = self.arena.alloc(Cell::new(Value::Null));
+        define(self, "builtins", Value::Ref(own));
+        own.set(Value::Attrs(Attrs::from_unsorted(self.arena, &mut members)));
+        let origin = crate::position::Origin::Internal("derivation.nix");
+        match self
+            .compile(DERIVATION.as_bytes(), origin, b"/", None)
+            .and_then(|code| self.eval(code, self.root))
+        {
+            Ok(value) => slot.set(value),
+            Err(error) => slot.set(Value::Failed(error)),
+        }
+    }
+
+    fn nix_path_value(&mut self) -> Value<'a> {
+        use crate::symbol::Known;
+        let entries = self.options.search_path.clone();
+        let mut list = Vec::new();
+        for (prefix, path) in entries {
+            let mut attrs = [
+                (Known::PATH, Pos::NONE, self.new_string(&path)),
+                (Known::PREFIX, Pos::NONE, self.new_string(&prefix)),
+            ];
+            list.push(Value::Attrs(Attrs::from_unsorted(self.arena, &mut attrs)));
+        }
+        self.new_list(&list)
+    }
+
+    /// The builtin of that name, for the REPL's `:doc`.
+    pub(crate) fn find_builtin(name: &str) -> Option<&'static Builtin> {
+        tables()
+            .into_iter()
+            .flatten()
+            .chain(from_toml::TABLE)
+            .chain(xml::TABLE)
+            .find(|builtin| builtin.shown_name() == name)
+    }
+
+    /// A required attribute of a builtin's argument.
+    pub(crate) fn required(
+        &mut self,
+        attrs: &'a Attrs<'a>,
+        name: crate::symbol::Symbol,
+        pos: Pos,
+    ) -> Eval<'a, &'a Slot<'a>> {
+        match attrs.get(name) {
+            Some(slot) => Ok(slot),
+            None => Err(self.missing_attribute(attrs, name, pos)),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Builtins on attribute sets.
+
+use super::{Builtin, builtin};
+use crate::attrs::{Attr, Attrs, Keys, share};
+use crate::error::Eval;
+use crate::evaluator::Evaluator;
+use crate::position::Pos;
+use crate::symbol::{Known, Symbol};
+use crate::value::{Slot, Value};
+use hashbrown::HashMap;
+use std::cell::Cell;
+
+pub(super) const TABLE: &[Builtin] = &[
+    builtin("__attrNames", 1, 1, attr_names, "set: the names of the attributes, sorted"),
+    builtin(
+        "__attrValues",
+        1,
+        1,
+        attr_values,
+        "set: the values of the attributes, in the order of their names",
+    ),
+    builtin("__getAttr", 2, 3, get_attr, "name set: the attribute of that name"),
+    builtin("__hasAttr", 2, 3, has_attr, "name set: whether there is an attribute of that name"),
+    builtin("__unsafeGetAttrPos", 2, 3, attr_pos, "name set: where the attribute was written, or null"),
+    builtin("removeAttrs", 2, 3, remove_attrs, "set names: the set without the attributes named"),
+    builtin(
+        "__listToAttrs",
+        1,
+        1,
+        list_to_attrs,
+        "list: a set from { name, value } pairs; the first of a name wins",
+    ),
+    builtin("__intersectAttrs", 2, 3, intersect, "a b: the attributes of b whose names are in a, too"),
+    builtin("__catAttrs", 2, 3, cat_attrs, "name list: the attribute of that name from each set that has it"),
+    builtin(
+        "__functionArgs",
+        1,
+        1,
+        function_args,
+        "function: a set from argument names to whether they have a default",
+    ),
+    builtin("__mapAttrs", 2, 2, map_attrs, "f set: the set with each value replaced by f name value"),
+    builtin(
+        "__zipAttrsWith",
+        2,
+        2,
+        zip_with,
+        "f list: merges sets; f gets a name and the list of its values",
+    ),
+    builtin(
+        "__isAttrs",
+        1,
+        1,
+        |_, args, _| Ok(Value::Bool(matches!(args[0], Value::Attrs(_)))),
+        "e: whether it is a set",
+    ),
+];
+
+fn attr_names<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let attrs = e.expect_attrs(args[0], pos)?;
+    let names: Vec<Value<'a>> =
+        e.by_name(attrs).iter().map(|attr| Value::String(e.symbols.string(attr.name))).collect();
+    Ok(e.new_list(&names))
+}
+
+fn attr_values<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let attrs = e.expect_attrs(args[0], pos)?;
+    let values: Vec<Value<'a>> = e.by_name(attrs).iter().map(|attr| share(attr.slot)).collect();
+    Ok(e.new_list(&values))
+}
+
+fn get_attr<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let name = e.expect_name(args[0], pos)?;
+    let attrs = e.expect_attrs(args[1], pos)?;
+    let slot = e.required(attrs, name, pos)?;
+    e.force(slot)
+}
+
+fn has_attr<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let name = e.expect_plain(args[0], pos)?;
+    let attrs = e.expect_attrs(args[1], pos)?;
+    let known = e.symbols.find(name).is_some_and(|name| attrs.get(name).is_some());
+    Ok(Value::Bool(known))
+}
+
+fn attr_pos<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let name = e.expect_name(args[0], pos)?;
+    let attrs = e.expect_attrs(args[1], pos)?;
+    match attrs.get_attr(name) {
+        Some(attr) => Ok(e.position_value(attr.pos)),
+        None => Ok(Value::Null),
+    }
+}
+
+fn remove_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let attrs = e.expect_attrs(args[0], pos)?;
+    let list = e.expect_list(args[1], pos)?;
+    let mut names: Vec<Symbol> = Vec::with_capacity(list.items.len());
+    for item in list.items {
+        let value = e.force(item)?;
+        let name = e.expect_plain(value, pos)?;
+        names.extend(e.symbols.find(name));
+    }
+    names.sort_unstable();
+    if !names.iter().any(|&name| attrs.get(name).is_some()) {
+        return Ok(args[0]);
+    }
+    let kept: Vec<Attr<'a>> = attrs.iter().filter(|attr| names.binary_search(&attr.name).is_err()).collect();
+    Ok(Value::Attrs(Attrs::of_attrs(e.arena, &kept)))
+}
+
+fn list_to_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let list = e.expect_list(args[0], pos)?;
+    let mut attrs: Vec<(Symbol, Pos, Value<'a>)> = Vec::with_capacity(list.items.len());
+    for item in list.items {
+        let value = e.force(item)?;
+        let pair = e.expect_attrs(value, pos)?;
+        let name = e.required(pair, Known::NAME, pos)?;
+        let name = e.force(name)?;
+        let name = e.expect_name(name, pos)?;
+        let Some(value) = pair.get_attr(Known::VALUE) else {
+            return Err(e.missing_attribute(pair, Known::VALUE, pos));
+        };
+        attrs.push((name, value.pos, share(value.slot)));
+    }
+    // Stable, so the first of a name stays first.
+    attrs.sort_by_key(|attr| attr.0);
+    attrs.dedup_by_key(|attr| attr.0);
+    Ok(Value::Attrs(Attrs::from_sorted(e.arena, &attrs)))
+}
+
+fn intersect<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let left = e.expect_attrs(args[0], pos)?;
+    let right = e.expect_attrs(args[1], pos)?;
+    let kept: Vec<Attr<'a>> = if left.len() < right.len() {
+        left.iter().filter_map(|attr| right.get_attr(attr.name)).collect()
+    } else {
+        right.iter().filter(|attr| left.get(attr.name).is_some()).collect()
+    };
+    Ok(Value::Attrs(Attrs::of_attrs(e.arena, &kept)))
+}
+
+fn cat_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let name = e.expect_name(args[0], pos)?;
+    let list = e.expect_list(args[1], pos)?;
+    let mut found = Vec::new();
+    for item in list.items {
+        let value = e.force(item)?;
+        if let Some(slot) = e.expect_attrs(value, pos)?.get(name) {
+            found.push(share(slot));
+        }
+    }
+    Ok(e.new_list(&found))
+}
+
+fn function_args<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let mut attrs: Vec<(Symbol, Pos, Value<'a>)> = Vec::new();
+    match args[0] {
+        Value::Lambda(number, _) => {
+            if let Some(formals) = &e.lambdas[number as usize].formals {
+                attrs.extend(formals.list.iter().map(|f| (f.name, f.pos, Value::Bool(f.default.is_some()))));
+            }
+        }
+        Value::Builtin(_) | Value::Partial(_) => {}
+        other => return Err(e.wrong_type(other, "a function", pos)),
+    }
+    Ok(Value::Attrs(Attrs::from_sorted(e.arena, &attrs)))
+}
+
+fn map_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let attrs = e.expect_attrs(args[1], pos)?;
+    if attrs.len() == 0 {
+        return Ok(args[1]);
+    }
+    let attrs = attrs.flatten(e.arena);
+    let keys =
+        e.arena.alloc(Keys { names: attrs.keys.names, positions: &[], by_text: attrs.keys.by_text.clone() });
+    let slots: &'a [Slot<'a>] = e.arena.alloc_slice_fill_with(attrs.slots.len(), |index| {
+        let name = Value::String(e.symbols.string(attrs.keys.names[index]));
+        Cell::new(e.apply_later(args[0], &[name, share(&attrs.slots[index])]))
+    });
+    Ok(Value::Attrs(Attrs::with_keys(e.arena, keys, slots)))
+}
+
+fn zip_with<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let list = e.expect_list(args[1], pos)?;
+    let mut order: Vec<Symbol> = Vec::new();
+    let mut groups: HashMap<Symbol, Vec<Value<'a>>> = HashMap::new();
+    for item in list.items {
+        let value = e.force(item)?;
+        for attr in e.expect_attrs(value, pos)?.iter() {
+            groups
+                .entry(attr.name)
+                .or_insert_with(|| {
+                    order.push(attr.name);
+                    Vec::new()
+                })
+                .push(share(attr.slot));
+        }
+    }
+    let mut attrs = Vec::with_capacity(order.len());
+    for name in order {
+        let values = groups.remove(&name).unwrap_or_default();
+        let values = e.new_list(&values);
+        let text = Value::String(e.symbols.string(name));
+        attrs.push((name, Pos::NONE, e.apply_later(args[0], &[text, values])));
+    }
+    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+}

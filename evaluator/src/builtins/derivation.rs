@@ -1,0 +1,503 @@
+//! `derivationStrict`: from attributes to a store derivation. Nix manual, "Derivations" and "Advanced attributes"; how
+//! the outputs get their paths is in `formats::derivation`.
+
+use super::{Builtin, builtin};
+use crate::attrs::Attrs;
+use crate::coerce::Coercion;
+use crate::context::{ContextBuilder, Element};
+use crate::error::{ErrorKind, Eval, What};
+use crate::evaluator::Evaluator;
+use crate::position::Pos;
+use crate::symbol::{Known, Symbol};
+use crate::value::Value;
+use formats::content_address::{ContentAddress, Method};
+use formats::derivation::{Derivation, ModuloHash, Output};
+use formats::hash::Hash;
+use formats::store_path::{StoreDir, StorePath, StorePathError};
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+pub(super) const TABLE: &[Builtin] = &[builtin(
+    "derivationStrict",
+    1,
+    1,
+    strict,
+    "attrs: makes a store derivation; derivation is what people call",
+)];
+
+/// What is known of derivations made or read so far.
+#[derive(Debug, Default)]
+pub(crate) struct DerivationCache {
+    hashes: HashMap<StorePath, ModuloHash>,
+    made: HashMap<StorePath, Rc<Derivation>>,
+}
+
+/// An error on the way to a hash.
+enum HashFailure {
+    Path(StorePathError),
+    Other(String),
+}
+
+impl From<StorePathError> for HashFailure {
+    fn from(error: StorePathError) -> Self {
+        Self::Path(error)
+    }
+}
+
+/// The attributes that are not plain variables.
+struct Special<'a> {
+    structured: bool,
+    ignore_nulls: bool,
+    content_addressed: bool,
+    impure: bool,
+    output_hash: Option<&'a [u8]>,
+    output_hash_algo: Option<&'a [u8]>,
+    output_hash_mode: Method,
+    outputs: Vec<String>,
+    json: Vec<(Symbol, Vec<u8>)>,
+}
+
+fn strict<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let attrs = e.expect_attrs(args[0], pos)?;
+    let slot = e.required(attrs, Known::NAME, pos)?;
+    let value = e.force(slot)?;
+    let name = String::from_utf8_lossy(e.expect_plain(value, pos)?).into_owned();
+    let made = make(e, attrs, &name, pos);
+    made.map_err(|error| {
+        let pos = attrs.get_attr(Known::NAME).map_or(pos, |attr| attr.pos);
+        let name = e.arena.alloc_str(&name);
+        error.within(e.arena, What::Derivation { name, attribute: None }, pos)
+    })
+}
+
+fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -> Eval<'a, Value<'a>> {
+    if let Err(error) = formats::store_path::check_name(name) {
+        return e.fail(ErrorKind::Other, pos, &format!("invalid derivation name: {error}"));
+    }
+    let mut special = Special {
+        structured: flag(e, attrs, Known::STRUCTURED_ATTRS)?,
+        ignore_nulls: flag(e, attrs, Known::IGNORE_NULLS)?,
+        content_addressed: false,
+        impure: false,
+        output_hash: None,
+        output_hash_algo: None,
+        output_hash_mode: Method::Flat,
+        outputs: vec!["out".to_owned()],
+        json: Vec::new(),
+    };
+    let mut derivation = Derivation { name: name.to_owned(), ..Derivation::default() };
+    let mut context = ContextBuilder::default();
+    for attr in e.by_name(attrs) {
+        if attr.name == Known::IGNORE_NULLS {
+            continue;
+        }
+        let result =
+            attribute(e, &mut derivation, &mut special, attr.name, attr.slot, attr.pos, &mut context);
+        result.map_err(|error| {
+            let name = e.arena.alloc_str(name);
+            error.within(e.arena, What::Derivation { name, attribute: Some(attr.name) }, attr.pos)
+        })?;
+    }
+    if special.structured {
+        let json = structured_json(e, &special);
+        derivation.env.insert(b"__json".to_vec(), json);
+    }
+    if derivation.builder.is_empty() {
+        return e.fail(ErrorKind::Other, pos, "required attribute 'builder' missing");
+    }
+    if derivation.platform.is_empty() {
+        return e.fail(ErrorKind::Other, pos, "required attribute 'system' missing");
+    }
+    if name.ends_with(".drv") && !(special.content_addressed && special.outputs == ["out"]) {
+        let message =
+            "derivation names are allowed to end in '.drv' only if they produce a single derivation file";
+        return e.fail(ErrorKind::Other, pos, message);
+    }
+    inputs(e, &mut derivation, &context, pos)?;
+    outputs(e, &mut derivation, &special, pos)?;
+    finish(e, derivation, pos)
+}
+
+fn flag<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: Symbol) -> Eval<'a, bool> {
+    match attrs.get_attr(name) {
+        Some(attr) => {
+            let value = e.force(attr.slot)?;
+            e.expect_bool(value, attr.pos)
+        }
+        None => Ok(false),
+    }
+}
+
+/// Takes one attribute into the derivation.
+fn attribute<'a>(
+    e: &mut Evaluator<'a>,
+    derivation: &mut Derivation,
+    special: &mut Special<'a>,
+    name: Symbol,
+    slot: &'a crate::value::Slot<'a>,
+    pos: Pos,
+    context: &mut ContextBuilder,
+) -> Eval<'a, ()> {
+    let value = e.force(slot)?;
+    if special.ignore_nulls && matches!(value, Value::Null) {
+        return Ok(());
+    }
+    match name {
+        Known::CONTENT_ADDRESSED => {
+            special.content_addressed = e.expect_bool(value, pos)?;
+            if special.content_addressed {
+                let message = "content-addressed derivations need the experimental feature 'ca-derivations'";
+                return e.fail(ErrorKind::Other, pos, message);
+            }
+        }
+        Known::IMPURE => {
+            special.impure = e.expect_bool(value, pos)?;
+            if special.impure {
+                let message = "impure derivations need the experimental feature 'impure-derivations'";
+                return e.fail(ErrorKind::Other, pos, message);
+            }
+        }
+        Known::ARGS => {
+            for item in e.expect_list(value, pos)?.items {
+                let value = e.force(item)?;
+                let mut text = Vec::new();
+                e.coerce_into(value, Coercion::ENVIRONMENT, pos, &mut text, context)?;
+                derivation.args.push(text);
+            }
+            return Ok(());
+        }
+        _ => {}
+    }
+    if special.structured {
+        return structured_attribute(e, derivation, special, name, value, pos, context);
+    }
+    let mut text = Vec::new();
+    e.coerce_into(value, Coercion::ENVIRONMENT, pos, &mut text, context)?;
+    match name {
+        Known::BUILDER => derivation.builder.clone_from(&text),
+        Known::SYSTEM => derivation.platform.clone_from(&text),
+        Known::OUTPUT_HASH => special.output_hash = Some(e.arena.alloc_slice_copy(&text)),
+        Known::OUTPUT_HASH_ALGO => special.output_hash_algo = Some(e.arena.alloc_slice_copy(&text)),
+        Known::OUTPUT_HASH_MODE => special.output_hash_mode = hash_mode(e, &text, pos)?,
+        Known::OUTPUTS => {
+            let text = String::from_utf8_lossy(&text);
+            special.outputs = text.split_ascii_whitespace().map(str::to_owned).collect();
+            check_outputs(e, &special.outputs, pos)?;
+        }
+        _ => {}
+    }
+    derivation.env.insert(e.symbols.text(name).to_vec(), text);
+    Ok(())
+}
+
+/// The same with `__structuredAttrs`: everything goes into one JSON text.
+fn structured_attribute<'a>(
+    e: &mut Evaluator<'a>,
+    derivation: &mut Derivation,
+    special: &mut Special<'a>,
+    name: Symbol,
+    value: Value<'a>,
+    pos: Pos,
+    context: &mut ContextBuilder,
+) -> Eval<'a, ()> {
+    if name == Known::STRUCTURED_ATTRS {
+        return Ok(());
+    }
+    let mut json = Vec::new();
+    e.write_json(value, pos, true, &mut json, context)?;
+    special.json.push((name, json));
+    match name {
+        Known::BUILDER => {
+            let text = e.expect_string_value(value, pos, context)?;
+            derivation.builder = text;
+        }
+        Known::SYSTEM => derivation.platform = e.expect_plain(value, pos)?.to_vec(),
+        Known::OUTPUT_HASH => special.output_hash = Some(e.expect_plain(value, pos)?),
+        Known::OUTPUT_HASH_ALGO => {
+            special.output_hash_algo = match value {
+                Value::Null => None,
+                value => Some(e.expect_plain(value, pos)?),
+            }
+        }
+        Known::OUTPUT_HASH_MODE => {
+            let text = e.expect_plain(value, pos)?;
+            special.output_hash_mode = hash_mode(e, text, pos)?;
+        }
+        Known::OUTPUTS => {
+            special.outputs.clear();
+            for item in e.expect_list(value, pos)?.items {
+                let value = e.force(item)?;
+                special.outputs.push(String::from_utf8_lossy(e.expect_plain(value, pos)?).into_owned());
+            }
+            check_outputs(e, &special.outputs, pos)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+impl<'a> Evaluator<'a> {
+    /// A value coerced to a string, with its context.
+    fn expect_string_value(
+        &mut self,
+        value: Value<'a>,
+        pos: Pos,
+        context: &mut ContextBuilder,
+    ) -> Eval<'a, Vec<u8>> {
+        let mut text = Vec::new();
+        self.coerce_into(value, Coercion::ENVIRONMENT, pos, &mut text, context)?;
+        Ok(text)
+    }
+}
+
+/// The text of `__json`: keys sorted by their bytes.
+fn structured_json(e: &Evaluator<'_>, special: &Special<'_>) -> Vec<u8> {
+    let sorted: BTreeMap<&[u8], &[u8]> =
+        special.json.iter().map(|(name, json)| (e.symbols.text(*name), json.as_slice())).collect();
+    let mut text = vec![b'{'];
+    for (index, (name, json)) in sorted.into_iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        let name = String::from_utf8_lossy(name).replace('\\', "\\\\").replace('"', "\\\"");
+        text.extend_from_slice(format!("\"{name}\":").as_bytes());
+        text.extend_from_slice(json);
+    }
+    text.push(b'}');
+    text
+}
+
+fn hash_mode<'a>(e: &Evaluator<'a>, text: &[u8], pos: Pos) -> Eval<'a, Method> {
+    match text {
+        b"flat" => Ok(Method::Flat),
+        b"recursive" | b"nar" => Ok(Method::Recursive),
+        b"text" => Ok(Method::Text),
+        b"git" => Ok(Method::Git),
+        other => {
+            let message =
+                format!("invalid value '{}' for 'outputHashMode' attribute", String::from_utf8_lossy(other));
+            e.fail(ErrorKind::Other, pos, &message)
+        }
+    }
+}
+
+fn check_outputs<'a>(e: &Evaluator<'a>, outputs: &[String], pos: Pos) -> Eval<'a, ()> {
+    let mut seen = BTreeSet::new();
+    for output in outputs {
+        if !seen.insert(output) {
+            return e.fail(ErrorKind::Other, pos, &format!("duplicate derivation output '{output}'"));
+        }
+        // The set that `derivation` makes has the path of the derivation under that name.
+        if output == "drvPath" {
+            return e.fail(ErrorKind::Other, pos, "invalid derivation output name 'drvPath'");
+        }
+    }
+    if outputs.is_empty() {
+        return e.fail(ErrorKind::Other, pos, "derivation cannot have an empty set of outputs");
+    }
+    Ok(())
+}
+
+/// Sorts the context of all attributes into the kinds of inputs.
+fn inputs<'a>(
+    e: &mut Evaluator<'a>,
+    derivation: &mut Derivation,
+    context: &ContextBuilder,
+    pos: Pos,
+) -> Eval<'a, ()> {
+    for element in e.elements_of(&context.elements) {
+        match element {
+            Element::Opaque(path) => {
+                derivation.input_srcs.insert(e.store_object(path, pos)?);
+            }
+            Element::Built { drv, output } => {
+                let drv = e.store_object(drv, pos)?;
+                let output = String::from_utf8_lossy(output).into_owned();
+                derivation.input_drvs.entry(drv).or_default().insert(output);
+            }
+            Element::DrvDeep(path) => {
+                let path = e.store_object(path, pos)?;
+                closure(e, derivation, path, pos)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything that a derivation file leads to: sources, and all outputs of all derivations.
+fn closure<'a>(
+    e: &mut Evaluator<'a>,
+    derivation: &mut Derivation,
+    path: StorePath,
+    pos: Pos,
+) -> Eval<'a, ()> {
+    let mut seen = BTreeSet::new();
+    let mut queue = vec![path];
+    while let Some(path) = queue.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        derivation.input_srcs.insert(path.clone());
+        if path.is_derivation() {
+            let inner = known_derivation(e, &path).or_else(|error| e.fail(ErrorKind::Other, pos, &error))?;
+            derivation.input_drvs.entry(path).or_default().extend(inner.outputs.keys().cloned());
+            queue.extend(inner.references());
+        } else {
+            let io = Rc::clone(&e.io);
+            let references = io.references(&path).map_err(|error| e.io_error(&error, pos))?;
+            queue.extend(references.into_iter().flatten());
+        }
+    }
+    Ok(())
+}
+
+/// A derivation of the store: one made here, or read.
+fn known_derivation(e: &mut Evaluator<'_>, path: &StorePath) -> Result<Rc<Derivation>, String> {
+    if let Some(known) = e.derivations.made.get(path) {
+        return Ok(Rc::clone(known));
+    }
+    let store = StoreDir::new(e.io.store_dir());
+    let printed = store.print(path);
+    let text = e.io.read_file(printed.as_bytes()).map_err(|error| error.to_string())?;
+    let name = path.name().trim_end_matches(".drv");
+    let derivation = formats::derivation::parse(&text, name, &store)
+        .map_err(|error| format!("error parsing derivation '{printed}': {error}"))?;
+    let derivation = Rc::new(derivation);
+    e.derivations.made.insert(path.clone(), Rc::clone(&derivation));
+    Ok(derivation)
+}
+
+/// The memoised hash of a derivation as its users see it.
+fn hash_of(e: &mut Evaluator<'_>, store: &StoreDir, path: &StorePath) -> Result<ModuloHash, HashFailure> {
+    if let Some(hash) = e.derivations.hashes.get(path) {
+        return Ok(hash.clone());
+    }
+    let derivation = known_derivation(e, path).map_err(HashFailure::Other)?;
+    let hash = stacker::maybe_grow(64 * 1024, 1024 * 1024, || {
+        derivation.hash_modulo(store, &mut |input: &StorePath| hash_of(e, store, input))
+    })?;
+    e.derivations.hashes.insert(path.clone(), hash.clone());
+    Ok(hash)
+}
+
+fn outputs<'a>(
+    e: &mut Evaluator<'a>,
+    derivation: &mut Derivation,
+    special: &Special<'a>,
+    pos: Pos,
+) -> Eval<'a, ()> {
+    if let Some(text) = special.output_hash {
+        if special.outputs != ["out"] {
+            let message = "multiple outputs are not supported in fixed-output derivations";
+            return e.fail(ErrorKind::Other, pos, message);
+        }
+        let algorithm = match special.output_hash_algo.filter(|name| !name.is_empty()) {
+            Some(name) => Some(super::hashing::algorithm(e, name, pos)?),
+            None => None,
+        };
+        let text = String::from_utf8_lossy(text).into_owned();
+        let hash = match (text.is_empty(), algorithm) {
+            (true, Some(algorithm)) => {
+                let zero = Hash::zero(algorithm);
+                e.io.message(&format!("warning: found empty hash, assuming '{}'", zero.sri()));
+                zero
+            }
+            (true, None) => {
+                return e.fail(ErrorKind::Other, pos, "empty hash requires explicit hash algorithm");
+            }
+            _ => match Hash::parse_any(&text, algorithm) {
+                Ok(hash) => hash,
+                Err(error) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
+            },
+        };
+        let address = ContentAddress { method: special.output_hash_mode, hash };
+        derivation.outputs.insert("out".to_owned(), Output::Fixed(address));
+    } else {
+        for output in &special.outputs {
+            derivation.outputs.insert(output.clone(), Output::Deferred);
+        }
+    }
+    let store = StoreDir::new(e.io.store_dir());
+    match derivation.fill_output_paths(&store, &mut |path: &StorePath| hash_of(e, &store, path)) {
+        Ok(()) => Ok(()),
+        Err(HashFailure::Path(error)) => e.fail(ErrorKind::Other, pos, &error.to_string()),
+        Err(HashFailure::Other(message)) => e.fail(ErrorKind::Other, pos, &message),
+    }
+}
+
+/// Enters the derivation in the store and says where it and its outputs are.
+fn finish<'a>(e: &mut Evaluator<'a>, derivation: Derivation, pos: Pos) -> Eval<'a, Value<'a>> {
+    let io = Rc::clone(&e.io);
+    let path = io.add_derivation(&derivation).map_err(|error| e.io_error(&error, pos))?;
+    let store = StoreDir::new(e.io.store_dir());
+    let derivation = Rc::new(derivation);
+    e.derivations.made.insert(path.clone(), Rc::clone(&derivation));
+    if let Err(HashFailure::Other(message)) = hash_of(e, &store, &path) {
+        return e.fail(ErrorKind::Other, pos, &message);
+    }
+    result(e, &store, &path, &derivation, pos)
+}
+
+/// `{ drvPath, out, … }`.
+fn result<'a>(
+    e: &mut Evaluator<'a>,
+    store: &StoreDir,
+    path: &StorePath,
+    derivation: &Derivation,
+    pos: Pos,
+) -> Eval<'a, Value<'a>> {
+    let printed = store.print(path).into_bytes();
+    let drv_path = e.string_needing(&printed, Element::DrvDeep(&printed));
+    let mut attrs = vec![(Known::DRV_PATH, Pos::NONE, drv_path)];
+    for output in derivation.outputs.keys() {
+        let text = match derivation.output_path(store, output) {
+            Ok(Some(path)) => store.print(&path),
+            Ok(None) => formats::store_path::placeholder(output),
+            Err(error) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
+        };
+        let element = Element::Built { drv: &printed, output: output.as_bytes() };
+        let value = e.string_needing(text.as_bytes(), element);
+        let name = e.symbols.intern(output.as_bytes());
+        attrs.push((name, Pos::NONE, value));
+    }
+    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+}
+
+/// `import` of a derivation file: a set as `derivation` would give it. `None` if the path is no derivation of the store.
+pub(super) fn import_derivation<'a>(
+    e: &mut Evaluator<'a>,
+    path: &[u8],
+    pos: Pos,
+) -> Eval<'a, Option<Value<'a>>> {
+    if !path.ends_with(b".drv") {
+        return Ok(None);
+    }
+    let store = StoreDir::new(e.io.store_dir());
+    let Ok(object) = store.parse(&String::from_utf8_lossy(path)) else { return Ok(None) };
+    let Ok(derivation) = known_derivation(e, &object) else { return Ok(None) };
+    let value = result(e, &store, &object, &derivation, pos)?;
+    let strict = e.expect_attrs(value, pos)?;
+    let names: Vec<Value<'a>> = derivation.outputs.keys().map(|name| e.new_string(name.as_bytes())).collect();
+    let outputs = e.new_list(&names);
+    let name = e.new_string(derivation.name.as_bytes());
+    let origin = crate::position::Origin::Internal("imported-drv-to-derivation.nix");
+    let function = e.eval_text(IMPORTED.as_bytes(), origin, b"/")?;
+    let mut extra = [(Known::NAME, Pos::NONE, name), (Known::OUTPUTS, Pos::NONE, outputs)];
+    let extra = Attrs::from_unsorted(e.arena, &mut extra);
+    let argument = Value::Attrs(Attrs::update(e.arena, strict, extra));
+    e.call1(function, argument, pos).map(Some)
+}
+
+/// Lays out an imported derivation.
+const IMPORTED: &str = r#"
+attrs@{ drvPath, outputs, name, ... }:
+let
+  shared = attrs // builtins.listToAttrs perOutput // { all = map (output: output.value) perOutput; type = "derivation"; };
+  perOutput = map (outputName: {
+    name = outputName;
+    value = shared // { outPath = builtins.getAttr outputName attrs; inherit drvPath outputName; };
+  }) outputs;
+in
+(builtins.head perOutput).value
+"#;

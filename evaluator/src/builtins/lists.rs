@@ -1,0 +1,359 @@
+//! Builtins on lists.
+
+use super::{Builtin, builtin};
+use crate::attrs::{Attrs, share};
+use crate::error::{ErrorKind, Eval};
+use crate::evaluator::Evaluator;
+use crate::position::Pos;
+use crate::symbol::{Known, Symbol};
+use crate::value::{Slot, Value};
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
+pub(super) const TABLE: &[Builtin] = &[
+    builtin(
+        "__isList",
+        1,
+        1,
+        |_, args, _| Ok(Value::Bool(matches!(args[0], Value::List(_)))),
+        "e: whether it is a list",
+    ),
+    builtin("__elemAt", 2, 3, elem_at, "list n: item number n, counted from 0"),
+    builtin("__head", 1, 1, head, "list: the first item"),
+    builtin("__tail", 1, 1, tail, "list: all items but the first"),
+    builtin("map", 2, 2, map, "f list: f of each item"),
+    builtin("__filter", 2, 2, filter, "f list: the items for which f is true"),
+    builtin("__elem", 2, 2, elem, "x list: whether an item equals x"),
+    builtin("__concatLists", 1, 1, concat_lists, "lists: the lists one after the other"),
+    builtin("__length", 1, 1, length, "list: how many items it has"),
+    builtin("__foldl'", 3, 4, fold, "op nul list: op (… (op (op nul a) b) …) z, evaluating each step"),
+    builtin("__any", 2, 3, any, "f list: whether f is true for some item"),
+    builtin("__all", 2, 3, all, "f list: whether f is true for all items"),
+    builtin("__genList", 2, 2, gen_list, "f n: [ (f 0) (f 1) … (f (n - 1)) ]"),
+    builtin("__sort", 2, 2, sort, "less list: the items sorted; equal ones keep their order"),
+    builtin(
+        "__partition",
+        2,
+        3,
+        partition,
+        "f list: { right, wrong }: items for which f is true, and the others",
+    ),
+    builtin("__groupBy", 2, 3, group_by, "f list: a set from f of the items to the lists of items"),
+    builtin(
+        "__concatMap",
+        2,
+        3,
+        concat_map,
+        "f list: the lists that f gives for the items, one after the other",
+    ),
+    builtin(
+        "__genericClosure",
+        1,
+        1,
+        generic_closure,
+        "{ startSet, operator }: everything reachable, by key",
+    ),
+];
+
+fn elem_at<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let list = e.expect_list(args[0], pos)?;
+    let index = e.expect_int(args[1], pos)?;
+    match usize::try_from(index).ok().and_then(|index| list.items.get(index)) {
+        Some(slot) => e.force(slot),
+        None => {
+            let message =
+                format!("list index {index} is out of bounds: the list has {} items", list.items.len());
+            e.fail(ErrorKind::Other, pos, &message)
+        }
+    }
+}
+
+fn head<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    match e.expect_list(args[0], pos)?.items.first() {
+        Some(slot) => e.force(slot),
+        None => e.fail(ErrorKind::Other, pos, "'head' called on an empty list"),
+    }
+}
+
+fn tail<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    match e.expect_list(args[0], pos)?.items.split_first() {
+        // The items lie in the arena already: the tail is a part of the same array.
+        Some((_, items)) => Ok(Value::List(e.arena.alloc(crate::value::List { items }))),
+        None => e.fail(ErrorKind::Other, pos, "'tail' called on an empty list"),
+    }
+}
+
+fn map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let list = e.expect_list(args[1], pos)?;
+    if list.items.is_empty() {
+        return Ok(args[1]);
+    }
+    let function = e.force_value(args[0])?;
+    e.expect_function(function, pos)?;
+    let values: Vec<Value<'a>> =
+        list.items.iter().map(|item| e.apply_later(function, &[share(item)])).collect();
+    Ok(e.new_list(&values))
+}
+
+fn filter<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let list = e.expect_list(args[1], pos)?;
+    if list.items.is_empty() {
+        return Ok(args[1]);
+    }
+    let function = e.force_value(args[0])?;
+    let mut kept = Vec::with_capacity(list.items.len());
+    for item in list.items {
+        let value = e.call1(function, share(item), pos)?;
+        if e.expect_bool(value, pos)? {
+            kept.push(share(item));
+        }
+    }
+    if kept.len() == list.items.len() {
+        return Ok(args[1]);
+    }
+    Ok(e.new_list(&kept))
+}
+
+fn elem<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let list = e.expect_list(args[1], pos)?;
+    if list.items.is_empty() {
+        return Ok(Value::Bool(false));
+    }
+    let wanted: &'a Slot<'a> = e.arena.alloc(std::cell::Cell::new(args[0]));
+    for item in list.items {
+        if e.equal_slots(wanted, item, pos)? {
+            return Ok(Value::Bool(true));
+        }
+    }
+    Ok(Value::Bool(false))
+}
+
+fn concat_lists<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let lists = e.expect_list(args[0], pos)?;
+    let mut all = Vec::with_capacity(lists.items.len());
+    for item in lists.items {
+        let value = e.force(item)?;
+        all.push(e.expect_list(value, pos)?);
+    }
+    Ok(Value::List(e.concat_lists(&all)))
+}
+
+fn length<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    Ok(Value::Int(e.expect_list(args[0], pos)?.items.len() as i64))
+}
+
+fn fold<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let function = e.force_value(args[0])?;
+    e.expect_function(function, pos)?;
+    let list = e.expect_list(args[2], pos)?;
+    let mut value = args[1];
+    for item in list.items {
+        value = e.call_values(function, &[value, share(item)], pos)?;
+    }
+    e.force_value(value)
+}
+
+fn any<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    any_is(e, args, pos, true).map(Value::Bool)
+}
+
+fn all<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    any_is(e, args, pos, false).map(|found| Value::Bool(!found))
+}
+
+fn any_is<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos, wanted: bool) -> Eval<'a, bool> {
+    e.expect_function(args[0], pos)?;
+    for item in e.expect_list(args[1], pos)?.items {
+        let value = e.call1(args[0], share(item), pos)?;
+        if e.expect_bool(value, pos)? == wanted {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn gen_list<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let count = e.expect_int(args[1], pos)?;
+    if !(0..=i64::from(u32::MAX)).contains(&count) {
+        return e.fail(ErrorKind::Other, pos, &format!("cannot create a list of size {count}"));
+    }
+    if count > 0 {
+        let function = e.force_value(args[0])?;
+        e.expect_function(function, pos)?;
+    }
+    let values: Vec<Value<'a>> =
+        (0..count).map(|index| e.apply_later(args[0], &[Value::Int(index)])).collect();
+    Ok(e.new_list(&values))
+}
+
+fn sort<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let list = e.expect_list(args[1], pos)?;
+    if list.items.is_empty() {
+        return Ok(args[1]);
+    }
+    let function = e.force_value(args[0])?;
+    e.expect_function(function, pos)?;
+    let mut values = Vec::with_capacity(list.items.len());
+    for item in list.items {
+        values.push(e.force(item)?);
+    }
+    let native = matches!(function, Value::Builtin(builtin) if builtin.name == "__lessThan");
+    let sorted = merge_sort(e, values, &mut |e, left, right| {
+        if native {
+            return e.less_than(left, right, pos);
+        }
+        let value = e.call_values(function, &[left, right], pos)?;
+        e.expect_bool(value, pos)
+    })?;
+    Ok(e.new_list(&sorted))
+}
+
+type Less<'l, 'a> = dyn FnMut(&mut Evaluator<'a>, Value<'a>, Value<'a>) -> Eval<'a, bool> + 'l;
+
+/// Stable, bottom-up from runs that are sorted already; any comparator is safe, sensible or not.
+fn merge_sort<'a>(
+    e: &mut Evaluator<'a>,
+    values: Vec<Value<'a>>,
+    less: &mut Less<'_, 'a>,
+) -> Eval<'a, Vec<Value<'a>>> {
+    if values.len() < 2 {
+        return Ok(values);
+    }
+    let mut right = values;
+    let mut left = right.clone();
+    right.drain(..left.len() / 2);
+    left.truncate(left.len() / 2);
+    let left = merge_sort(e, left, less)?;
+    let right = merge_sort(e, right, less)?;
+    // Nothing to merge when the halves follow each other.
+    if let (Some(&last), Some(&first)) = (left.last(), right.first()) {
+        if !less(e, first, last)? {
+            return Ok(left.into_iter().chain(right).collect());
+        }
+    }
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    let mut left = left.into_iter().peekable();
+    let mut right = right.into_iter().peekable();
+    while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
+        if less(e, b, a)? {
+            merged.extend(right.next());
+        } else {
+            merged.extend(left.next());
+        }
+    }
+    merged.extend(left);
+    merged.extend(right);
+    Ok(merged)
+}
+
+fn partition<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    e.expect_function(args[0], pos)?;
+    let list = e.expect_list(args[1], pos)?;
+    let (mut right, mut wrong) = (Vec::new(), Vec::new());
+    for item in list.items {
+        let value = e.call1(args[0], share(item), pos)?;
+        if e.expect_bool(value, pos)? {
+            right.push(share(item));
+        } else {
+            wrong.push(share(item));
+        }
+    }
+    let mut attrs =
+        [(Known::RIGHT, Pos::NONE, e.new_list(&right)), (Known::WRONG, Pos::NONE, e.new_list(&wrong))];
+    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+}
+
+fn group_by<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    e.expect_function(args[0], pos)?;
+    let list = e.expect_list(args[1], pos)?;
+    let mut groups: BTreeMap<Symbol, Vec<Value<'a>>> = BTreeMap::new();
+    for item in list.items {
+        let value = e.call1(args[0], share(item), pos)?;
+        let name = e.expect_name(value, pos)?;
+        groups.entry(name).or_default().push(share(item));
+    }
+    let attrs: Vec<_> = groups.iter().map(|(&name, items)| (name, Pos::NONE, e.new_list(items))).collect();
+    Ok(Value::Attrs(Attrs::from_sorted(e.arena, &attrs)))
+}
+
+fn concat_map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    e.expect_function(args[0], pos)?;
+    let list = e.expect_list(args[1], pos)?;
+    let mut all = Vec::with_capacity(list.items.len());
+    for item in list.items {
+        let value = e.call1(args[0], share(item), pos)?;
+        all.push(e.expect_list(value, pos)?);
+    }
+    Ok(Value::List(e.concat_lists(&all)))
+}
+
+/// A key that has been seen, where it can be hashed.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    /// Integers and floats compare as one kind.
+    Number(u64),
+    Bytes(Vec<u8>),
+}
+
+fn generic_closure<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
+    let attrs = e.expect_attrs(args[0], pos)?;
+    let start = e.required(attrs, Known::START_SET, pos)?;
+    let start = e.force(start)?;
+    let start = e.expect_list(start, pos)?;
+    let mut queue: std::collections::VecDeque<Value<'a>> = start.items.iter().map(share).collect();
+    if queue.is_empty() {
+        return Ok(Value::List(start));
+    }
+    let operator = e.required(attrs, Known::OPERATOR, pos)?;
+    let operator = e.force(operator)?;
+    e.expect_function(operator, pos)?;
+    let mut seen: HashMap<Key, ()> = HashMap::new();
+    let mut others: Vec<Value<'a>> = Vec::new();
+    let mut result = Vec::new();
+    let mut kind = None;
+    while let Some(item) = queue.pop_front() {
+        let item = e.force_value(item)?;
+        let set = e.expect_attrs(item, pos)?;
+        let key = e.required(set, Known::KEY, pos)?;
+        let key = e.force(key)?;
+        // Keys of different kinds cannot be compared.
+        match kind {
+            Some(first) => {
+                e.less_than(first, key, pos)?;
+            }
+            None => kind = Some(key),
+        }
+        let fresh = match key {
+            Value::Int(number) => seen.insert(Key::Number((number as f64).to_bits()), ()).is_none(),
+            Value::Float(number) => seen.insert(Key::Number(number.to_bits()), ()).is_none(),
+            Value::String(text) => seen.insert(Key::Bytes(text.bytes.to_vec()), ()).is_none(),
+            Value::Path(path) => seen.insert(Key::Bytes(path.bytes.to_vec()), ()).is_none(),
+            other => {
+                let mut fresh = true;
+                for &known in &others {
+                    if !e.less_than(known, other, pos)? && !e.less_than(other, known, pos)? {
+                        fresh = false;
+                        break;
+                    }
+                }
+                if fresh {
+                    if others.is_empty() {
+                        e.less_than(other, other, pos)?;
+                    }
+                    others.push(other);
+                }
+                fresh
+            }
+        };
+        if !fresh {
+            continue;
+        }
+        result.push(item);
+        let more = e.call1(operator, item, pos)?;
+        for next in e.expect_list(more, pos)?.items {
+            let next = e.force(next)?;
+            queue.push_back(next);
+        }
+    }
+    Ok(e.new_list(&result))
+}

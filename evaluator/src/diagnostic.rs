@@ -1,0 +1,199 @@
+//! Errors for people: what is wrong, the source line with a caret, what to do, and a short trace in the user's terms.
+
+use crate::error::{Error, ErrorKind, Frame, What};
+use crate::evaluator::Evaluator;
+use crate::position::{Location, Pos};
+use std::fmt;
+
+/// A failed evaluation, explained. Stands alone: nothing in it refers to the evaluator.
+#[derive(Debug, Clone)]
+pub struct EvalError {
+    /// What kind of error it is.
+    pub kind: ErrorKind,
+    /// One sentence.
+    pub message: String,
+    /// Where.
+    pub location: Option<Location>,
+    /// What to do, or what is close.
+    pub hint: Option<String>,
+    /// What was being evaluated, innermost first.
+    pub trace: Vec<TraceLine>,
+    /// For infinite recursion: the values that need each other, in order.
+    pub cycle: Vec<TraceLine>,
+}
+
+/// A line of a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceLine {
+    /// What was going on.
+    pub text: String,
+    /// Where.
+    pub location: Option<Location>,
+    /// Whether it was given by `addErrorContext` or names a derivation: such lines are always shown.
+    pub important: bool,
+}
+
+/// How many lines of trace are shown unless all are asked for.
+const SHORT_TRACE: usize = 6;
+
+impl<'a> Evaluator<'a> {
+    /// Spells an error out.
+    pub(crate) fn explain(&self, error: Error<'a>) -> EvalError {
+        let cause = error.0.cause;
+        let mut frames: Vec<&'a Frame<'a>> = Vec::new();
+        let mut next = error.0.trace;
+        while let Some(frame) = next {
+            frames.push(frame);
+            next = frame.next;
+        }
+        frames.reverse();
+        let mut trace: Vec<TraceLine> = Vec::new();
+        let mut cycle = Vec::new();
+        let mut marks = 0;
+        for frame in frames {
+            if matches!(frame.what, What::Cycle) {
+                marks += 1;
+                continue;
+            }
+            let line = self.trace_line(frame);
+            if trace.last() == Some(&line) {
+                continue;
+            }
+            if marks == 1
+                && matches!(frame.what, What::Attribute(_))
+                && cause.kind == ErrorKind::InfiniteRecursion
+            {
+                cycle.push(line.clone());
+            }
+            trace.push(line);
+        }
+        let location =
+            self.location(cause.pos).or_else(|| trace.iter().find_map(|line| line.location.clone()));
+        EvalError {
+            kind: cause.kind,
+            message: cause.message.to_owned(),
+            location,
+            hint: cause.hint.map(str::to_owned),
+            trace,
+            cycle,
+        }
+    }
+
+    fn trace_line(&self, frame: &Frame<'a>) -> TraceLine {
+        let (text, important) = match frame.what {
+            What::Attribute(name) => {
+                (format!("while evaluating the attribute '{}'", self.symbols.show(name)), false)
+            }
+            What::Call(Some(name)) => (format!("while calling '{}'", self.symbols.show(name)), false),
+            What::Call(None) => ("while calling an anonymous function".to_owned(), false),
+            What::Builtin(name) => {
+                (format!("while calling the '{}' builtin", name.strip_prefix("__").unwrap_or(name)), false)
+            }
+            What::Context(text) => (text.to_owned(), true),
+            What::Derivation { name, attribute: Some(attribute) } => {
+                let attribute = self.symbols.show(attribute);
+                (format!("while evaluating the attribute '{attribute}' of the derivation '{name}'"), true)
+            }
+            What::Derivation { name, attribute: None } => {
+                (format!("while evaluating the derivation '{name}'"), true)
+            }
+            What::Text(text) => (text.to_owned(), false),
+            What::Cycle => (String::new(), false),
+        };
+        let location = if frame.pos == Pos::NONE { None } else { self.location(frame.pos) };
+        TraceLine { text, location, important }
+    }
+}
+
+impl EvalError {
+    /// The error as text: message, source, hint, trace (all of it with `full`).
+    pub fn render(&self, full: bool) -> String {
+        let mut text = format!("{}\n", self.message);
+        if let Some(location) = &self.location {
+            push_snippet(&mut text, location, "");
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("   = {hint}\n"));
+        }
+        if self.cycle.len() > 1 {
+            text.push_str("   = these need each other:\n");
+            for line in &self.cycle {
+                text.push_str(&format!(
+                    "       {}{}\n",
+                    line.text.trim_start_matches("while evaluating "),
+                    place(line)
+                ));
+            }
+        }
+        self.push_trace(&mut text, full);
+        text.truncate(text.trim_end().len());
+        text
+    }
+
+    fn push_trace(&self, text: &mut String, full: bool) {
+        let own =
+            |line: &TraceLine| line.location.as_ref().is_some_and(|location| is_own_file(&location.file));
+        let mut shown = 0;
+        let mut folded = 0;
+        for line in &self.trace {
+            if full {
+                text.push_str(&format!("   … {}\n", line.text));
+                if let Some(location) = &line.location {
+                    push_snippet(text, location, "  ");
+                }
+                continue;
+            }
+            if line.important || (own(line) && shown < SHORT_TRACE) {
+                text.push_str(&format!("   … {}{}\n", line.text, place(line)));
+                shown += 1;
+            } else {
+                folded += 1;
+            }
+        }
+        if folded > 0 && self.trace.len() > 1 {
+            text.push_str(&format!("   … {folded} more steps; --show-trace shows them\n"));
+        }
+    }
+}
+
+/// Whether a file is one that the user is likely to have written.
+fn is_own_file(file: &str) -> bool {
+    !file.starts_with("/nix/store/")
+        && !file.starts_with("«internal")
+        && !file.contains("/lib/")
+        && !file.contains("/os/lib/")
+}
+
+fn place(line: &TraceLine) -> String {
+    line.location
+        .as_ref()
+        .map(|location| format!(" at {}:{}:{}", location.file, location.line, location.column))
+        .unwrap_or_default()
+}
+
+fn push_snippet(text: &mut String, location: &Location, indent: &str) {
+    text.push_str(&format!("{indent}  --> {}:{}:{}\n", location.file, location.line, location.column));
+    if location.source_line.trim().is_empty() {
+        return;
+    }
+    let number = location.line.to_string();
+    let gutter = " ".repeat(number.len());
+    let mut line: String = location.source_line.chars().take(160).collect();
+    line = line.replace('\t', " ");
+    let column = location.column as usize - 1;
+    let before = String::from_utf8_lossy(location.source_line.as_bytes().get(..column).unwrap_or_default())
+        .chars()
+        .count();
+    text.push_str(&format!(
+        "{indent} {gutter} |\n{indent} {number} | {line}\n{indent} {gutter} | {}^\n",
+        " ".repeat(before)
+    ));
+}
+
+impl fmt::Display for EvalError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for EvalError {}

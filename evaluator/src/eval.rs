@@ -1,0 +1,717 @@
+//! The evaluator's heart: runs [`crate::code`], forces thunks, calls functions.
+//!
+//! `eval` always returns a value in weak head normal form. Calls in tail position loop instead of recursing, but count as
+//! calls; the native stack grows in segments, so depth is limited by `max_call_depth` and not by the machine's stack.
+
+use crate::attrs::{Attrs, Keys, share};
+use crate::code::*;
+use crate::error::{Error, ErrorKind, Eval, What};
+use crate::evaluator::Evaluator;
+use crate::position::Pos;
+use crate::symbol::{Known, Symbol};
+use crate::value::{Apply, Env, List, Partial, Slot, Value};
+use std::cell::Cell;
+
+/// Stack that must be left before going deeper.
+const RED_ZONE: usize = 96 * 1024;
+/// Size of a new piece of stack.
+const SEGMENT: usize = 8 * 1024 * 1024;
+
+impl<'a> Evaluator<'a> {
+    /// Roughly where the stack pointer is.
+    #[inline(always)]
+    fn stack_pointer() -> usize {
+        let marker = 0_u8;
+        (&raw const marker).addr()
+    }
+
+    /// Notes how much stack the thread has left.
+    pub(crate) fn measure_stack(&mut self) {
+        let left = stacker::remaining_stack().unwrap_or(0);
+        self.stack_limit = Self::stack_pointer().saturating_sub(left.saturating_sub(RED_ZONE));
+    }
+
+    #[inline(always)]
+    pub(crate) fn stack_is_low(&self) -> bool {
+        Self::stack_pointer() < self.stack_limit
+    }
+
+    /// Goes on, on a new piece of stack.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn on_new_stack<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> R {
+        let outer = self.stack_limit;
+        let result = stacker::grow(SEGMENT, || {
+            self.stack_limit = Self::stack_pointer().saturating_sub(SEGMENT - RED_ZONE);
+            run(self)
+        });
+        self.stack_limit = outer;
+        result
+    }
+
+    /// Runs code to weak head normal form.
+    pub(crate) fn eval(&mut self, code: &'a Code<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        if self.stack_is_low() {
+            return self.on_new_stack(|evaluator| evaluator.eval(code, env));
+        }
+        let depth = self.depth;
+        let mut called = None;
+        let result = self.run(code, env, &mut called);
+        self.depth = depth;
+        match (result, called) {
+            (Err(error), Some((number, pos))) => {
+                let name = self.lambdas[number as usize].name;
+                Err(error.within(self.arena, What::Call(name), pos))
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn run(
+        &mut self,
+        code: &'a Code<'a>,
+        env: &'a Env<'a>,
+        called: &mut Option<(u32, Pos)>,
+    ) -> Eval<'a, Value<'a>> {
+        let mut code = code;
+        let mut env = env;
+        loop {
+            match code {
+                Code::Const(value) => return self.force_value(*value),
+                Code::Local(slot) => return self.force(&env.slots[*slot as usize]),
+                Code::Var { depth, slot } => return self.force(Self::variable(env, *depth, *slot)),
+                Code::WithVar(var) => return self.with_variable(var, env),
+                Code::CurPos(pos) => return Ok(self.position_value(*pos)),
+                Code::Select(select) => {
+                    if let Some(value) = self.selection(select, env)? {
+                        return Ok(value);
+                    }
+                    match &select.default {
+                        Some(default) => code = default,
+                        None => return self.fail(ErrorKind::Other, select.pos, "attribute missing"),
+                    }
+                }
+                Code::HasAttr { base, path } => return self.has_attr(base, path, env),
+                Code::Attrs(attrs) => return self.attrs(attrs, env),
+                Code::RecAttrs(scope) => return self.rec_attrs(scope, env),
+                Code::List(items) => {
+                    let arena = self.arena;
+                    let items = arena.alloc_slice_fill_with(items.len(), |index| {
+                        Cell::new(Self::lazy(&items[index], env))
+                    });
+                    return Ok(Value::List(arena.alloc(List { items })));
+                }
+                Code::Lambda(number) => return Ok(Value::Lambda(*number, env)),
+                Code::Call(call) => match self.call_code(call, env, called)? {
+                    Called::Value(value) => return Ok(value),
+                    Called::Tail(body, inner) => {
+                        code = body;
+                        env = inner;
+                    }
+                },
+                Code::Let { scope, body } => {
+                    env = self.scope(scope, env);
+                    code = body;
+                }
+                Code::With { attrs, body } => {
+                    let slots = self.arena.alloc_slice_fill_with(1, |_| Cell::new(Self::lazy(attrs, env)));
+                    env = self.arena.alloc(Env { up: Some(env), slots });
+                    code = body;
+                }
+                Code::If { condition, branches, pos } => {
+                    let condition = self.eval_bool(condition, env, *pos)?;
+                    code = if condition { &branches.0 } else { &branches.1 };
+                }
+                Code::Assert(assert) => {
+                    if !self.eval_bool(&assert.condition, env, assert.pos)? {
+                        let message = format!("assertion '{}' failed", assert.text);
+                        return self.fail(ErrorKind::Assertion, assert.pos, &message);
+                    }
+                    code = &assert.body;
+                }
+                Code::Not { operand, pos } => return Ok(Value::Bool(!self.eval_bool(operand, env, *pos)?)),
+                Code::Equal { pair, negate, pos } => {
+                    let left = self.eval(&pair.0, env)?;
+                    let right = self.eval(&pair.1, env)?;
+                    return Ok(Value::Bool(self.equal(left, right, *pos)? != *negate));
+                }
+                Code::And { pair, pos } => {
+                    let value = self.eval_bool(&pair.0, env, *pos)? && self.eval_bool(&pair.1, env, *pos)?;
+                    return Ok(Value::Bool(value));
+                }
+                Code::Or { pair, pos } => {
+                    let value = self.eval_bool(&pair.0, env, *pos)? || self.eval_bool(&pair.1, env, *pos)?;
+                    return Ok(Value::Bool(value));
+                }
+                Code::Implies { pair, pos } => {
+                    let value = !self.eval_bool(&pair.0, env, *pos)? || self.eval_bool(&pair.1, env, *pos)?;
+                    return Ok(Value::Bool(value));
+                }
+                Code::Update { pair, pos } => return self.update(pair, env, *pos),
+                Code::ConcatLists { pair, pos } => {
+                    let left = self.eval(&pair.0, env)?;
+                    let left = self.expect_list(left, *pos)?;
+                    let right = self.eval(&pair.1, env)?;
+                    let right = self.expect_list(right, *pos)?;
+                    return Ok(Value::List(self.concat_lists(&[left, right])));
+                }
+                Code::Plus { parts, pos } => return self.plus(parts, env, *pos),
+                Code::Interpolate { parts, pos } => return self.interpolate(parts, env, *pos),
+                Code::Arithmetic { operator, pair, pos } => {
+                    let left = self.eval(&pair.0, env)?;
+                    let right = self.eval(&pair.1, env)?;
+                    return self.arithmetic(*operator, left, right, *pos);
+                }
+                Code::Inherited { source, name, pos } => {
+                    let source = self.force(&env.slots[*source as usize])?;
+                    let attrs = self.expect_attrs(source, *pos)?;
+                    return match attrs.get(*name) {
+                        Some(slot) => self.force_attr(slot, *name, *pos),
+                        None => Err(self.missing_attribute(attrs, *name, *pos)),
+                    };
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn variable(env: &'a Env<'a>, depth: u32, slot: u32) -> &'a Slot<'a> {
+        let mut env = env;
+        for _ in 0..depth {
+            match env.up {
+                Some(up) => env = up,
+                None => break,
+            }
+        }
+        &env.slots[slot as usize]
+    }
+
+    /// What to store for code that waits.
+    #[inline]
+    pub(crate) fn lazy(lazy: &Lazy<'a>, env: &'a Env<'a>) -> Value<'a> {
+        match *lazy {
+            Lazy::Value(value) => value,
+            Lazy::Var { depth, slot } => share(Self::variable(env, depth, slot)),
+            Lazy::Lambda(number) => Value::Lambda(number, env),
+            Lazy::Thunk(number) => Value::Thunk(number, env),
+        }
+    }
+
+    /// The value in a slot, evaluated; the slot keeps it.
+    #[inline]
+    pub(crate) fn force(&mut self, slot: &'a Slot<'a>) -> Eval<'a, Value<'a>> {
+        let value = slot.get();
+        if value.is_evaluated() {
+            return Ok(value);
+        }
+        self.force_slot(slot, value)
+    }
+
+    #[inline(never)]
+    fn force_slot(&mut self, slot: &'a Slot<'a>, value: Value<'a>) -> Eval<'a, Value<'a>> {
+        let result = match value {
+            Value::Thunk(number, env) => {
+                slot.set(Value::Blackhole);
+                let code = self.codes[number as usize];
+                self.eval(code, env)
+            }
+            Value::Apply(apply) => {
+                slot.set(Value::Blackhole);
+                self.call_values(apply.function, apply.arguments, Pos::NONE)
+            }
+            Value::Ref(inner) => {
+                slot.set(Value::Blackhole);
+                self.force(inner)
+            }
+            Value::Blackhole => return Err(self.infinite_recursion(slot)),
+            Value::Failed(error) => return Err(error),
+            value => return Ok(value),
+        };
+        match result {
+            Ok(value) => {
+                slot.set(value);
+                Ok(value)
+            }
+            Err(error) => {
+                let error = self.note_cycle(slot, error);
+                slot.set(Value::Failed(error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Evaluates a value that nobody else holds.
+    #[inline]
+    pub(crate) fn force_value(&mut self, value: Value<'a>) -> Eval<'a, Value<'a>> {
+        match value {
+            Value::Thunk(number, env) => {
+                let code = self.codes[number as usize];
+                self.eval(code, env)
+            }
+            Value::Apply(apply) => self.call_values(apply.function, apply.arguments, Pos::NONE),
+            Value::Ref(slot) => self.force(slot),
+            Value::Failed(error) => Err(error),
+            value => Ok(value),
+        }
+    }
+
+    /// The same value in a form that may be copied: a thunk moves to a slot of its own.
+    #[inline]
+    pub(crate) fn shared(&self, value: Value<'a>) -> Value<'a> {
+        match value {
+            Value::Thunk(..) | Value::Apply(_) => Value::Ref(self.arena.alloc(Cell::new(value))),
+            value => value,
+        }
+    }
+
+    /// A value that calls a function when it is needed.
+    pub(crate) fn apply_later(&self, function: Value<'a>, arguments: &[Value<'a>]) -> Value<'a> {
+        let arguments = self.arena.alloc_slice_copy(arguments);
+        Value::Apply(self.arena.alloc(Apply { function, arguments }))
+    }
+
+    fn force_attr(&mut self, slot: &'a Slot<'a>, name: Symbol, pos: Pos) -> Eval<'a, Value<'a>> {
+        self.force(slot).map_err(|error| error.within(self.arena, What::Attribute(name), pos))
+    }
+
+    pub(crate) fn eval_bool(&mut self, code: &'a Code<'a>, env: &'a Env<'a>, pos: Pos) -> Eval<'a, bool> {
+        match self.eval(code, env)? {
+            Value::Bool(value) => Ok(value),
+            other => Err(self.wrong_type(other, "a Boolean", pos)),
+        }
+    }
+
+    #[inline(never)]
+    fn with_variable(&mut self, var: &WithVar<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        let mut searched = Vec::new();
+        for &depth in var.depths {
+            let slot = Self::variable(env, depth, 0);
+            let value = self.force(slot)?;
+            let attrs = self.expect_attrs(value, var.pos)?;
+            if let Some(slot) = attrs.get(var.name) {
+                return self.force(slot);
+            }
+            searched.push(attrs);
+        }
+        Err(self.undefined_variable(var.name, var.pos, &searched))
+    }
+
+    #[inline]
+    fn find_cached(step: &Step<'a>, attrs: &'a Attrs<'a>, name: Symbol) -> Option<&'a Slot<'a>> {
+        if let Some((keys, index)) = step.cache.get() {
+            if std::ptr::eq(keys, attrs.keys) {
+                return attrs.slots.get(index as usize);
+            }
+        }
+        match attrs.keys.find(name) {
+            Some(index) => {
+                step.cache.set(Some((attrs.keys, index as u32)));
+                attrs.slots.get(index)
+            }
+            None => attrs.under.and_then(|under| under.get(name)),
+        }
+    }
+
+    fn step_name(&mut self, step: &'a Step<'a>, env: &'a Env<'a>) -> Eval<'a, Symbol> {
+        match &step.name {
+            StepName::Static(name) => Ok(*name),
+            StepName::Dynamic(code) => {
+                let value = self.eval(code, env)?;
+                self.expect_name(value, step.pos)
+            }
+        }
+    }
+
+    /// A selection; `None` when the default is wanted.
+    fn selection(&mut self, select: &'a Select<'a>, env: &'a Env<'a>) -> Eval<'a, Option<Value<'a>>> {
+        let mut value = self.eval(&select.base, env)?;
+        for step in select.path {
+            let name = self.step_name(step, env)?;
+            let attrs = match value {
+                Value::Attrs(attrs) => attrs,
+                _ if select.default.is_some() => return Ok(None),
+                other => return Err(self.wrong_type(other, "a set", step.pos)),
+            };
+            match Self::find_cached(step, attrs, name) {
+                Some(slot) => value = self.force_attr(slot, name, step.pos)?,
+                None if select.default.is_some() => return Ok(None),
+                None => return Err(self.missing_attribute(attrs, name, step.pos)),
+            }
+        }
+        Ok(Some(value))
+    }
+
+    fn has_attr(
+        &mut self,
+        base: &'a Code<'a>,
+        path: &'a [Step<'a>],
+        env: &'a Env<'a>,
+    ) -> Eval<'a, Value<'a>> {
+        let mut value = self.eval(base, env)?;
+        for (index, step) in path.iter().enumerate() {
+            let name = self.step_name(step, env)?;
+            let Value::Attrs(attrs) = value else { return Ok(Value::Bool(false)) };
+            match Self::find_cached(step, attrs, name) {
+                None => return Ok(Value::Bool(false)),
+                Some(_) if index + 1 == path.len() => {}
+                Some(slot) => value = self.force_attr(slot, name, step.pos)?,
+            }
+        }
+        Ok(Value::Bool(true))
+    }
+
+    fn attrs(&mut self, code: &'a AttrsCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        let arena = self.arena;
+        let sources = if code.sources.is_empty() {
+            env
+        } else {
+            let slots = arena
+                .alloc_slice_fill_with(code.sources.len(), |i| Cell::new(Self::lazy(&code.sources[i], env)));
+            arena.alloc(Env { up: Some(env), slots })
+        };
+        let slots = arena.alloc_slice_fill_with(code.values.len(), |index| {
+            let init = &code.values[index];
+            Cell::new(Self::lazy(&init.lazy, if init.inherited { sources } else { env }))
+        });
+        if code.dynamic.is_empty() {
+            return Ok(Value::Attrs(Attrs::with_keys(arena, code.keys, slots)));
+        }
+        self.with_dynamic(code.keys, slots, code.dynamic, env)
+    }
+
+    #[inline(never)]
+    fn with_dynamic(
+        &mut self,
+        keys: &'a Keys<'a>,
+        slots: &'a [Slot<'a>],
+        dynamic: &'a [DynamicCode<'a>],
+        env: &'a Env<'a>,
+    ) -> Eval<'a, Value<'a>> {
+        let mut list: Vec<(Symbol, Pos, Value<'a>)> = keys
+            .names
+            .iter()
+            .enumerate()
+            .map(|(i, &name)| (name, keys.position(i), share(&slots[i])))
+            .collect();
+        for attr in dynamic {
+            let name = match self.eval(&attr.name, env)? {
+                Value::Null => continue,
+                value => self.expect_name(value, attr.pos)?,
+            };
+            if let Some((_, earlier, _)) = list.iter().find(|entry| entry.0 == name) {
+                let message = format!(
+                    "dynamic attribute '{}' already defined at {}",
+                    self.symbols.show(name),
+                    self.show_position(*earlier)
+                );
+                return self.fail(ErrorKind::Other, attr.pos, &message);
+            }
+            list.push((name, attr.pos, Self::lazy(&attr.value, env)));
+        }
+        Ok(Value::Attrs(Attrs::from_unsorted(self.arena, &mut list)))
+    }
+
+    /// The environment of a scope whose bindings see each other.
+    #[inline]
+    fn scope(&self, scope: &RecCode<'a>, env: &'a Env<'a>) -> &'a Env<'a> {
+        let slots: &'a [Slot<'a>] =
+            self.arena.alloc_slice_fill_with(scope.values.len(), |_| Cell::new(Value::Blackhole));
+        let inner: &'a Env<'a> = self.arena.alloc(Env { up: Some(env), slots });
+        for (slot, lazy) in slots.iter().zip(scope.values) {
+            slot.set(Self::lazy(lazy, inner));
+        }
+        inner
+    }
+
+    fn rec_attrs(&mut self, scope: &'a RecCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        let inner = self.scope(scope, env);
+        let mut keys = scope.keys;
+        let mut slots = &inner.slots[..keys.names.len()];
+        if let Some(index) = scope.overrides {
+            let value = self.force(&inner.slots[index as usize])?;
+            let overrides = self.expect_attrs(value, keys.position(index as usize))?;
+            for (index, &name) in keys.names.iter().enumerate() {
+                if let Some(slot) = overrides.get(name) {
+                    slots[index].set(share(slot));
+                }
+            }
+            let merged = Attrs::update(self.arena, Attrs::with_keys(self.arena, keys, slots), overrides);
+            let merged = merged.flatten(self.arena);
+            keys = merged.keys;
+            slots = merged.slots;
+        }
+        if scope.dynamic.is_empty() {
+            return Ok(Value::Attrs(Attrs::with_keys(self.arena, keys, slots)));
+        }
+        self.with_dynamic(keys, slots, scope.dynamic, inner)
+    }
+
+    fn update(&mut self, pair: &'a (Code<'a>, Code<'a>), env: &'a Env<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
+        let left = self.eval(&pair.0, env)?;
+        let left = self.expect_attrs(left, pos)?;
+        let right = self.eval(&pair.1, env)?;
+        let right = self.expect_attrs(right, pos)?;
+        Ok(Value::Attrs(Attrs::update(self.arena, left, right)))
+    }
+
+    /// Concatenates lists, sharing the items.
+    pub(crate) fn concat_lists(&self, lists: &[&'a List<'a>]) -> &'a List<'a> {
+        let mut filled = lists.iter().filter(|list| !list.items.is_empty());
+        match (filled.next(), filled.next()) {
+            (None, _) => self.empty_list,
+            (Some(only), None) => only,
+            _ => {
+                let total = lists.iter().map(|list| list.items.len()).sum();
+                let mut items = lists.iter().flat_map(|list| list.items.iter());
+                let items = self
+                    .arena
+                    .alloc_slice_fill_with(total, |_| Cell::new(items.next().map_or(Value::Null, share)));
+                self.arena.alloc(List { items })
+            }
+        }
+    }
+
+    /// A call as it stands in the code. A function's body in tail position is handed back to be run.
+    fn call_code(
+        &mut self,
+        call: &'a Call<'a>,
+        env: &'a Env<'a>,
+        called: &mut Option<(u32, Pos)>,
+    ) -> Eval<'a, Called<'a>> {
+        let mut function = self.eval(&call.function, env)?;
+        let mut rest = call.arguments;
+        loop {
+            match function {
+                Value::Lambda(number, closure) => {
+                    let Some((first, others)) = rest.split_first() else {
+                        return Ok(Called::Value(function));
+                    };
+                    let argument = Self::lazy(&first.lazy, env);
+                    self.enter(call.pos)?;
+                    let (body, inner) = self.bind(number, closure, argument, call.pos)?;
+                    if others.is_empty() {
+                        *called = Some((number, call.pos));
+                        return Ok(Called::Tail(body, inner));
+                    }
+                    let result = self.eval(body, inner);
+                    self.depth -= 1;
+                    function = result.map_err(|error| {
+                        error.within(self.arena, What::Call(self.lambdas[number as usize].name), call.pos)
+                    })?;
+                    rest = others;
+                }
+                Value::Builtin(builtin) if rest.len() >= builtin.arity as usize => {
+                    let (now, others) = rest.split_at(builtin.arity as usize);
+                    let mut arguments = [Value::Null; 3];
+                    for (index, argument) in now.iter().enumerate() {
+                        arguments[index] = if builtin.strict & (1 << index) != 0 {
+                            self.eval(argument.code, env)?
+                        } else {
+                            self.shared(Self::lazy(&argument.lazy, env))
+                        };
+                    }
+                    function = self.call_builtin(builtin, &arguments[..now.len()], call.pos)?;
+                    rest = others;
+                }
+                _ => {
+                    if rest.is_empty() {
+                        return Ok(Called::Value(function));
+                    }
+                    let arguments: Vec<Value<'a>> =
+                        rest.iter().map(|argument| self.shared(Self::lazy(&argument.lazy, env))).collect();
+                    return Ok(Called::Value(self.call_values(function, &arguments, call.pos)?));
+                }
+            }
+            if rest.is_empty() {
+                return Ok(Called::Value(function));
+            }
+        }
+    }
+
+    /// Counts a call; the caller takes one off `depth` afterwards.
+    #[inline]
+    pub(crate) fn enter(&mut self, pos: Pos) -> Eval<'a, ()> {
+        self.depth += 1;
+        self.statistics.calls += 1;
+        if self.depth > self.options.max_call_depth {
+            return self.fail(ErrorKind::StackOverflow, pos, "stack overflow; max-call-depth exceeded");
+        }
+        Ok(())
+    }
+
+    /// The environment of a function's body.
+    #[inline]
+    fn bind(
+        &mut self,
+        number: u32,
+        closure: &'a Env<'a>,
+        argument: Value<'a>,
+        pos: Pos,
+    ) -> Eval<'a, (&'a Code<'a>, &'a Env<'a>)> {
+        let lambda = self.lambdas[number as usize];
+        let env = match &lambda.formals {
+            None => {
+                let slots = self.arena.alloc_slice_fill_with(1, |_| Cell::new(argument));
+                self.arena.alloc(Env { up: Some(closure), slots })
+            }
+            Some(formals) => self.bind_formals(lambda, formals, closure, argument, pos)?,
+        };
+        Ok((lambda.body, env))
+    }
+
+    fn bind_formals(
+        &mut self,
+        lambda: &'a LambdaCode<'a>,
+        formals: &'a FormalsCode<'a>,
+        closure: &'a Env<'a>,
+        argument: Value<'a>,
+        pos: Pos,
+    ) -> Eval<'a, &'a Env<'a>> {
+        let value = self.force_value(argument)?;
+        let Value::Attrs(attrs) = value else {
+            let error = self.wrong_type(value, "a set", pos);
+            return Err(error.within(self.arena, What::Call(lambda.name), lambda.pos));
+        };
+        let first = usize::from(lambda.argument.is_some());
+        let slots: &'a [Slot<'a>] =
+            self.arena.alloc_slice_fill_with(first + formals.list.len(), |_| Cell::new(Value::Blackhole));
+        let env: &'a Env<'a> = self.arena.alloc(Env { up: Some(closure), slots });
+        if first == 1 {
+            slots[0].set(value);
+        }
+        let mut used = 0;
+        for (formal, slot) in formals.list.iter().zip(&slots[first..]) {
+            match attrs.get(formal.name) {
+                Some(given) => {
+                    slot.set(share(given));
+                    used += 1;
+                }
+                None => match &formal.default {
+                    Some(default) => slot.set(Self::lazy(default, env)),
+                    None => return Err(self.missing_argument(lambda, formal.name, pos)),
+                },
+            }
+        }
+        if !formals.ellipsis && used != attrs.len() {
+            return Err(self.unexpected_argument(lambda, formals, attrs, pos));
+        }
+        Ok(env)
+    }
+
+    #[inline]
+    fn call_builtin(
+        &mut self,
+        builtin: &'static crate::builtins::Builtin,
+        arguments: &[Value<'a>],
+        pos: Pos,
+    ) -> Eval<'a, Value<'a>> {
+        self.statistics.builtin_calls += 1;
+        (builtin.function)(self, arguments, pos)
+            .map_err(|error| error.at(self.arena, pos).within(self.arena, What::Builtin(builtin.name), pos))
+    }
+
+    /// Calls a function with one argument.
+    pub(crate) fn call1(
+        &mut self,
+        function: Value<'a>,
+        argument: Value<'a>,
+        pos: Pos,
+    ) -> Eval<'a, Value<'a>> {
+        self.call_values(function, &[argument], pos)
+    }
+
+    /// Calls a function with arguments that may wait; they must be shareable (see [`Self::shared`]).
+    pub(crate) fn call_values(
+        &mut self,
+        function: Value<'a>,
+        arguments: &[Value<'a>],
+        pos: Pos,
+    ) -> Eval<'a, Value<'a>> {
+        let mut function = self.force_value(function)?;
+        let mut rest = arguments;
+        while let Some((&first, others)) = rest.split_first() {
+            match function {
+                Value::Lambda(number, closure) => {
+                    self.enter(pos)?;
+                    let (body, env) = match self.bind(number, closure, first, pos) {
+                        Ok(bound) => bound,
+                        Err(error) => {
+                            self.depth -= 1;
+                            return Err(error);
+                        }
+                    };
+                    let result = self.eval(body, env);
+                    self.depth -= 1;
+                    function = result.map_err(|error| {
+                        error.within(self.arena, What::Call(self.lambdas[number as usize].name), pos)
+                    })?;
+                    rest = others;
+                }
+                Value::Builtin(builtin) => {
+                    function = self.give(builtin, &[], &mut rest, pos)?;
+                }
+                Value::Partial(partial) => {
+                    function = self.give(partial.builtin, partial.arguments, &mut rest, pos)?;
+                }
+                Value::Attrs(attrs) => {
+                    let Some(functor) = attrs.get(Known::FUNCTOR) else {
+                        return Err(self.not_a_function(function, pos));
+                    };
+                    let functor = self.force(functor)?;
+                    self.enter(pos)?;
+                    let result = self.call_values(functor, &[function], pos);
+                    self.depth -= 1;
+                    function = result?;
+                }
+                other => return Err(self.not_a_function(other, pos)),
+            }
+        }
+        Ok(function)
+    }
+
+    /// Gives a builtin what it still needs, or as much of it as there is.
+    fn give(
+        &mut self,
+        builtin: &'static crate::builtins::Builtin,
+        before: &[Value<'a>],
+        rest: &mut &[Value<'a>],
+        pos: Pos,
+    ) -> Eval<'a, Value<'a>> {
+        let wanted = builtin.arity as usize - before.len();
+        let taken = wanted.min(rest.len());
+        let (now, others) = rest.split_at(taken);
+        *rest = others;
+        if taken < wanted {
+            let mut all = before.to_vec();
+            all.extend(now.iter().map(|&value| self.shared(value)));
+            let arguments = self.arena.alloc_slice_copy(&all);
+            return Ok(Value::Partial(self.arena.alloc(Partial { builtin, arguments })));
+        }
+        let mut arguments = [Value::Null; 3];
+        for (index, &value) in before.iter().chain(now).enumerate() {
+            arguments[index] = if builtin.strict & (1 << index) != 0 {
+                self.force_value(value)?
+            } else {
+                self.shared(value)
+            };
+        }
+        let count = builtin.arity as usize;
+        if self.stack_is_low() {
+            return self.on_new_stack(|evaluator| evaluator.call_builtin(builtin, &arguments[..count], pos));
+        }
+        self.call_builtin(builtin, &arguments[..count], pos)
+    }
+
+    /// Fails with a message.
+    #[cold]
+    pub(crate) fn fail<T>(&self, kind: ErrorKind, pos: Pos, message: &str) -> Eval<'a, T> {
+        Err(Error::new(self.arena, kind, pos, message))
+    }
+}
+
+/// What came of a call.
+enum Called<'a> {
+    Value(Value<'a>),
+    /// Run this in tail position.
+    Tail(&'a Code<'a>, &'a Env<'a>),
+}

@@ -1,0 +1,336 @@
+//! The state of an evaluation: the arena, the symbols, the code read so far, the caches.
+
+use crate::code::{Code, LambdaCode};
+use crate::context::Contexts;
+use crate::error::{Error, ErrorKind, Eval};
+use crate::io::EvalIo;
+use crate::options::Options;
+use crate::parser::{Surroundings, SyntaxError, parse};
+use crate::paths::{canonical, dir_name};
+use crate::position::{Location, Origin, Pos, Sources, line_and_column};
+use crate::resolve::{Resolver, Scope};
+use crate::symbol::{Symbol, Symbols};
+use crate::value::{Env, List, Slot, Str, Value};
+use bumpalo::Bump;
+use hashbrown::HashMap;
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// Counters, for `--stats`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) calls: u64,
+    pub(crate) builtin_calls: u64,
+    pub(crate) files: u64,
+    pub(crate) source_bytes: u64,
+}
+
+/// Evaluates the Nix language. Everything it makes lives in the arena that it was given.
+pub struct Evaluator<'a> {
+    pub(crate) arena: &'a Bump,
+    pub(crate) io: Rc<dyn EvalIo>,
+    pub(crate) options: Options,
+    pub(crate) symbols: Symbols<'a>,
+    pub(crate) sources: Sources,
+    pub(crate) codes: Vec<&'a Code<'a>>,
+    pub(crate) lambdas: Vec<&'a LambdaCode<'a>>,
+    pub(crate) globals: HashMap<Symbol, Value<'a>>,
+    pub(crate) contexts: Contexts<'a>,
+    pub(crate) empty_list: &'a List<'a>,
+    pub(crate) empty_string: &'a Str<'a>,
+    pub(crate) root: &'a Env<'a>,
+    pub(crate) depth: u32,
+    pub(crate) stack_limit: usize,
+    pub(crate) statistics: Counters,
+    /// The slot whose evaluation turned out to need itself, until the error has passed it.
+    pub(crate) cycle: Option<&'a Slot<'a>>,
+    /// Files evaluated already, by the resolved path.
+    pub(crate) imported: HashMap<Vec<u8>, &'a Slot<'a>>,
+    /// Paths copied to the store already.
+    pub(crate) copied: HashMap<Vec<u8>, &'a [u8]>,
+    pub(crate) regexes: HashMap<Vec<u8>, Rc<crate::regex::Regex>>,
+    pub(crate) derivations: crate::builtins::DerivationCache,
+    pub(crate) looked_up: HashMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl std::fmt::Debug for Evaluator<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Evaluator").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    /// An evaluator that touches the world through `io` only.
+    pub fn new(arena: &'a Bump, io: Rc<dyn EvalIo>, options: Options) -> Self {
+        let root = arena.alloc(Env { up: None, slots: &[] });
+        let mut evaluator = Self {
+            arena,
+            io,
+            options,
+            symbols: Symbols::new(arena),
+            sources: Sources::default(),
+            codes: Vec::with_capacity(4096),
+            lambdas: Vec::with_capacity(4096),
+            globals: HashMap::new(),
+            contexts: Contexts::default(),
+            empty_list: arena.alloc(List { items: &[] }),
+            empty_string: arena.alloc(Str { bytes: &[], context: None }),
+            root,
+            depth: 0,
+            stack_limit: 0,
+            statistics: Counters::default(),
+            cycle: None,
+            imported: HashMap::new(),
+            copied: HashMap::new(),
+            regexes: HashMap::new(),
+            derivations: crate::builtins::DerivationCache::default(),
+            looked_up: HashMap::new(),
+        };
+        evaluator.measure_stack();
+        evaluator.define_globals();
+        evaluator
+    }
+
+    /// Turns a text into code.
+    pub(crate) fn compile(
+        &mut self,
+        text: &[u8],
+        origin: Origin,
+        directory: &[u8],
+        scope: Option<&[(Symbol, u32)]>,
+    ) -> Eval<'a, &'a Code<'a>> {
+        let kept = if matches!(origin, Origin::File(_)) { None } else { Some(text.to_vec()) };
+        let Some(base) = self.sources.add(origin, text.len(), kept) else {
+            return self.fail(
+                ErrorKind::Other,
+                Pos::NONE,
+                "more than four gigabytes of source text have been read",
+            );
+        };
+        self.statistics.files += 1;
+        self.statistics.source_bytes += text.len() as u64;
+        let home = if self.options.pure { None } else { self.io.env(b"HOME") };
+        let surroundings =
+            Surroundings { directory, home: home.as_deref(), pipes: self.options.pipe_operators };
+        let tree = Bump::new();
+        let expression = match parse(text, base, surroundings, &mut self.symbols, &tree) {
+            Ok(expression) => expression,
+            Err(error) => return Err(self.syntax_error(&error)),
+        };
+        let scopes = scope.map(|names| Scope::Names(names.to_vec())).into_iter().collect();
+        let mut resolver = Resolver {
+            arena: self.arena,
+            symbols: &self.symbols,
+            codes: &mut self.codes,
+            lambdas: &mut self.lambdas,
+            globals: &self.globals,
+            scopes,
+        };
+        match resolver.code(&expression) {
+            Ok(code) => Ok(self.arena.alloc(code)),
+            Err(error) => {
+                let names = resolver.names_in_scope();
+                Err(self.unresolved(&error, &names))
+            }
+        }
+    }
+
+    /// Parses a text and prints the tree.
+    pub(crate) fn parsed_text(&mut self, text: &[u8], origin: Origin, directory: &[u8]) -> Eval<'a, Vec<u8>> {
+        // The names are resolved as well: what is wrong with them is wrong with the text.
+        let tree = Bump::new();
+        let kept = Some(text.to_vec());
+        let Some(base) = self.sources.add(origin, text.len(), kept) else {
+            return self.fail(
+                ErrorKind::Other,
+                Pos::NONE,
+                "more than four gigabytes of source text have been read",
+            );
+        };
+        let home = self.io.env(b"HOME");
+        let surroundings =
+            Surroundings { directory, home: home.as_deref(), pipes: self.options.pipe_operators };
+        let expression = match parse(text, base, surroundings, &mut self.symbols, &tree) {
+            Ok(expression) => expression,
+            Err(error) => return Err(self.syntax_error(&error)),
+        };
+        let mut resolver = Resolver {
+            arena: self.arena,
+            symbols: &self.symbols,
+            codes: &mut self.codes,
+            lambdas: &mut self.lambdas,
+            globals: &self.globals,
+            scopes: Vec::new(),
+        };
+        if let Err(error) = resolver.code(&expression) {
+            let names = resolver.names_in_scope();
+            return Err(self.unresolved(&error, &names));
+        }
+        Ok(crate::print_ast::print(&expression, &self.symbols))
+    }
+
+    fn syntax_error(&self, error: &SyntaxError) -> Error<'a> {
+        let raised = Error::new(self.arena, ErrorKind::Syntax, error.pos, &error.message);
+        match error.other {
+            Some((pos, what)) => {
+                let hint = format!("{what}: {}", self.show_position(pos));
+                raised.hint(self.arena, &hint)
+            }
+            None => raised,
+        }
+    }
+
+    fn unresolved(&self, error: &SyntaxError, names: &[Symbol]) -> Error<'a> {
+        let raised = Error::new(self.arena, ErrorKind::UndefinedVariable, error.pos, &error.message);
+        let wanted = error.message.trim_start_matches("undefined variable '").trim_end_matches('\'');
+        let known: Vec<&[u8]> = names.iter().map(|&name| self.symbols.text(name)).collect();
+        match crate::suggest::closest(wanted.as_bytes(), known.iter().copied()) {
+            Some(hint) => raised.hint(self.arena, &hint),
+            None => raised,
+        }
+    }
+
+    /// Compiles and runs a text in the global scope.
+    pub(crate) fn eval_text(&mut self, text: &[u8], origin: Origin, directory: &[u8]) -> Eval<'a, Value<'a>> {
+        let code = self.compile(text, origin, directory, None)?;
+        self.eval(code, self.root)
+    }
+
+    /// The value of a file, evaluated once.
+    pub(crate) fn import_file(&mut self, path: &[u8], pos: Pos) -> Eval<'a, Value<'a>> {
+        let resolved = self.resolve_expression_path(path, pos)?;
+        if let Some(slot) = self.imported.get(&resolved) {
+            return self.force(slot);
+        }
+        let slot: &'a Slot<'a> = self.arena.alloc(Cell::new(Value::Blackhole));
+        self.imported.insert(resolved.clone(), slot);
+        let result = self.eval_file_at(&resolved, pos);
+        match result {
+            Ok(value) => slot.set(value),
+            Err(error) => slot.set(Value::Failed(error)),
+        }
+        result
+    }
+
+    fn eval_file_at(&mut self, path: &[u8], pos: Pos) -> Eval<'a, Value<'a>> {
+        let text = self.read_file(path, pos)?;
+        let directory = dir_name(path).to_vec();
+        let code = self.compile(&text, Origin::File(path.to_vec()), &directory, None)?;
+        self.eval(code, self.root)
+    }
+
+    /// Follows links and finds `default.nix` in directories.
+    pub(crate) fn resolve_expression_path(&mut self, path: &[u8], pos: Pos) -> Eval<'a, Vec<u8>> {
+        let path = canonical(path);
+        self.check_access(&path, pos)?;
+        let resolved = self.io.resolve_links(&path).map_err(|error| self.io_error(&error, pos))?;
+        if self.io.file_type(&resolved).ok().flatten() == Some(crate::io::FileType::Directory) {
+            let mut inside = resolved;
+            inside.extend_from_slice(b"/default.nix");
+            return self.io.resolve_links(&canonical(&inside)).map_err(|error| self.io_error(&error, pos));
+        }
+        Ok(resolved)
+    }
+
+    /// Reads a file through the one door.
+    pub(crate) fn read_file(&mut self, path: &[u8], pos: Pos) -> Eval<'a, Vec<u8>> {
+        self.check_access(path, pos)?;
+        self.io.read_file(path).map_err(|error| self.io_error(&error, pos))
+    }
+
+    #[cold]
+    pub(crate) fn io_error(&self, error: &crate::io::IoError, pos: Pos) -> Error<'a> {
+        Error::new(self.arena, ErrorKind::Io, pos, &error.to_string())
+    }
+
+    /// Refuses paths that pure or restricted evaluation may not read.
+    pub(crate) fn check_access(&self, path: &[u8], pos: Pos) -> Eval<'a, ()> {
+        if !self.options.pure && !self.options.restricted {
+            return Ok(());
+        }
+        let allowed = self.options.allowed_paths.iter().any(|allowed| crate::paths::is_below(path, allowed))
+            || crate::paths::is_below(path, self.io.store_dir().as_bytes());
+        if allowed {
+            return Ok(());
+        }
+        let mode = if self.options.pure {
+            "pure evaluation mode (use '--impure' to override)"
+        } else {
+            "restricted mode"
+        };
+        let message =
+            format!("access to absolute path '{}' is forbidden in {mode}", String::from_utf8_lossy(path));
+        self.fail(ErrorKind::Restricted, pos, &message)
+    }
+
+    /// A position spelled out.
+    pub(crate) fn location(&self, pos: Pos) -> Option<Location> {
+        let source = self.sources.source_of(pos)?;
+        let offset = (pos.0 - source.base) as usize;
+        let read;
+        let text: &[u8] = match (&source.text, &source.origin) {
+            (Some(text), _) => text,
+            (None, Origin::File(path)) => {
+                read = self.io.read_file(path).unwrap_or_default();
+                &read
+            }
+            _ => &[],
+        };
+        let file = match &source.origin {
+            Origin::File(path) => String::from_utf8_lossy(path).into_owned(),
+            Origin::Text => "«string»".to_owned(),
+            Origin::Stdin => "«stdin»".to_owned(),
+            Origin::Internal(name) => format!("«internal {name}»"),
+        };
+        let (line, column, source_line) = line_and_column(text, offset);
+        Some(Location { file, line, column, source_line })
+    }
+
+    /// `file:line:column`, for messages.
+    pub(crate) fn show_position(&self, pos: Pos) -> String {
+        self.location(pos).map_or_else(
+            || "an unknown place".to_owned(),
+            |location| format!("{}:{}:{}", location.file, location.line, location.column),
+        )
+    }
+
+    /// `{ file, line, column }`, or null.
+    pub(crate) fn position_value(&mut self, pos: Pos) -> Value<'a> {
+        use crate::symbol::Known;
+        let file = match self.sources.source_of(pos).map(|source| &source.origin) {
+            Some(Origin::File(path)) => path.clone(),
+            _ => return Value::Null,
+        };
+        let Some(location) = self.location(pos) else { return Value::Null };
+        let mut attrs = [
+            (Known::FILE, Pos::NONE, self.new_string(&file)),
+            (Known::LINE, Pos::NONE, Value::Int(i64::from(location.line))),
+            (Known::COLUMN, Pos::NONE, Value::Int(i64::from(location.column))),
+        ];
+        Value::Attrs(crate::attrs::Attrs::from_unsorted(self.arena, &mut attrs))
+    }
+
+    /// A string without context.
+    pub(crate) fn new_string(&self, bytes: &[u8]) -> Value<'a> {
+        if bytes.is_empty() {
+            return Value::String(self.empty_string);
+        }
+        let bytes = self.arena.alloc_slice_copy(bytes);
+        Value::String(self.arena.alloc(Str { bytes, context: None }))
+    }
+
+    /// A path value.
+    pub(crate) fn new_path(&self, bytes: &[u8]) -> Value<'a> {
+        let bytes = self.arena.alloc_slice_copy(bytes);
+        Value::Path(self.arena.alloc(Str { bytes, context: None }))
+    }
+
+    /// A list of values.
+    pub(crate) fn new_list(&self, values: &[Value<'a>]) -> Value<'a> {
+        if values.is_empty() {
+            return Value::List(self.empty_list);
+        }
+        let items = self.arena.alloc_slice_fill_with(values.len(), |index| Cell::new(values[index]));
+        Value::List(self.arena.alloc(List { items }))
+    }
+}

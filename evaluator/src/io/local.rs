@@ -1,0 +1,193 @@
+//! The local machine, read only: files and environment are the machine's; what evaluation adds to the store is kept in
+//! memory under the path that it would have (as Nix does with `--store dummy://`).
+
+use super::{EvalIo, Fetch, FileType, Filter, Ingestion, IoError, hash_file};
+use formats::content_address::Method;
+use formats::hash::{Algorithm, Hash};
+use formats::store_path::{StoreDir, StorePath};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// A text that was added to the store.
+#[derive(Debug)]
+struct Text {
+    contents: Vec<u8>,
+    references: BTreeSet<StorePath>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LocalIo {
+    store: StoreDir,
+    texts: RefCell<BTreeMap<Vec<u8>, Text>>,
+}
+
+impl LocalIo {
+    /// The machine, with a store directory that only gives names.
+    pub fn new(store_dir: &str) -> Self {
+        Self { store: StoreDir::new(store_dir), texts: RefCell::default() }
+    }
+}
+
+fn local(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
+}
+
+fn system(action: &'static str, path: &[u8], source: std::io::Error) -> IoError {
+    let path = String::from_utf8_lossy(path).into_owned();
+    if source.kind() == std::io::ErrorKind::NotFound {
+        return IoError::Missing(path);
+    }
+    IoError::System { action, path, source }
+}
+
+fn kind_of(kind: std::fs::FileType) -> FileType {
+    if kind.is_symlink() {
+        FileType::Symlink
+    } else if kind.is_dir() {
+        FileType::Directory
+    } else if kind.is_file() {
+        FileType::Regular
+    } else {
+        FileType::Unknown
+    }
+}
+
+impl EvalIo for LocalIo {
+    fn store_dir(&self) -> &str {
+        self.store.as_str()
+    }
+
+    fn read_file(&self, path: &[u8]) -> Result<Vec<u8>, IoError> {
+        if path.starts_with(self.store.as_str().as_bytes()) {
+            if let Some(text) = self.texts.borrow().get(path) {
+                return Ok(text.contents.clone());
+            }
+        }
+        std::fs::read(local(path)).map_err(|error| system("reading the file", path, error))
+    }
+
+    fn read_dir(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, FileType)>, IoError> {
+        let failed = |error| system("reading the directory", path, error);
+        std::fs::read_dir(local(path))
+            .map_err(failed)?
+            .map(|entry| {
+                let entry = entry.map_err(failed)?;
+                let kind = entry.file_type().map_or(FileType::Unknown, kind_of);
+                Ok((entry.file_name().into_vec(), kind))
+            })
+            .collect()
+    }
+
+    fn file_type(&self, path: &[u8]) -> Result<Option<FileType>, IoError> {
+        match std::fs::symlink_metadata(local(path)) {
+            Ok(metadata) => Ok(Some(kind_of(metadata.file_type()))),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(self.texts.borrow().contains_key(path).then_some(FileType::Regular))
+            }
+            Err(error) => Err(system("looking at", path, error)),
+        }
+    }
+
+    fn read_link(&self, path: &[u8]) -> Result<Vec<u8>, IoError> {
+        let target =
+            std::fs::read_link(local(path)).map_err(|error| system("reading the link", path, error))?;
+        Ok(target.into_os_string().into_vec())
+    }
+
+    fn is_executable(&self, path: &[u8]) -> Result<bool, IoError> {
+        let metadata = std::fs::metadata(local(path)).map_err(|error| system("looking at", path, error))?;
+        Ok(metadata.permissions().mode() & 0o100 != 0)
+    }
+
+    fn env(&self, name: &[u8]) -> Option<Vec<u8>> {
+        if name.is_empty() || name.contains(&b'=') || name.contains(&0) {
+            return None;
+        }
+        std::env::var_os(OsStr::from_bytes(name)).map(std::ffi::OsString::into_vec)
+    }
+
+    fn now(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs() as i64)
+    }
+
+    fn message(&self, line: &str) {
+        use std::io::Write as _;
+        if let Err(error) = writeln!(std::io::stderr(), "{line}") {
+            log::debug!("standard error is gone: {error}");
+        }
+    }
+
+    fn add_path(
+        &self,
+        name: &str,
+        path: &[u8],
+        ingestion: Ingestion,
+        filter: Option<&mut Filter<'_>>,
+        expected: Option<&Hash>,
+    ) -> Result<StorePath, IoError> {
+        let hash = hash_file(self, path, ingestion, filter, Algorithm::Sha256)?;
+        if let Some(expected) = expected.filter(|expected| **expected != hash) {
+            let path = String::from_utf8_lossy(path);
+            return Err(IoError::Store(format!(
+                "hash mismatch importing path '{path}': wanted {}, got {}",
+                expected.sri(),
+                hash.sri()
+            )));
+        }
+        let method = match ingestion {
+            Ingestion::Flat => Method::Flat,
+            Ingestion::Nar => Method::Recursive,
+        };
+        self.store
+            .make_fixed_output_path(name, method, &hash, &BTreeSet::new(), false)
+            .map_err(|error| IoError::Store(error.to_string()))
+    }
+
+    fn add_text(
+        &self,
+        name: &str,
+        contents: &[u8],
+        references: &BTreeSet<StorePath>,
+    ) -> Result<StorePath, IoError> {
+        let path = self
+            .store
+            .make_text_path(name, contents, references)
+            .map_err(|error| IoError::Store(error.to_string()))?;
+        let text = Text { contents: contents.to_vec(), references: references.clone() };
+        self.texts.borrow_mut().insert(self.store.print(&path).into_bytes(), text);
+        Ok(path)
+    }
+
+    fn references(&self, path: &StorePath) -> Result<Option<BTreeSet<StorePath>>, IoError> {
+        let path = self.store.print(path).into_bytes();
+        Ok(self.texts.borrow().get(&path).map(|text| text.references.clone()))
+    }
+
+    fn fetch(&self, fetch: &Fetch) -> Result<StorePath, IoError> {
+        // Nothing is downloaded, but what a known hash would name can be said.
+        let method = if fetch.unpack { Method::Recursive } else { Method::Flat };
+        if let Some(hash) = &fetch.hash {
+            return self
+                .store
+                .make_fixed_output_path(&fetch.name, method, hash, &BTreeSet::new(), false)
+                .map_err(|error| IoError::Store(error.to_string()));
+        }
+        match fetch.url.strip_prefix("file://") {
+            Some(path) if !fetch.unpack => {
+                self.add_path(&fetch.name, path.as_bytes(), Ingestion::Flat, None, None)
+            }
+            _ => Err(IoError::Unsupported(format!("cannot download '{}' without a store", fetch.url))),
+        }
+    }
+}

@@ -1,0 +1,596 @@
+//! The parser: recursive descent with operator precedences, straight from the lexer's tokens to the tree of
+//! [`crate::ast`]. Grammar and desugarings are those of Nix's own `parser.y`.
+
+mod attributes;
+mod indentation;
+mod strings;
+
+use crate::ast::{Binary, Expr, Formal, Formals, Kind, LambdaNode};
+use crate::lexer::{Lexeme, Lexer, Token};
+use crate::position::Pos;
+use crate::symbol::{Known, Symbol, Symbols};
+use bumpalo::Bump;
+use hashbrown::HashMap;
+use std::cell::Cell;
+
+/// What is wrong with a text, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct SyntaxError {
+    pub(crate) pos: Pos,
+    pub(crate) message: String,
+    /// A second place that belongs to the message ("already defined here").
+    pub(crate) other: Option<(Pos, &'static str)>,
+}
+
+pub(crate) type Parsed<T> = Result<T, Box<SyntaxError>>;
+
+/// What the parser has to know about its surroundings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings<'s> {
+    /// The directory that relative paths start from; absolute.
+    pub(crate) directory: &'s [u8],
+    /// What `~/` stands for, if the home directory may be used.
+    pub(crate) home: Option<&'s [u8]>,
+    /// Whether `|>` and `<|` are allowed.
+    pub(crate) pipes: bool,
+}
+
+/// How deeply expressions may nest before the parser refuses them.
+const MAX_NESTING: u32 = 10_000;
+
+/// The state of one parse.
+pub(crate) struct Parser<'t, 's, 'y, 'a> {
+    pub(super) tree: &'t Bump,
+    pub(super) lexer: Lexer<'s>,
+    pub(super) token: Lexeme,
+    base: u32,
+    pub(super) symbols: &'y mut Symbols<'a>,
+    surroundings: Surroundings<'s>,
+    /// Which attributes a set has, for sets too big to search.
+    pub(super) index: HashMap<(u32, Symbol), u32>,
+    pub(super) nodes: u32,
+    nesting: u32,
+}
+
+/// Parses a whole text whose first byte has the position `base`.
+pub(crate) fn parse<'t>(
+    text: &[u8],
+    base: u32,
+    surroundings: Surroundings<'_>,
+    symbols: &mut Symbols<'_>,
+    tree: &'t Bump,
+) -> Parsed<Expr<'t>> {
+    let mut parser = Parser {
+        tree,
+        lexer: Lexer::new(text),
+        token: Lexeme { token: Token::End, start: 0, end: 0 },
+        base,
+        symbols,
+        surroundings,
+        index: HashMap::new(),
+        nodes: 0,
+        nesting: 0,
+    };
+    parser.advance();
+    let expression = parser.expression()?;
+    parser.expect(Token::End)?;
+    Ok(expression)
+}
+
+impl<'t, 's> Parser<'t, 's, '_, '_> {
+    pub(super) fn advance(&mut self) {
+        self.token = self.lexer.next();
+    }
+
+    pub(super) fn pos(&self) -> Pos {
+        self.pos_at(self.token.start)
+    }
+
+    pub(super) fn pos_at(&self, offset: usize) -> Pos {
+        Pos(self.base + offset as u32)
+    }
+
+    pub(super) fn text_of(&self, lexeme: Lexeme) -> &'s [u8] {
+        &self.lexer.text[lexeme.start..lexeme.end]
+    }
+
+    pub(super) fn error<T>(&self, pos: Pos, message: impl Into<String>) -> Parsed<T> {
+        Err(Box::new(SyntaxError { pos, message: message.into(), other: None }))
+    }
+
+    pub(super) fn unexpected<T>(&self, wanted: &str) -> Parsed<T> {
+        let found = self.token.token.show();
+        let message = if wanted.is_empty() {
+            format!("syntax error, unexpected {found}")
+        } else {
+            format!("syntax error, unexpected {found}, expecting {wanted}")
+        };
+        self.error(self.pos(), message)
+    }
+
+    pub(super) fn expect(&mut self, token: Token) -> Parsed<()> {
+        if self.token.token == token {
+            self.advance();
+            return Ok(());
+        }
+        self.unexpected(token.show())
+    }
+
+    pub(super) fn alloc(&self, expression: Expr<'t>) -> &'t Expr<'t> {
+        self.tree.alloc(expression)
+    }
+
+    pub(super) fn intern(&mut self, lexeme: Lexeme) -> Symbol {
+        let text = &self.lexer.text[lexeme.start..lexeme.end];
+        self.symbols.intern(text)
+    }
+
+    fn call(&self, pos: Pos, function: Symbol, arguments: &[Expr<'t>]) -> Expr<'t> {
+        let function = self.alloc(Expr { pos, kind: Kind::Var(function) });
+        Expr { pos, kind: Kind::Call { function, arguments: self.tree.alloc_slice_copy(arguments) } }
+    }
+
+    /// An expression in full: functions, `let`, `if`, operators.
+    pub(super) fn expression(&mut self) -> Parsed<Expr<'t>> {
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return self.error(self.pos(), "the expression nests too deeply to be parsed");
+        }
+        let result = stacker::maybe_grow(64 * 1024, 1024 * 1024, || self.function_or_operation());
+        self.nesting -= 1;
+        result
+    }
+
+    fn function_or_operation(&mut self) -> Parsed<Expr<'t>> {
+        let pos = self.pos();
+        match self.token.token {
+            Token::Identifier => self.identifier_or_function(),
+            Token::BraceOpen if self.at_formals() => self.formals_function(None),
+            Token::Assert => {
+                self.advance();
+                let condition = self.expression()?;
+                self.expect(Token::Semicolon)?;
+                let body = self.expression()?;
+                Ok(Expr {
+                    pos,
+                    kind: Kind::Assert { condition: self.alloc(condition), body: self.alloc(body) },
+                })
+            }
+            Token::With => {
+                self.advance();
+                let attrs = self.expression()?;
+                self.expect(Token::Semicolon)?;
+                let body = self.expression()?;
+                Ok(Expr { pos, kind: Kind::With { attrs: self.alloc(attrs), body: self.alloc(body) } })
+            }
+            Token::Let if !self.brace_follows() => {
+                self.advance();
+                let bindings = self.bindings(Token::In)?;
+                if let Some(dynamic) = bindings.dynamic.borrow().first() {
+                    return self.error(dynamic.pos, "dynamic attributes not allowed in let");
+                }
+                let body = self.expression()?;
+                Ok(Expr { pos, kind: Kind::Let { bindings, body: self.alloc(body) } })
+            }
+            Token::If => {
+                self.advance();
+                let condition = self.expression()?;
+                self.expect(Token::Then)?;
+                let then = self.expression()?;
+                self.expect(Token::Else)?;
+                let otherwise = self.expression()?;
+                let (condition, then, otherwise) =
+                    (self.alloc(condition), self.alloc(then), self.alloc(otherwise));
+                Ok(Expr { pos, kind: Kind::If { condition, then, otherwise } })
+            }
+            _ => self.operation(0),
+        }
+    }
+
+    fn brace_follows(&self) -> bool {
+        let mut ahead = self.lexer;
+        ahead.next().token == Token::BraceOpen
+    }
+
+    fn identifier_or_function(&mut self) -> Parsed<Expr<'t>> {
+        let mut ahead = self.lexer;
+        let pos = self.pos();
+        match ahead.next().token {
+            Token::Colon => {
+                let argument = self.intern(self.token);
+                self.advance();
+                self.advance();
+                let body = self.expression()?;
+                Ok(self.lambda(pos, Some(argument), None, body))
+            }
+            Token::At => {
+                let argument = (self.intern(self.token), pos);
+                self.advance();
+                self.advance();
+                self.formals_function(Some(argument))
+            }
+            _ => self.operation(0),
+        }
+    }
+
+    fn lambda(
+        &self,
+        pos: Pos,
+        argument: Option<Symbol>,
+        formals: Option<Formals<'t>>,
+        body: Expr<'t>,
+    ) -> Expr<'t> {
+        let node = self.tree.alloc(LambdaNode { argument, formals, body, name: Cell::new(None) });
+        Expr { pos, kind: Kind::Lambda(node) }
+    }
+
+    /// Whether the `{` at hand opens the formals of a function and not a set.
+    fn at_formals(&self) -> bool {
+        let mut ahead = self.lexer;
+        match ahead.next().token {
+            Token::Ellipsis => true,
+            Token::BraceClose => matches!(ahead.next().token, Token::Colon | Token::At),
+            Token::Identifier => match ahead.next().token {
+                Token::Comma | Token::Question => true,
+                Token::BraceClose => matches!(ahead.next().token, Token::Colon | Token::At),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    fn formals_function(&mut self, name: Option<(Symbol, Pos)>) -> Parsed<Expr<'t>> {
+        let pos = name.map_or(self.pos(), |(_, pos)| pos);
+        self.expect(Token::BraceOpen)?;
+        let mut list: Vec<Formal<'t>> = Vec::new();
+        let mut ellipsis = false;
+        loop {
+            match self.token.token {
+                Token::BraceClose => break,
+                Token::Ellipsis => {
+                    ellipsis = true;
+                    self.advance();
+                    break;
+                }
+                Token::Identifier => {
+                    let formal = self.formal()?;
+                    list.push(formal);
+                }
+                _ => return self.unexpected("an argument's name, '...' or '}'"),
+            }
+            if self.token.token != Token::Comma {
+                break;
+            }
+            self.advance();
+        }
+        self.expect(Token::BraceClose)?;
+        let mut argument = name;
+        if name.is_none() && self.token.token == Token::At {
+            self.advance();
+            argument = Some((self.intern(self.token), self.pos()));
+            self.expect(Token::Identifier)?;
+        }
+        self.expect(Token::Colon)?;
+        list.sort_by_key(|formal| formal.name);
+        for pair in list.windows(2) {
+            if pair[0].name == pair[1].name {
+                let later = pair[0].pos.max(pair[1].pos);
+                return self.error(
+                    later,
+                    format!("duplicate formal function argument '{}'", self.symbols.show(pair[0].name)),
+                );
+            }
+        }
+        if let Some((argument, at)) = argument {
+            if list.iter().any(|formal| formal.name == argument) {
+                return self.error(
+                    at,
+                    format!("duplicate formal function argument '{}'", self.symbols.show(argument)),
+                );
+            }
+        }
+        let body = self.expression()?;
+        let formals = Formals { list: self.tree.alloc_slice_copy(&list), ellipsis };
+        Ok(self.lambda(pos, argument.map(|(name, _)| name), Some(formals), body))
+    }
+
+    fn formal(&mut self) -> Parsed<Formal<'t>> {
+        let pos = self.pos();
+        let name = self.intern(self.token);
+        self.advance();
+        let mut default = None;
+        if self.token.token == Token::Question {
+            self.advance();
+            default = Some(self.expression()?);
+        }
+        Ok(Formal { name, pos, default })
+    }
+
+    /// Operators that bind at least as tightly as `minimum`.
+    fn operation(&mut self, minimum: u8) -> Parsed<Expr<'t>> {
+        let mut left = self.prefix()?;
+        loop {
+            let operator = self.token.token;
+            let Some((power, associativity)) = binding_power(operator) else { return Ok(left) };
+            if power < minimum {
+                return Ok(left);
+            }
+            let pos = self.pos();
+            if matches!(operator, Token::PipeInto | Token::PipeFrom) && !self.surroundings.pipes {
+                let message = "the pipe operators need the experimental feature 'pipe-operators'";
+                return self.error(pos, message);
+            }
+            self.advance();
+            if operator == Token::Question {
+                let path = self.attribute_path()?;
+                left = Expr { pos, kind: Kind::HasAttr { base: self.alloc(left), path } };
+            } else {
+                let right =
+                    self.nested_operation(if associativity == Side::Right { power } else { power + 1 })?;
+                left = self.combine(operator, pos, left, right);
+            }
+            if associativity == Side::None
+                && binding_power(self.token.token).is_some_and(|(next, _)| next == power)
+            {
+                return self.unexpected("");
+            }
+        }
+    }
+
+    fn nested_operation(&mut self, minimum: u8) -> Parsed<Expr<'t>> {
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return self.error(self.pos(), "the expression nests too deeply to be parsed");
+        }
+        let result = stacker::maybe_grow(64 * 1024, 1024 * 1024, || self.operation(minimum));
+        self.nesting -= 1;
+        result
+    }
+
+    fn prefix(&mut self) -> Parsed<Expr<'t>> {
+        let pos = self.pos();
+        match self.token.token {
+            Token::Not => {
+                self.advance();
+                let operand = self.nested_operation(NOT_POWER)?;
+                Ok(Expr { pos, kind: Kind::Not(self.alloc(operand)) })
+            }
+            Token::Minus => {
+                self.advance();
+                let operand = self.nested_operation(NEGATE_POWER)?;
+                Ok(self.call(pos, Known::SUB, &[Expr { pos, kind: Kind::Int(0) }, operand]))
+            }
+            _ => self.application(),
+        }
+    }
+
+    fn combine(&self, operator: Token, pos: Pos, left: Expr<'t>, right: Expr<'t>) -> Expr<'t> {
+        let binary = |operator| Expr {
+            pos,
+            kind: Kind::Binary { operator, left: self.alloc(left), right: self.alloc(right) },
+        };
+        let not = |operand: Expr<'t>| Expr { pos, kind: Kind::Not(self.alloc(operand)) };
+        match operator {
+            Token::Equal => binary(Binary::Equal),
+            Token::NotEqual => binary(Binary::NotEqual),
+            Token::And => binary(Binary::And),
+            Token::OrOr => binary(Binary::Or),
+            Token::Implies => binary(Binary::Implies),
+            Token::Update => binary(Binary::Update),
+            Token::Concat => binary(Binary::ConcatLists),
+            Token::Less => self.call(pos, Known::LESS_THAN, &[left, right]),
+            Token::LessEqual => not(self.call(pos, Known::LESS_THAN, &[right, left])),
+            Token::Greater => self.call(pos, Known::LESS_THAN, &[right, left]),
+            Token::GreaterEqual => not(self.call(pos, Known::LESS_THAN, &[left, right])),
+            Token::Minus => self.call(pos, Known::SUB, &[left, right]),
+            Token::Star => self.call(pos, Known::MUL, &[left, right]),
+            Token::Slash => self.call(pos, Known::DIV, &[left, right]),
+            Token::PipeInto => self.apply(pos, right, left),
+            Token::PipeFrom => self.apply(pos, left, right),
+            _ => Expr {
+                pos,
+                kind: Kind::Concat { force_string: false, parts: self.tree.alloc_slice_copy(&[left, right]) },
+            },
+        }
+    }
+
+    fn apply(&self, pos: Pos, function: Expr<'t>, argument: Expr<'t>) -> Expr<'t> {
+        let arguments = self.tree.alloc_slice_copy(&[argument]);
+        Expr { pos, kind: Kind::Call { function: self.alloc(function), arguments } }
+    }
+
+    /// `f a b`: a selection followed by its arguments.
+    fn application(&mut self) -> Parsed<Expr<'t>> {
+        let pos = self.pos();
+        let function = self.selection()?;
+        if !self.starts_simple() {
+            return Ok(function);
+        }
+        let mut arguments = bumpalo::collections::Vec::new_in(self.tree);
+        while self.starts_simple() {
+            arguments.push(self.selection()?);
+        }
+        Ok(Expr {
+            pos,
+            kind: Kind::Call { function: self.alloc(function), arguments: arguments.into_bump_slice() },
+        })
+    }
+
+    fn starts_simple(&self) -> bool {
+        matches!(
+            self.token.token,
+            Token::Identifier
+                | Token::Integer
+                | Token::Float
+                | Token::Path
+                | Token::HomePath
+                | Token::LookupPath
+                | Token::Uri
+                | Token::StringOpen
+                | Token::IndentedOpen
+                | Token::Let
+                | Token::Rec
+                | Token::ParenOpen
+                | Token::BracketOpen
+                | Token::BraceOpen
+        )
+    }
+
+    /// `e.a.b or default`, or the old `e or`, which calls `e` with the variable `or`.
+    fn selection(&mut self) -> Parsed<Expr<'t>> {
+        let pos = self.pos();
+        let base = self.simple()?;
+        match self.token.token {
+            Token::Dot => {
+                self.advance();
+                let path = self.attribute_path()?;
+                let mut default = None;
+                if self.token.token == Token::Or {
+                    self.advance();
+                    let value = self.selection()?;
+                    default = Some(self.alloc(value));
+                }
+                Ok(Expr { pos, kind: Kind::Select { base: self.alloc(base), path, default } })
+            }
+            Token::Or => {
+                let or = Expr { pos: self.pos(), kind: Kind::Var(Known::OR) };
+                self.advance();
+                Ok(self.apply(pos, base, or))
+            }
+            _ => Ok(base),
+        }
+    }
+
+    fn simple(&mut self) -> Parsed<Expr<'t>> {
+        let lexeme = self.token;
+        let pos = self.pos();
+        let kind = match lexeme.token {
+            Token::Identifier => match self.intern(lexeme) {
+                Known::CUR_POS => Kind::CurPos,
+                name => Kind::Var(name),
+            },
+            Token::Integer => {
+                match std::str::from_utf8(self.text_of(lexeme)).ok().and_then(|text| text.parse().ok()) {
+                    Some(number) => Kind::Int(number),
+                    None => {
+                        let text = String::from_utf8_lossy(self.text_of(lexeme)).into_owned();
+                        return self.error(pos, format!("invalid integer '{text}'"));
+                    }
+                }
+            }
+            Token::Float => {
+                match std::str::from_utf8(self.text_of(lexeme)).ok().and_then(|text| text.parse::<f64>().ok())
+                {
+                    Some(number) if number.is_finite() => Kind::Float(number),
+                    _ => {
+                        let text = String::from_utf8_lossy(self.text_of(lexeme)).into_owned();
+                        return self.error(pos, format!("invalid float '{text}'"));
+                    }
+                }
+            }
+            Token::Uri => Kind::String(self.tree.alloc_slice_copy(self.text_of(lexeme))),
+            Token::LookupPath => {
+                self.advance();
+                let inside = &self.text_of(lexeme)[1..lexeme.end - lexeme.start - 1];
+                let name = Expr { pos, kind: Kind::String(self.tree.alloc_slice_copy(inside)) };
+                let nix_path = Expr { pos, kind: Kind::Var(Known::NIX_PATH) };
+                return Ok(self.call(pos, Known::FIND_FILE, &[nix_path, name]));
+            }
+            Token::Path | Token::HomePath => return self.path(lexeme),
+            Token::StringOpen => return self.string(),
+            Token::IndentedOpen => return self.indented_string(),
+            Token::ParenOpen => {
+                self.advance();
+                let inner = self.expression()?;
+                self.expect(Token::ParenClose)?;
+                return Ok(inner);
+            }
+            Token::BracketOpen => return self.list(),
+            Token::BraceOpen => {
+                self.advance();
+                Kind::Attrs(self.bindings(Token::BraceClose)?)
+            }
+            Token::Rec => {
+                self.advance();
+                self.expect(Token::BraceOpen)?;
+                let node = self.bindings(Token::BraceClose)?;
+                node.recursive.set(true);
+                Kind::Attrs(node)
+            }
+            Token::Let => {
+                self.advance();
+                self.expect(Token::BraceOpen)?;
+                let node = self.bindings(Token::BraceClose)?;
+                node.recursive.set(true);
+                let base = self.alloc(Expr { pos, kind: Kind::Attrs(node) });
+                let path = self.tree.alloc_slice_copy(&[crate::ast::AttrName::Static(Known::BODY, pos)]);
+                return Ok(Expr { pos, kind: Kind::Select { base, path, default: None } });
+            }
+            Token::End => return self.unexpected(""),
+            Token::UnfinishedComment => return self.error(pos, "the comment that starts here has no end"),
+            Token::Invalid => return self.invalid(lexeme, pos),
+            _ => return self.unexpected(""),
+        };
+        // Sets have read past their own closing brace.
+        if !matches!(kind, Kind::Attrs(_)) {
+            self.advance();
+        }
+        Ok(Expr { pos, kind })
+    }
+
+    fn invalid<T>(&self, lexeme: Lexeme, pos: Pos) -> Parsed<T> {
+        let byte = self.lexer.text[lexeme.start];
+        let shown =
+            if byte.is_ascii_graphic() { (byte as char).to_string() } else { format!("\\x{byte:02x}") };
+        self.error(pos, format!("syntax error, invalid character '{shown}'"))
+    }
+
+    fn list(&mut self) -> Parsed<Expr<'t>> {
+        let pos = self.pos();
+        self.advance();
+        let mut items = bumpalo::collections::Vec::new_in(self.tree);
+        while self.token.token != Token::BracketClose {
+            if !self.starts_simple() {
+                return match self.token.token {
+                    Token::UnfinishedComment | Token::Invalid => self.simple(),
+                    _ => self.unexpected("']'"),
+                };
+            }
+            items.push(self.selection()?);
+        }
+        self.advance();
+        Ok(Expr { pos, kind: Kind::List(items.into_bump_slice()) })
+    }
+
+    pub(super) fn surroundings(&self) -> Surroundings<'s> {
+        self.surroundings
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+    None,
+}
+
+const NOT_POWER: u8 = 8;
+const NEGATE_POWER: u8 = 13;
+
+fn binding_power(token: Token) -> Option<(u8, Side)> {
+    Some(match token {
+        Token::PipeFrom => (0, Side::Right),
+        Token::PipeInto => (1, Side::Left),
+        Token::Implies => (2, Side::Right),
+        Token::OrOr => (3, Side::Left),
+        Token::And => (4, Side::Left),
+        Token::Equal | Token::NotEqual => (5, Side::None),
+        Token::Less | Token::Greater | Token::LessEqual | Token::GreaterEqual => (6, Side::None),
+        Token::Update => (7, Side::Right),
+        Token::Plus | Token::Minus => (9, Side::Left),
+        Token::Star | Token::Slash => (10, Side::Left),
+        Token::Concat => (11, Side::Right),
+        Token::Question => (12, Side::None),
+        _ => return None,
+    })
+}

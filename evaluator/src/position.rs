@@ -1,0 +1,126 @@
+//! Source texts and positions in them. A position is one `u32`: the sources lie end to end in one imagined text, and a
+//! position is the offset in it; lines and columns are counted only when somebody asks.
+
+/// A place in some source text; zero is "nowhere".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Pos(pub(crate) u32);
+
+impl Pos {
+    /// No position.
+    pub(crate) const NONE: Self = Self(0);
+}
+
+/// Where a source text came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A file, by its path.
+    File(Vec<u8>),
+    /// A string given on the command line or to the library.
+    Text,
+    /// Standard input.
+    Stdin,
+    /// Nix code that the evaluator carries inside.
+    Internal(&'static str),
+}
+
+/// One source text.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Where it came from.
+    pub(crate) origin: Origin,
+    /// Offset of its first byte in the imagined text.
+    pub(crate) base: u32,
+    /// Its text; for files it is read again when a message needs it.
+    pub(crate) text: Option<Vec<u8>>,
+    length: u32,
+}
+
+/// A position spelled out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The file's path, or `«string»`, `«stdin»`.
+    pub file: String,
+    /// Line, counted from one; zero when the text is not at hand any more.
+    pub line: u32,
+    /// Column in bytes, counted from one.
+    pub column: u32,
+    /// The text of that line.
+    pub source_line: String,
+}
+
+/// All sources read so far.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    list: Vec<Source>,
+    next: u32,
+}
+
+impl Sources {
+    /// Enters a text of that length and returns its base, or `None` when four gigabytes of sources have been read.
+    pub(crate) fn add(&mut self, origin: Origin, length: usize, text: Option<Vec<u8>>) -> Option<u32> {
+        let base = self.next + 1;
+        let length = u32::try_from(length).ok()?;
+        self.next = base.checked_add(length)?.checked_add(1)?;
+        self.list.push(Source { origin, base, text, length });
+        Some(base)
+    }
+
+    /// The source that a position lies in.
+    pub(crate) fn source_of(&self, pos: Pos) -> Option<&Source> {
+        if pos == Pos::NONE {
+            return None;
+        }
+        let index = self.list.partition_point(|source| source.base <= pos.0).checked_sub(1)?;
+        self.list.get(index).filter(|source| pos.0 <= source.base + source.length)
+    }
+}
+
+/// Line and column (both from one) of an offset, and that line's text.
+pub(crate) fn line_and_column(text: &[u8], offset: usize) -> (u32, u32, String) {
+    let offset = offset.min(text.len());
+    let mut line = 1;
+    let mut start = 0;
+    let mut index = 0;
+    while index < offset {
+        match text[index] {
+            b'\n' => {
+                line += 1;
+                start = index + 1;
+            }
+            b'\r' if text.get(index + 1) != Some(&b'\n') => {
+                line += 1;
+                start = index + 1;
+            }
+            _ => {}
+        }
+        index += 1;
+    }
+    let end = text[start..]
+        .iter()
+        .position(|&byte| byte == b'\n' || byte == b'\r')
+        .map_or(text.len(), |n| start + n);
+    let shown = String::from_utf8_lossy(&text[start..end.max(start)]).into_owned();
+    (line, (offset - start) as u32 + 1, shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_lines_and_columns() {
+        assert_eq!(line_and_column(b"a\nbc\nd", 3), (2, 2, "bc".to_owned()));
+        assert_eq!(line_and_column(b"a\r\nbc", 4), (2, 2, "bc".to_owned()));
+        assert_eq!(line_and_column(b"", 9), (1, 1, String::new()));
+    }
+
+    #[test]
+    fn finds_the_source_of_a_position() {
+        let mut sources = Sources::default();
+        let first = sources.add(Origin::Text, 10, None).unwrap();
+        let second = sources.add(Origin::Stdin, 0, None).unwrap();
+        assert_eq!(sources.source_of(Pos(first + 10)).unwrap().origin, Origin::Text);
+        assert_eq!(sources.source_of(Pos(second)).unwrap().origin, Origin::Stdin);
+        assert!(sources.source_of(Pos::NONE).is_none());
+    }
+}

@@ -1,0 +1,94 @@
+//! Interned names. A symbol is a `u32`: names are compared, sorted and looked up as integers, and their text is kept
+//! once, as a string value that `attrNames` can hand out without copying.
+
+use crate::value::Str;
+use bumpalo::Bump;
+use hashbrown::HashMap;
+
+/// An interned name. Ordered by the time of interning, not by its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Symbol(pub(crate) u32);
+
+/// All names that an evaluation has met.
+#[derive(Debug)]
+pub(crate) struct Symbols<'a> {
+    arena: &'a Bump,
+    known: HashMap<&'a [u8], Symbol>,
+    texts: Vec<&'a Str<'a>>,
+}
+
+macro_rules! well_known {
+    ($($name:ident = $index:literal $text:literal;)*) => {
+        /// The names that the evaluator itself asks for, interned first and in this order.
+        #[derive(Debug)]
+        pub(crate) struct Known;
+        impl Known { $(pub(crate) const $name: Symbol = Symbol($index);)* }
+        const WELL_KNOWN: &[(u32, &str)] = &[$(($index, $text)),*];
+    };
+}
+
+well_known! {
+    NAME = 0 "name"; VALUE = 1 "value"; TYPE = 2 "type"; OUT_PATH = 3 "outPath"; DRV_PATH = 4 "drvPath";
+    TO_STRING = 5 "__toString"; FUNCTOR = 6 "__functor"; OVERRIDES = 7 "__overrides"; SUCCESS = 8 "success";
+    KEY = 9 "key"; OPERATOR = 10 "operator"; START_SET = 11 "startSet"; PATH = 12 "path"; PREFIX = 13 "prefix";
+    BODY = 14 "body"; OR = 15 "or"; RIGHT = 16 "right"; WRONG = 17 "wrong"; FILE = 18 "file"; LINE = 19 "line";
+    COLUMN = 20 "column"; VERSION = 21 "version"; HASH = 22 "hash"; URL = 23 "url"; SHA256 = 24 "sha256";
+    FILTER = 25 "filter"; RECURSIVE = 26 "recursive"; OUTPUT_NAME = 27 "outputName"; BUILTINS = 28 "builtins";
+    SUB = 29 "__sub"; MUL = 30 "__mul"; DIV = 31 "__div"; LESS_THAN = 32 "__lessThan"; FIND_FILE = 33 "__findFile";
+    NIX_PATH = 34 "__nixPath"; ALL_OUTPUTS = 35 "allOutputs"; OUTPUTS = 36 "outputs"; CUR_POS = 37 "__curPos";
+    STRUCTURED_ATTRS = 38 "__structuredAttrs"; IGNORE_NULLS = 39 "__ignoreNulls"; BUILDER = 40 "builder";
+    SYSTEM = 41 "system"; ARGS = 42 "args"; OUTPUT_HASH = 43 "outputHash"; OUTPUT_HASH_ALGO = 44 "outputHashAlgo";
+    OUTPUT_HASH_MODE = 45 "outputHashMode"; CONTENT_ADDRESSED = 46 "__contentAddressed"; IMPURE = 47 "__impure";
+    RECURSE = 48 "recurseForDerivations"; HASH_ALGO = 49 "hashAlgo"; TO_HASH_FORMAT = 50 "toHashFormat";
+    UNPACK = 51 "unpack"; EXECUTABLE = 52 "executable"; TIMESTAMP = 53 "_type"; META = 54 "meta";
+}
+
+impl<'a> Symbols<'a> {
+    /// An interner that holds the well-known names.
+    pub(crate) fn new(arena: &'a Bump) -> Self {
+        let mut symbols =
+            Self { arena, known: HashMap::with_capacity(4096), texts: Vec::with_capacity(4096) };
+        for (index, text) in WELL_KNOWN {
+            let symbol = symbols.intern(text.as_bytes());
+            debug_assert_eq!(symbol.0, *index);
+        }
+        symbols
+    }
+
+    /// The symbol of a name.
+    pub(crate) fn intern(&mut self, name: &[u8]) -> Symbol {
+        if let Some(&symbol) = self.known.get(name) {
+            return symbol;
+        }
+        let bytes: &'a [u8] = self.arena.alloc_slice_copy(name);
+        let symbol = Symbol(self.texts.len() as u32);
+        self.texts.push(self.arena.alloc(Str { bytes, context: None }));
+        self.known.insert(bytes, symbol);
+        symbol
+    }
+
+    /// The symbol of a name if anything has ever used it; a name that nothing used is in no attribute set.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<Symbol> {
+        self.known.get(name).copied()
+    }
+
+    /// The name's text.
+    pub(crate) fn text(&self, symbol: Symbol) -> &'a [u8] {
+        self.texts[symbol.0 as usize].bytes
+    }
+
+    /// The name as a string value's payload.
+    pub(crate) fn string(&self, symbol: Symbol) -> &'a Str<'a> {
+        self.texts[symbol.0 as usize]
+    }
+
+    /// How many names there are.
+    pub(crate) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The name for messages.
+    pub(crate) fn show(&self, symbol: Symbol) -> String {
+        String::from_utf8_lossy(self.text(symbol)).into_owned()
+    }
+}

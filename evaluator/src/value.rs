@@ -1,0 +1,138 @@
+//! Values. A value is 16 bytes, lies in place wherever it is stored (an environment's slot, a list's item, an
+//! attribute) and is copied freely; what does not fit hangs off it in the arena. A thunk is a value, too: the number of
+//! a piece of code and the environment to run it in, overwritten by its result. Nothing is ever freed: the arena goes as
+//! a whole.
+//!
+//! Sharing: whoever copies a slot that is not evaluated yet copies a [`Value::Ref`] to it, so every thunk is run once.
+//! All of this is safe Rust: slots are `Cell`s in a bump arena.
+
+use crate::attrs::Attrs;
+use crate::builtins::Builtin;
+use crate::error::Error;
+use std::cell::Cell;
+
+/// A place that holds a value.
+pub(crate) type Slot<'a> = Cell<Value<'a>>;
+
+/// A value or the promise of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    String(&'a Str<'a>),
+    /// An absolute path; its context is always empty.
+    Path(&'a Str<'a>),
+    List(&'a List<'a>),
+    Attrs(&'a Attrs<'a>),
+    /// A function: the number of its code and the environment it closes over.
+    Lambda(u32, &'a Env<'a>),
+    Builtin(&'static Builtin),
+    Partial(&'a Partial<'a>),
+    /// Code to run when the value is needed.
+    Thunk(u32, &'a Env<'a>),
+    /// A function to call when the value is needed.
+    Apply(&'a Apply<'a>),
+    /// The value lies elsewhere.
+    Ref(&'a Slot<'a>),
+    /// Being evaluated right now.
+    Blackhole,
+    /// Evaluation failed, and would fail again.
+    Failed(Error<'a>),
+}
+
+/// A string's bytes and the store paths that it depends on.
+#[derive(Debug)]
+pub(crate) struct Str<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) context: Option<&'a Context<'a>>,
+}
+
+/// Numbers of context elements, sorted, never empty.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Context<'a> {
+    pub(crate) elements: &'a [u32],
+}
+
+/// A list's items.
+#[derive(Debug)]
+pub(crate) struct List<'a> {
+    pub(crate) items: &'a [Slot<'a>],
+}
+
+/// The variables of one scope, and the scope around it.
+#[derive(Debug)]
+pub(crate) struct Env<'a> {
+    pub(crate) up: Option<&'a Env<'a>>,
+    pub(crate) slots: &'a [Slot<'a>],
+}
+
+/// A builtin with fewer arguments than it needs.
+#[derive(Debug)]
+pub(crate) struct Partial<'a> {
+    pub(crate) builtin: &'static Builtin,
+    pub(crate) arguments: &'a [Value<'a>],
+}
+
+/// A call that waits.
+#[derive(Debug)]
+pub(crate) struct Apply<'a> {
+    pub(crate) function: Value<'a>,
+    pub(crate) arguments: &'a [Value<'a>],
+}
+
+impl Value<'_> {
+    /// Whether nothing is left to evaluate (at the top).
+    pub(crate) fn is_evaluated(&self) -> bool {
+        !matches!(
+            self,
+            Value::Thunk(..) | Value::Apply(_) | Value::Ref(_) | Value::Blackhole | Value::Failed(_)
+        )
+    }
+
+    /// What `builtins.typeOf` answers.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Value::Null => "null",
+            Value::Bool(_) => "bool",
+            Value::Int(_) => "int",
+            Value::Float(_) => "float",
+            Value::String(_) => "string",
+            Value::Path(_) => "path",
+            Value::List(_) => "list",
+            Value::Attrs(_) => "set",
+            Value::Lambda(..) | Value::Builtin(_) | Value::Partial(_) => "lambda",
+            _ => "thunk",
+        }
+    }
+
+    /// The type with its article, for messages.
+    pub(crate) fn describe_type(&self) -> &'static str {
+        match self {
+            Value::Null => "null",
+            Value::Bool(_) => "a Boolean",
+            Value::Int(_) => "an integer",
+            Value::Float(_) => "a float",
+            Value::String(_) => "a string",
+            Value::Path(_) => "a path",
+            Value::List(_) => "a list",
+            Value::Attrs(_) => "a set",
+            Value::Lambda(..) => "a function",
+            Value::Builtin(_) => "a built-in function",
+            Value::Partial(_) => "a partially applied built-in function",
+            _ => "a thunk",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_two_words() {
+        assert_eq!(size_of::<Value<'_>>(), 16);
+        assert_eq!(size_of::<Result<Value<'_>, Error<'_>>>(), 16);
+    }
+}
