@@ -61,7 +61,7 @@ let
     zstd = "zstd";
   };
 in
-lib.mapAttrs (_: name: prev.${name} or (final.debian.package name)) same // {
+lib.mapAttrs (_: name: final.${name} or (final.debian.package name)) same // {
   # Programs that nixpkgs has in util-linux and Debian in packages of its own.
   util-linux = final.debian.join { name = "util-linux"; packages = [ "util-linux" "mount" "bsdutils" "fdisk" "util-linux-extra" ]; mainProgram = "lsblk"; };
   util-linuxMinimal = final.util-linux;

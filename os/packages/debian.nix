@@ -35,7 +35,12 @@ let
   # What was worked out for a unit, kept: an attribute for each name, empty until asked for.
   units = mapAttrs (name: _: { direct = direct name; package = unitPackage name; }) known;
   direct = unit:
-    builtins.filter (other: other != unit) (lib.unique (concatMap (member: map unitNameOf member.depends) (membersOf unit)));
+    let
+      dependsOf = member:
+        let own = overrides.${member.name} or { }; in
+        lib.subtractLists (own.without or [ ]) member.depends ++ own.depends or [ ];
+    in
+    builtins.filter (other: other != unit) (lib.unique (concatMap (member: map unitNameOf (dependsOf member)) (membersOf unit)));
 
   # All that some units need, nearest first, without themselves.
   closureOf = units:
@@ -70,6 +75,7 @@ let
     };
 
   overrides = import ./overrides.nix;
+  forNixCode = [ "alone" "depends" "without" ];
 
   # Several packages as one store path.
   unpack =
@@ -131,7 +137,7 @@ let
       inherit (first) version;
       dependencies = if own.alone or false then [ ] else wanted;
       interpreters = if elem name belowShells || own.alone or false then [ ] else builtins.filter (shell: !(elem shell wanted)) shells;
-    } // removeAttrs own [ "alone" ]);
+    } // removeAttrs own forNixCode);
 
   packages = mapAttrs (name: _: unit (unitNameOf name)) known;
 in
@@ -147,7 +153,7 @@ packages // {
         inherit name version members;
         dependencies = wanted;
         interpreters = builtins.filter (shell: !(elem shell wanted) && !(elem shell joined)) shells;
-      } // lib.foldl' (all: member: all // removeAttrs (overrides.${member.name} or { }) [ "alone" ]) { } members
+      } // lib.foldl' (all: member: all // removeAttrs (overrides.${member.name} or { }) forNixCode) { } members
       // removeAttrs arguments [ "packages" ]);
   };
 }

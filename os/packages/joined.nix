@@ -12,6 +12,14 @@ in
   grub2 = join { name = "grub"; packages = [ "grub-common" "grub2-common" "grub-pc-bin" "grub-efi-amd64-bin" ]; mainProgram = "grub-install"; };
   grub2_efi = final.grub2;
 
+  # What Debian's maintainer script makes of the certificates, under Debian's and nixpkgs' names.
+  ca-certificates = final.runCommandLocal prev.ca-certificates.name
+    { certificates = "${prev.ca-certificates}"; passthru = { inherit (prev.ca-certificates) pname version; unbundled = prev.ca-certificates; }; } ''
+    mkdir -p "$out/etc/ssl/certs"
+    cat "$certificates"/share/ca-certificates/*/*.crt > "$out/etc/ssl/certs/ca-certificates.crt"
+    ln -s ca-certificates.crt "$out/etc/ssl/certs/ca-bundle.crt"
+  '';
+
   perl = final.wrapped {
     package = prev.perl;
     programs.perl = let at = directory: "${prev.perl}/${directory}"; series = lib.versions.majorMinor prev.perl.version; in

@@ -3,6 +3,7 @@
 #   mainProgram        the program that `lib.getExe` means, where it is not the package's name
 #   drop, keep         files to leave out, or to keep (tools/src/selection.rs has the defaults)
 #   optionalLibraries  libraries that may be missing
+#   depends, without   packages that it needs beside those that Debian says, or not in spite of that
 #   alone              the package is data: it needs no dependency to be unpacked
 {
   bash.links = { "bin/sh" = "bin/bash"; };
@@ -17,7 +18,10 @@
   busybox.mainProgram = "busybox";
   busybox-static.mainProgram = "busybox";
   coreutils.mainProgram = "ls";
-  iproute2.mainProgram = "ip";
+  iproute2 = { mainProgram = "ip"; optionalLibraries = [ "libatm.so.1" ]; };
+  libext2fs2.depends = [ "libcom-err2" ];
+  # For its maintainer script alone.
+  nginx.without = [ "iproute2" ];
   iputils-ping.mainProgram = "ping";
   kmod.mainProgram = "kmod";
   openssh-client.mainProgram = "ssh";
