@@ -3,4 +3,8 @@
 
 pub mod namespaced_child;
 pub mod private_mounts;
+pub mod process_limits;
 pub mod pseudo_terminal;
+pub mod shared_words;
+pub mod sibling;
+pub mod terminal;

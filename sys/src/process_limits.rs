@@ -1,0 +1,81 @@
+//! What a process gives up or bounds before it executes a service: capabilities(7), setrlimit(2), ioprio and nice.
+
+use std::io;
+
+const LAST_CAPABILITY: u64 = 40;
+
+/// Drops from the bounding set every capability that the mask lacks.
+pub fn bound_capabilities(keep: u64) -> io::Result<()> {
+    for capability in 0..=LAST_CAPABILITY {
+        if keep & (1 << capability) == 0 {
+            // SAFETY: prctl with plain numbers.
+            let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+            let unknown = result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL);
+            if result < 0 && !unknown {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps permitted capabilities over the next change of user.
+pub fn keep_capabilities() -> io::Result<()> {
+    // SAFETY: prctl with plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) })
+}
+
+/// Makes permitted, effective, inheritable and ambient exactly this set.
+pub fn set_ambient(mask: u64) -> io::Result<()> {
+    // version 3, pid 0; then effective, permitted, inheritable for the low and the high 32 bits.
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let (low, high) = (mask as u32, (mask >> 32) as u32);
+    let data: [u32; 6] = [low, low, low, high, high, high];
+    // SAFETY: both arrays are laid out as the kernel has them and outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) } as libc::c_int)?;
+    for capability in 0..=LAST_CAPABILITY {
+        if mask & (1 << capability) != 0 {
+            // SAFETY: prctl with plain numbers.
+            check(unsafe {
+                libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// setrlimit(2) by the resource's number; `u64::MAX` is infinity.
+pub fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the structure outlives the call.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) })
+}
+
+/// The nice value of the calling process.
+pub fn nice(value: i32) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) })
+}
+
+/// PR_SET_NO_NEW_PRIVS.
+pub fn no_new_privileges() -> io::Result<()> {
+    // SAFETY: prctl with plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
+}
+
+/// Lets SIGPIPE, or another signal, be ignored from here over execve(2).
+pub fn ignore_signal(signal: i32) -> io::Result<()> {
+    // SAFETY: SIG_IGN is a valid disposition and no handler runs.
+    let old = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    if old == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Turns the kernel's own reaction to Ctrl-Alt-Del off: it sends SIGINT to PID 1 instead.
+pub fn ctrl_alt_del_is_ours() -> io::Result<()> {
+    // SAFETY: reboot with a command that only changes this setting.
+    check(unsafe { libc::reboot(libc::RB_DISABLE_CAD) })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
