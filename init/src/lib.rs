@@ -1,1 +1,12 @@
 //! Stage 1, PID 1 and the supervisor: one static binary that neither parses unit files nor panics.
+//!
+//! [`stage1`] runs in the initrd: modules, devices, mounts, switch_root. [`pid1`] is the machine's process 1 afterwards: it
+//! mounts, reaps and holds what must not die. [`supervisor`] is its child and does the thinking; it may die and come back.
+
+pub mod block_device;
+pub mod console;
+pub mod kernel_command_line;
+pub mod mounting;
+pub mod stage1;
+pub mod superblock;
+pub mod uevent;
