@@ -3,8 +3,7 @@
 let
   inherit (lib) mkOption types;
   cfg = config.security.pki;
-  # Debian's maintainer script would join them.
-  system = pkgs.runCommand "ca-certificates.crt" { } "cat ${pkgs.ca-certificates}/share/ca-certificates/mozilla/*.crt > $out";
+  system = "${pkgs.ca-certificates}/etc/ssl/certs/ca-certificates.crt";
   extra = cfg.certificateFiles ++ lib.optional (cfg.certificates != [ ]) (pkgs.writeText "extra-certificates.pem" (lib.concatStringsSep "\n" cfg.certificates));
   bundle = if extra == [ ] then system
     else pkgs.runCommand "ca-bundle.crt" { } "cat ${lib.escapeShellArgs (map (f: "${f}") ([ system ] ++ extra))} > $out";
