@@ -47,6 +47,11 @@ let
       optionalString (near != [ ]) "\n  hint: did you mean ${concatMapStringsSep " or " (n: "\"${n}\"") near}?"
     else "";
 
+  # An option's name in quotes; an element of a list by its number.
+  named = loc:
+    let element = builtins.match "\\[definition [0-9]+-entry ([0-9]+)]" (lib.last loc); in
+    if loc != [ ] && element != null then "`${showOption (lib.init loc)}' (element ${head element})" else "`${showOption loc}'";
+
   # Every option's name, as far as the tree tells it without evaluating values.
   optionNames = prefix: tree:
     lib.concatLists (lib.mapAttrsToList
@@ -83,7 +88,7 @@ in
     "The option `${showOption prefix}' holds further options, so it wants a set, but got ${described value}${where { inherit (c) file; at = c.at or null; }}";
 
   wrongType = loc: type: wrong:
-    "A definition for option `${showOption loc}' is not of type `${type.description or type.name}'."
+    "A definition for option ${named loc} is not of type `${type.description or type.name}'."
     + concatMapStrings (def: "\n  got ${described def.value}${where def}${hint type def.value}") wrong;
 
   noValue = loc: type:
