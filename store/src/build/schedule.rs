@@ -35,8 +35,7 @@ impl Schedule {
     /// Finds what is missing.
     pub(super) fn new(store: &Store, requests: &[(StorePath, Wanted)], check: bool) -> Result<Self> {
         let mut schedule = Self::default();
-        // None: visited, nothing to do.
-        let mut known: BTreeMap<StorePath, Option<usize>> = BTreeMap::new();
+        let mut known = Known::default();
         // Which outputs are wanted may differ from place to place; building one builds all.
         for (path, wanted) in requests {
             if !store.is_valid(path)? {
@@ -53,7 +52,7 @@ impl Schedule {
         start: &StorePath,
         wanted: &Wanted,
         check: bool,
-        known: &mut BTreeMap<StorePath, Option<usize>>,
+        known: &mut Known,
     ) -> Result<()> {
         enum Work {
             Enter(StorePath, Wanted, bool),
@@ -63,17 +62,16 @@ impl Schedule {
         while let Some(work) = stack.pop() {
             match work {
                 Work::Enter(path, wanted, check) => {
-                    if known.get(&path).is_some_and(Option::is_some) {
+                    if known.goals.contains_key(&path) || known.valid.get(&path).is_some_and(|known| known.contains(&wanted)) {
                         continue;
                     }
                     let derivation = store.read_derivation(&path)?;
                     store.add_temp_root(&path)?;
                     let valid = outputs_valid(store, &path, &derivation, &wanted)?;
                     if valid && !check {
-                        known.entry(path).or_insert(None);
+                        known.valid.entry(path).or_default().push(wanted);
                         continue;
                     }
-                    known.insert(path.clone(), None);
                     let inputs: Vec<_> = derivation
                         .input_drvs
                         .iter()
@@ -85,7 +83,7 @@ impl Schedule {
                     stack.extend(inputs);
                 }
                 Work::Leave(path, derivation, check) => {
-                    if known.get(&path).is_some_and(Option::is_some) {
+                    if known.goals.contains_key(&path) {
                         continue;
                     }
                     let index = self.goals.len();
@@ -100,7 +98,7 @@ impl Schedule {
                         }
                     }
                     let fetch = derivation.builder == b"builtin:fetchurl";
-                    known.insert(path.clone(), Some(index));
+                    known.goals.insert(path.clone(), index);
                     self.goals.push(Goal {
                         path,
                         derivation: *derivation,
@@ -156,6 +154,15 @@ impl Schedule {
         let error = BuildError { failures: state.failures, dependents: state.dependents };
         Err(Error::Build(Box::new(error)))
     }
+}
+
+/// What the walk has seen.
+#[derive(Debug, Default)]
+struct Known {
+    /// Derivations to build.
+    goals: BTreeMap<StorePath, usize>,
+    /// Derivations of which these outputs are valid.
+    valid: BTreeMap<StorePath, Vec<Wanted>>,
 }
 
 /// Whether all wanted outputs are valid.

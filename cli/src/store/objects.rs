@@ -1,0 +1,219 @@
+//! `firn store …`: adds, deletes and examines store objects, checks the store.
+
+use super::{given_paths, open, paths_argument, resolve};
+use crate::family::Family;
+use anyhow::{Context as _, Result};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use formats::content_address::Method;
+use formats::hash::Algorithm;
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use store::Store;
+use store::build::{BuildOptions, Sandbox, Wanted};
+
+/// The family's row.
+pub(crate) const FAMILY: Family = Family { command, run };
+
+fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    Command::new("store")
+        .about("Look into the store, add to it, check it")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("add")
+                .about("Add a file or tree")
+                .arg(Arg::new("path").value_name("PATH").required(true))
+                .arg(Arg::new("name").long("name").value_name("NAME").help("The object's name, if not the file's"))
+                .arg(flag("flat", "By the hash of the file's contents and not of its NAR")),
+        )
+        .subcommand(Command::new("references").about("What paths refer to").arg(paths_argument(true)))
+        .subcommand(Command::new("referrers").about("What refers to paths").arg(paths_argument(true)))
+        .subcommand(Command::new("closure").about("Paths and all that they need").arg(paths_argument(true)))
+        .subcommand(Command::new("roots").about("What keeps paths alive").arg(paths_argument(false)))
+        .subcommand(
+            Command::new("verify")
+                .about("Compare the store with its database")
+                .arg(flag("contents", "Also hash every path")),
+        )
+        .subcommand(Command::new("optimise").about("Make equal files one by hard links"))
+        .subcommand(Command::new("delete").about("Delete paths that nothing needs").arg(paths_argument(true)))
+        .subcommand(Command::new("dump").about("Write a path as NAR to standard output").arg(paths_argument(true)))
+        .subcommand(
+            Command::new("realise")
+                .about("Build derivations of the store")
+                .arg(paths_argument(true))
+                .arg(flag("keep-going", "After a failure, build what does not need it"))
+                .arg(flag("keep-failed", "Leave the build directory of a failure"))
+                .arg(flag("check", "Build again and compare"))
+                .arg(flag("no-sandbox", "Let builders see the whole machine"))
+                .arg(flag("dry-run", "Only say what would be built")),
+        )
+        .subcommand(Command::new("dump-db").about("Write the descriptions of paths as text").arg(paths_argument(false)))
+        .subcommand(Command::new("load-db").about("Read descriptions of paths, whose files are there, from standard input"))
+}
+
+fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    let Some((command, matches)) = matches.subcommand() else { return Ok(ExitCode::from(2)) };
+    let store = open()?;
+    match command {
+        "add" => add(&store, matches),
+        "references" | "referrers" | "closure" => relatives(&store, command, matches),
+        "roots" => roots(&store, matches),
+        "verify" => verify(&store, matches),
+        "optimise" => optimise(&store),
+        "delete" => delete(&store, matches),
+        "dump" => dump(&store, matches),
+        "realise" => realise(&store, matches),
+        "dump-db" => dump_database(&store, matches),
+        _ => load_database(&store),
+    }
+}
+
+fn add(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
+    let path = matches.get_one::<String>("path").map(String::as_str).unwrap_or_default();
+    let absolute = std::path::absolute(path)?;
+    let name = match matches.get_one::<String>("name") {
+        Some(name) => name.clone(),
+        None => absolute.file_name().context("that path has no name; give one with --name")?.to_string_lossy().into_owned(),
+    };
+    let method = if matches.get_flag("flat") { Method::Flat } else { Method::Recursive };
+    let added = store.add_path(&absolute, &name, method, Algorithm::Sha256)?;
+    writeln!(std::io::stdout(), "{}", store.dir().print(&added))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn relatives(store: &Store, command: &str, matches: &ArgMatches) -> Result<ExitCode> {
+    let paths = given_paths(store, matches)?;
+    let mut found = BTreeSet::new();
+    match command {
+        "closure" => found = store.closure(paths)?,
+        "references" => {
+            for path in paths {
+                found.extend(store.path_info(&path)?.references);
+            }
+        }
+        _ => {
+            for path in paths {
+                store.path_info(&path)?;
+                found.extend(store.referrers(&path)?);
+            }
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for path in found {
+        writeln!(out, "{}", store.dir().print(&path))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn roots(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
+    let wanted = given_paths(store, matches)?;
+    let mut out = std::io::stdout().lock();
+    for root in store.find_roots()? {
+        let keeps = if wanted.is_empty() {
+            true
+        } else {
+            store.is_valid(&root.target)? && {
+                let closure = store.closure([root.target.clone()])?;
+                wanted.iter().any(|path| closure.contains(path))
+            }
+        };
+        if keeps {
+            writeln!(out, "{} -> {}", root.link.display(), store.dir().print(&root.target))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
+    let problems = store.verify(matches.get_flag("contents"), &|path| log::debug!("checking {path}"))?;
+    let mut out = std::io::stdout().lock();
+    for problem in &problems {
+        writeln!(out, "{problem}")?;
+    }
+    writeln!(std::io::stderr(), "{} problems found", problems.len())?;
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn optimise(store: &Store) -> Result<ExitCode> {
+    let done = store.optimise(&|path| log::debug!("optimising {path}"))?;
+    let mib = done.bytes as f64 / (1024.0 * 1024.0);
+    writeln!(std::io::stderr(), "{mib:.2} MiB freed by hard-linking {} files", done.files)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn delete(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
+    let paths = given_paths(store, matches)?.into_iter().collect();
+    let collected = store.delete_paths(&paths)?;
+    let mib = collected.freed as f64 / (1024.0 * 1024.0);
+    writeln!(std::io::stderr(), "{} paths deleted, {mib:.2} MiB freed", collected.paths.len())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dump(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
+    let out = std::io::BufWriter::new(std::io::stdout().lock());
+    let path = matches.get_one::<String>("paths").map(String::as_str).unwrap_or_default();
+    let place = match resolve(store, path) {
+        Ok(found) => store.real_path(&found),
+        Err(_) => Path::new(path).to_owned(),
+    };
+    store::tree::dump(&place, out)?.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn realise(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
+    let mut requests = Vec::new();
+    for text in matches.get_many::<String>("paths").into_iter().flatten() {
+        let (path, wanted) = match text.rsplit_once(['!', '^']) {
+            Some((path, "*")) => (path, Wanted::All),
+            Some((path, outputs)) => (path, Wanted::Outputs(outputs.split(',').map(str::to_owned).collect())),
+            None => (text.as_str(), Wanted::All),
+        };
+        requests.push((resolve(store, path)?, wanted));
+    }
+    let mut out = std::io::stdout().lock();
+    if matches.get_flag("dry-run") {
+        for path in store.missing(&requests)?.build {
+            writeln!(out, "{}", store.dir().print(&path))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut options = BuildOptions {
+        keep_going: matches.get_flag("keep-going"),
+        keep_failed: matches.get_flag("keep-failed"),
+        check: matches.get_flag("check"),
+        progress: crate::progress::for_terminal(),
+        ..BuildOptions::default()
+    };
+    if matches.get_flag("no-sandbox") {
+        options.sandbox = Sandbox::Off;
+    }
+    let report = store.build(&requests, &options).map_err(|error| match &error {
+        store::Error::Build(failed) => {
+            anyhow::Error::new(crate::family::Failure { code: failed.exit_code(), message: error.to_string() })
+        }
+        _ => error.into(),
+    })?;
+    for (request, _) in &requests {
+        for path in report.outputs.get(request).into_iter().flat_map(|outputs| outputs.values()) {
+            writeln!(out, "{}", store.dir().print(path))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dump_database(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
+    let paths: BTreeSet<_> = given_paths(store, matches)?.into_iter().collect();
+    let text = store.dump_database((!paths.is_empty()).then_some(&paths))?;
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load_database(store: &Store) -> Result<ExitCode> {
+    let mut text = String::new();
+    std::io::stdin().lock().read_to_string(&mut text)?;
+    store.load_registrations(&text, true, false)?;
+    Ok(ExitCode::SUCCESS)
+}
