@@ -42,6 +42,12 @@ const FAMILIES: &[Family] = &[
     Family { command: crate::eval::command, run: crate::eval::run },
     Family { command: crate::instantiate::command, run: crate::instantiate::run },
     Family { command: crate::parse::command, run: crate::parse::run },
+    crate::store::STORE,
+    crate::store::COLLECT,
+    crate::store::PATH_INFO,
+    crate::store::WHY_DEPENDS,
+    crate::store::LOG,
+    crate::store::HASH,
 ];
 
 /// The Nix tool of that name, if Firn stands in for it.

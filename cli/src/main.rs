@@ -10,6 +10,7 @@ mod image;
 mod instantiate;
 mod parse;
 mod settings;
+mod store;
 mod system;
 mod vm;
 

@@ -2,6 +2,7 @@
 
 mod collect;
 mod hash;
+pub(crate) mod lines;
 mod objects;
 mod path_info;
 
@@ -19,7 +20,7 @@ use store::Store;
 
 /// The store that the settings name.
 pub(super) fn open() -> Result<Store> {
-    let root = &Settings::get().store_root;
+    let root = &Settings::current()?.store_root;
     Store::open(root).with_context(|| format!("cannot open the store below `{}`", root.display()))
 }
 
@@ -49,7 +50,11 @@ pub(super) fn resolve(store: &Store, text: &str) -> Result<StorePath> {
 
 /// The positional argument of paths.
 pub(super) fn paths_argument(required: bool) -> Arg {
-    Arg::new("paths").value_name("PATH").num_args(1..).required(required).help("Store paths, or links to them")
+    Arg::new("paths")
+        .value_name("PATH")
+        .num_args(1..)
+        .required(required)
+        .help("Store paths, or links to them")
 }
 
 /// The paths given.

@@ -30,7 +30,12 @@ impl Store {
                 continue; // collected meanwhile
             }
             progress(&path);
-            self.optimise_tree(&self.real_path(&path), &self.layout.real_store.clone(), &mut seen, &mut done)?;
+            self.optimise_tree(
+                &self.real_path(&path),
+                &self.layout.real_store.clone(),
+                &mut seen,
+                &mut done,
+            )?;
         }
         Ok(done)
     }

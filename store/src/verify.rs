@@ -39,7 +39,12 @@ impl fmt::Display for Problem {
                 write!(formatter, "path `{path}` disappeared, but it still has valid referrers")
             }
             Self::Modified { path, expected, got } => {
-                write!(formatter, "path `{path}` was modified: expected {}, got {}", expected.base32(), got.base32())
+                write!(
+                    formatter,
+                    "path `{path}` was modified: expected {}, got {}",
+                    expected.base32(),
+                    got.base32()
+                )
             }
             Self::Unreadable(path, error) => write!(formatter, "path `{path}` cannot be read: {error}"),
         }
@@ -59,7 +64,11 @@ impl Store {
         let mut there = Vec::new();
         let mut gone = BTreeSet::new();
         for (index, path) in graph.paths.iter().enumerate() {
-            if present.contains(path.base_name()) { there.push(path.clone()) } else { gone.insert(index); }
+            if present.contains(path.base_name()) {
+                there.push(path.clone())
+            } else {
+                gone.insert(index);
+            }
         }
         for index in &gone {
             let Some(path) = graph.paths.get(*index) else { continue };
@@ -73,7 +82,9 @@ impl Store {
         let invalid: Vec<i64> = problems
             .iter()
             .filter_map(|problem| match problem {
-                Problem::Missing(path) => graph.index.get(path).and_then(|index| graph.ids.get(*index)).copied(),
+                Problem::Missing(path) => {
+                    graph.index.get(path).and_then(|index| graph.ids.get(*index)).copied()
+                }
                 _ => None,
             })
             .collect();

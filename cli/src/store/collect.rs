@@ -17,7 +17,10 @@ fn command() -> Command {
     Command::new("gc")
         .about("Delete what nothing needs any more")
         .arg(
-            Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Say what would go, delete nothing"),
+            Arg::new("dry-run")
+                .long("dry-run")
+                .action(ArgAction::SetTrue)
+                .help("Say what would go, delete nothing"),
         )
         .arg(
             Arg::new("max-freed")
@@ -26,12 +29,9 @@ fn command() -> Command {
                 .value_parser(value_parser!(u64))
                 .help("Stop when this many bytes are free"),
         )
-        .arg(
-            Arg::new("older-than")
-                .long("delete-older-than")
-                .value_name("DAYS")
-                .help("First delete generations of all profiles older than this, such as 30d; never the current ones"),
-        )
+        .arg(Arg::new("older-than").long("delete-older-than").value_name("DAYS").help(
+            "First delete generations of all profiles older than this, such as 30d; never the current ones",
+        ))
         .arg(
             Arg::new("old")
                 .long("delete-old")
@@ -100,7 +100,9 @@ fn profiles(store: &Store) -> Result<Vec<Profile>> {
     let mut profiles = Vec::new();
     let mut directories = vec![store.layout().profiles()];
     while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))? {
+        for entry in
+            std::fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?
+        {
             let path = entry?.path();
             let found = std::fs::symlink_metadata(&path)?;
             if found.is_dir() {

@@ -13,7 +13,11 @@ pub(crate) const FAMILY: Family = Family { command, run };
 
 fn command() -> Command {
     let algorithm = || {
-        Arg::new("algorithm").long("type").value_name("ALGORITHM").default_value("sha256").help("md5, sha1, sha256, sha512")
+        Arg::new("algorithm")
+            .long("type")
+            .value_name("ALGORITHM")
+            .default_value("sha256")
+            .help("md5, sha1, sha256, sha512")
     };
     let form = || {
         Arg::new("form")
@@ -31,7 +35,11 @@ fn command() -> Command {
         .subcommand(Command::new("path").about("Files or trees as NAR").args([algorithm(), form(), paths()]))
         .subcommand(
             Command::new("convert").about("Another form of hashes").args([algorithm(), form()]).arg(
-                Arg::new("hashes").value_name("HASH").num_args(1..).required(true).help("In any form; with a bare one, --type says what it is"),
+                Arg::new("hashes")
+                    .value_name("HASH")
+                    .num_args(1..)
+                    .required(true)
+                    .help("In any form; with a bare one, --type says what it is"),
             ),
         )
 }
@@ -46,7 +54,9 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         let hash = match command {
             "file" => store::tree::hash_file(Path::new(item), algorithm)?,
             "path" => store::tree::hash_tree(Path::new(item), algorithm)?.0,
-            _ => Hash::parse(item).or_else(|_| Hash::parse_as(item, algorithm)).with_context(|| format!("`{item}`"))?,
+            _ => Hash::parse(item)
+                .or_else(|_| Hash::parse_as(item, algorithm))
+                .with_context(|| format!("`{item}`"))?,
         };
         let shown = match text("form") {
             "base16" => hash.digits16(),

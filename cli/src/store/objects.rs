@@ -17,7 +17,9 @@ use store::build::{BuildOptions, Sandbox, Wanted};
 pub(crate) const FAMILY: Family = Family { command, run };
 
 fn command() -> Command {
-    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
     Command::new("store")
         .about("Look into the store, add to it, check it")
         .subcommand_required(true)
@@ -25,7 +27,12 @@ fn command() -> Command {
             Command::new("add")
                 .about("Add a file or tree")
                 .arg(Arg::new("path").value_name("PATH").required(true))
-                .arg(Arg::new("name").long("name").value_name("NAME").help("The object's name, if not the file's"))
+                .arg(
+                    Arg::new("name")
+                        .long("name")
+                        .value_name("NAME")
+                        .help("The object's name, if not the file's"),
+                )
                 .arg(flag("flat", "By the hash of the file's contents and not of its NAR")),
         )
         .subcommand(Command::new("references").about("What paths refer to").arg(paths_argument(true)))
@@ -39,7 +46,9 @@ fn command() -> Command {
         )
         .subcommand(Command::new("optimise").about("Make equal files one by hard links"))
         .subcommand(Command::new("delete").about("Delete paths that nothing needs").arg(paths_argument(true)))
-        .subcommand(Command::new("dump").about("Write a path as NAR to standard output").arg(paths_argument(true)))
+        .subcommand(
+            Command::new("dump").about("Write a path as NAR to standard output").arg(paths_argument(true)),
+        )
         .subcommand(
             Command::new("realise")
                 .about("Build derivations of the store")
@@ -50,8 +59,15 @@ fn command() -> Command {
                 .arg(flag("no-sandbox", "Let builders see the whole machine"))
                 .arg(flag("dry-run", "Only say what would be built")),
         )
-        .subcommand(Command::new("dump-db").about("Write the descriptions of paths as text").arg(paths_argument(false)))
-        .subcommand(Command::new("load-db").about("Read descriptions of paths, whose files are there, from standard input"))
+        .subcommand(
+            Command::new("dump-db")
+                .about("Write the descriptions of paths as text")
+                .arg(paths_argument(false)),
+        )
+        .subcommand(
+            Command::new("load-db")
+                .about("Read descriptions of paths, whose files are there, from standard input"),
+        )
 }
 
 fn run(matches: &ArgMatches) -> Result<ExitCode> {
@@ -76,7 +92,11 @@ fn add(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
     let absolute = std::path::absolute(path)?;
     let name = match matches.get_one::<String>("name") {
         Some(name) => name.clone(),
-        None => absolute.file_name().context("that path has no name; give one with --name")?.to_string_lossy().into_owned(),
+        None => absolute
+            .file_name()
+            .context("that path has no name; give one with --name")?
+            .to_string_lossy()
+            .into_owned(),
     };
     let method = if matches.get_flag("flat") { Method::Flat } else { Method::Recursive };
     let added = store.add_path(&absolute, &name, method, Algorithm::Sha256)?;
@@ -184,16 +204,17 @@ fn realise(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
         keep_going: matches.get_flag("keep-going"),
         keep_failed: matches.get_flag("keep-failed"),
         check: matches.get_flag("check"),
-        progress: crate::progress::for_terminal(),
+        progress: std::sync::Arc::new(super::lines::Lines { store_dir: store.dir().to_string() }),
         ..BuildOptions::default()
     };
     if matches.get_flag("no-sandbox") {
         options.sandbox = Sandbox::Off;
     }
     let report = store.build(&requests, &options).map_err(|error| match &error {
-        store::Error::Build(failed) => {
-            anyhow::Error::new(crate::family::Failure { code: failed.exit_code(), message: error.to_string() })
-        }
+        store::Error::Build(failed) => anyhow::Error::new(crate::family::Failure {
+            code: failed.exit_code(),
+            message: error.to_string(),
+        }),
         _ => error.into(),
     })?;
     for (request, _) in &requests {

@@ -45,7 +45,8 @@ fn path_info(matches: &ArgMatches) -> Result<ExitCode> {
     let mut objects = BTreeMap::new();
     for path in paths {
         let info = store.path_info(&path)?;
-        let closure_size = if matches.get_flag("closure-size") { Some(closure_size(&store, &path)?) } else { None };
+        let closure_size =
+            if matches.get_flag("closure-size") { Some(closure_size(&store, &path)?) } else { None };
         if matches.get_flag("json") {
             let print = |path: &StorePath| store.dir().print(path);
             let mut value = serde_json::json!({
@@ -129,7 +130,9 @@ fn why_depends(matches: &ArgMatches) -> Result<ExitCode> {
 }
 
 fn log_command() -> Command {
-    Command::new("log").about("The log of a build").arg(Arg::new("path").value_name("PATH").required(true).help("A derivation, or an output of one"))
+    Command::new("log")
+        .about("The log of a build")
+        .arg(Arg::new("path").value_name("PATH").required(true).help("A derivation, or an output of one"))
 }
 
 fn log(matches: &ArgMatches) -> Result<ExitCode> {

@@ -62,7 +62,9 @@ impl Schedule {
         while let Some(work) = stack.pop() {
             match work {
                 Work::Enter(path, wanted, check) => {
-                    if known.goals.contains_key(&path) || known.valid.get(&path).is_some_and(|known| known.contains(&wanted)) {
+                    if known.goals.contains_key(&path)
+                        || known.valid.get(&path).is_some_and(|known| known.contains(&wanted))
+                    {
                         continue;
                     }
                     let derivation = store.read_derivation(&path)?;
@@ -90,7 +92,7 @@ impl Schedule {
                     let needs: BTreeSet<usize> = derivation
                         .input_drvs
                         .keys()
-                        .filter_map(|input| known.get(input).copied().flatten())
+                        .filter_map(|input| known.goals.get(input).copied())
                         .collect();
                     for need in &needs {
                         if let Some(goal) = self.goals.get_mut(*need) {
