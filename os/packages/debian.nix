@@ -37,7 +37,7 @@ let
   direct = unit:
     let
       dependsOf = member:
-        let own = overrides.${member.name} or { }; in
+        let own = overridesOf member; in
         lib.subtractLists (own.without or [ ]) member.depends ++ own.depends or [ ];
     in
     builtins.filter (other: other != unit) (lib.unique (concatMap (member: map unitNameOf (dependsOf member)) (membersOf unit)));
@@ -75,6 +75,9 @@ let
     };
 
   overrides = import ./overrides.nix;
+  overridesOf = member:
+    let own = overrides.${member.name} or { }; in
+    if lib.isFunction own then own (withoutEpoch member.version) else own;
   forNixCode = [ "alone" "depends" "without" ];
 
   # Several packages as one store path.
@@ -128,7 +131,7 @@ let
   unitPackage = name:
     let
       members = membersOf name;
-      own = lib.foldl' (all: member: all // overrides.${member.name} or { }) { } members;
+      own = lib.foldl' (all: member: all // overridesOf member) { } members;
       first = if groups ? ${name} then entryOf name else head members;
       wanted = closureOf [ name ];
     in
@@ -153,7 +156,7 @@ packages // {
         inherit name version members;
         dependencies = wanted;
         interpreters = builtins.filter (shell: !(elem shell wanted) && !(elem shell joined)) shells;
-      } // lib.foldl' (all: member: all // removeAttrs (overrides.${member.name} or { }) forNixCode) { } members
+      } // lib.foldl' (all: member: all // removeAttrs (overridesOf member) forNixCode) { } members
       // removeAttrs arguments [ "packages" ]);
   };
 }

@@ -20,14 +20,6 @@ in
     ln -s ca-certificates.crt "$out/etc/ssl/certs/ca-bundle.crt"
   '';
 
-  perl = final.wrapped {
-    package = prev.perl;
-    programs.perl = let at = directory: "${prev.perl}/${directory}"; series = lib.versions.majorMinor prev.perl.version; in
-      [ "--prefix" "PERL5LIB" ":" (lib.concatMapStringsSep ":" at [ "lib/perl5/${series}" "share/perl5" "lib/perl/${series}" "share/perl/${series}" "lib/perl-base" ]) ];
-  };
-
-  git = final.wrapped {
-    package = join { name = "git"; packages = [ "git" ]; };
-    programs.git = [ "--set-default" "GIT_EXEC_PATH" "${prev.git}/lib/git-core" "--set-default" "GIT_TEMPLATE_DIR" "${prev.git}/share/git-core/templates" ];
-  };
+  # The interpreter and its library, under the names that configurations write.
+  python3 = final.debian.package (lib.head (builtins.filter (lib.hasPrefix "python3.") (final.debian.entryOf "python3").depends));
 }

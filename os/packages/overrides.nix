@@ -1,11 +1,27 @@
-# What single Debian packages need besides unpacking, by Debian's name. Attributes:
+# What single Debian packages need besides unpacking, by Debian's name; a function is given the version. Attributes:
 #   links              links that Debian's alternatives or maintainer scripts make: place → target in the package
 #   mainProgram        the program that `lib.getExe` means, where it is not the package's name
 #   drop, keep         files to leave out, or to keep (tools/src/selection.rs has the defaults)
 #   optionalLibraries  libraries that may be missing
 #   depends, without   packages that it needs beside those that Debian says, or not in spite of that
+#   wrap               programs that have to be told where their files are (tools/src/wrap.rs); @out@ is the package
 #   alone              the package is data: it needs no dependency to be unpacked
+let
+  python = name: { mainProgram = "python3"; links = { "bin/python3" = "bin/${name}"; "bin/python" = "bin/${name}"; }; };
+in
 {
+  # Interpreters and programs that look for their own files below /usr.
+  perl = version:
+    let series = builtins.head (builtins.match "([0-9]+\\.[0-9]+).*" version); in
+    {
+      wrap."bin/perl".prefix.PERL5LIB =
+        builtins.concatStringsSep ":" (map (directory: "@out@/${directory}") [ "lib/perl5/${series}" "share/perl5" "lib/perl-base" "lib/perl/${series}" "share/perl/${series}" ]);
+    };
+  git.wrap."bin/git".setDefault = { GIT_EXEC_PATH = "@out@/lib/git-core"; GIT_TEMPLATE_DIR = "@out@/share/git-core/templates"; };
+
+  "python3.11" = python "python3.11";
+  "python3.13" = python "python3.13";
+
   bash.links = { "bin/sh" = "bin/bash"; };
   gawk.links = { "bin/awk" = "bin/gawk"; };
   mawk.links = { "bin/awk" = "bin/mawk"; };

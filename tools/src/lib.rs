@@ -20,4 +20,5 @@ pub mod service_graph;
 pub mod toplevel;
 pub mod unpack;
 pub mod unpack_deb;
+pub mod wrap;
 pub mod write_file;

@@ -184,6 +184,19 @@ impl Tree {
         Ok(())
     }
 
+    /// Notes the link `sbin` → `bin` if the package had programs in `/sbin` or `/usr/sbin`: there are those who look there.
+    pub fn note_sbin(&mut self) {
+        let in_sbin = |path: &Path| path.starts_with("/sbin") || path.starts_with("/usr/sbin");
+        let had = self.files.values().any(|file| in_sbin(&file.origin))
+            || self.links.values().any(|link| in_sbin(&link.origin));
+        let place = PathBuf::from("sbin");
+        if had && !self.has(&place) {
+            let link =
+                UnpackedLink { origin: "/usr/local/sbin".into(), target: "bin".into(), text: "bin".into() };
+            self.links.insert(place, link);
+        }
+    }
+
     /// Makes the links that were noted, after everything else is written.
     pub fn make_links(&self) -> Result<(), UnpackError> {
         let write = |path: &Path, source| UnpackError::Write { path: path.to_path_buf(), source };

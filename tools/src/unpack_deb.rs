@@ -2,9 +2,11 @@
 //! depend on each other in a cycle, or only work side by side.
 
 use crate::derivation::Derivation;
+use crate::relocate::programs::existing;
 use crate::relocate::{self, Surroundings};
 use crate::selection::Selection;
 use crate::unpack::{Tree, UnpackedLink};
+use crate::wrap::{Wrapping, wrap};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -35,6 +37,9 @@ struct Attributes {
     /// Links to add, place → target within the package, as Debian's alternatives would: `{"bin/vi": "bin/vim.basic"}`.
     #[serde(default)]
     links: BTreeMap<PathBuf, PathBuf>,
+    /// Programs that have to be told where their files are, by place.
+    #[serde(default)]
+    wrap: BTreeMap<PathBuf, Wrapping>,
 }
 
 /// Unpacks, relocates, reports.
@@ -66,6 +71,15 @@ pub fn run(derivation: &Derivation) -> Result<()> {
         optional_libraries: attributes.optional_libraries,
     };
     let notes = relocate::relocate(&mut tree, &surroundings)?;
+    tree.note_sbin();
+    if !attributes.wrap.is_empty() {
+        let shell = existing(&surroundings.interpreters, Path::new("bin/sh"))
+            .or_else(|| existing(&surroundings.dependencies, Path::new("bin/sh")))
+            .context("`wrap` needs a package with bin/sh among `interpreters`")?;
+        for (place, wrapping) in &attributes.wrap {
+            wrap(&mut tree, place, wrapping, &shell)?;
+        }
+    }
     tree.make_links()?;
     let mut log = std::io::stderr().lock();
     for note in tree.notes.iter().chain(&notes) {
