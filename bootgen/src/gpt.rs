@@ -200,9 +200,8 @@ pub fn install_grub(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checker;
     use crate::region::create_sparse;
-    use std::path::Path;
-    use std::process::Command;
 
     fn partitions() -> Vec<Partition> {
         let partition = |kind, name: &str, start: u64, length: u64| Partition {
@@ -225,13 +224,8 @@ mod tests {
         let path = directory.path().join("disk");
         let file = create_sparse(&path, 64 << 20).unwrap();
         write(&Region::new(&file, 0, 64 << 20), Uuid::derive(b"seed", "disk"), &partitions()).unwrap();
-        let Some(sgdisk) = ["/usr/sbin/sgdisk", "/sbin/sgdisk"].iter().find(|path| Path::new(path).exists())
-        else {
-            eprintln!("SKIPPED: sgdisk is not installed (gdisk), the partition table is not checked by it");
-            return;
-        };
-        let output = Command::new(sgdisk).args(["-v", "-p"]).arg(&path).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
+        let arguments = ["-v", "-p", path.to_str().unwrap()];
+        let Some((_, text)) = checker::run("sgdisk", "gdisk", arguments) else { return };
         assert!(text.contains("No problems found"), "{text}");
         for word in ["EF02", "EF00", "8304", "esp"] {
             assert!(text.contains(word), "{word}: {text}");

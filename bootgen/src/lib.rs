@@ -3,8 +3,11 @@
 pub mod apply;
 pub mod bless;
 pub mod boot_entry;
+#[cfg(test)]
+mod checker;
 mod checksum;
 pub mod cpio;
+pub mod erofs;
 pub mod esp;
 pub mod ext4;
 pub mod fat;
@@ -23,6 +26,8 @@ pub mod module_tree;
 mod nearest;
 pub mod partition;
 pub mod plan;
+#[cfg(test)]
+mod random_trees;
 pub mod region;
 pub mod system_tree;
 pub mod systemd_boot;

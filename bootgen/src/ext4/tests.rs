@@ -1,26 +1,15 @@
 //! File systems that e2fsck and debugfs (of e2fsprogs) look at. Where these are not installed the test says so.
 
 use super::*;
+use crate::checker;
 use crate::file_tree::{Attributes, HardLinks, Ownership};
 use crate::region::create_sparse;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::Command;
 
-/// Runs a checker; `None`, said aloud, when it is not installed.
+/// Runs one of e2fsprogs' programs, or diff.
 fn run(program: &str, arguments: &[&str]) -> Option<(bool, String)> {
-    let found = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-        .iter()
-        .map(|dir| Path::new(dir).join(program))
-        .find(|path| path.exists());
-    let Some(program) = found else {
-        eprintln!("SKIPPED: {program} is not installed (e2fsprogs), the image is not checked by it");
-        return None;
-    };
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    Some((output.status.success(), text))
+    checker::run(program, "e2fsprogs", arguments)
 }
 
 /// Writes the tree and has it checked.

@@ -1,20 +1,14 @@
 //! File systems that fsck.vfat (dosfstools) and mtools look at. Where these are not installed the test says so.
 
 use super::*;
+use crate::checker;
 use crate::file_tree::Attributes;
 use crate::region::create_sparse;
 use std::path::Path;
 use std::process::Command;
 
 fn tool(program: &str, package: &str) -> Option<Command> {
-    let found = ["/usr/sbin", "/sbin", "/usr/bin"]
-        .iter()
-        .map(|dir| Path::new(dir).join(program))
-        .find(|path| path.exists());
-    if found.is_none() {
-        eprintln!("SKIPPED: {program} is not installed ({package}), the image is not checked by it");
-    }
-    found.map(Command::new)
+    checker::find(program, package).map(Command::new)
 }
 
 fn options() -> Options {
