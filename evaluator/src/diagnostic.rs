@@ -97,7 +97,6 @@ impl<'a> Evaluator<'a> {
             What::Derivation { name, attribute: None } => {
                 (format!("while evaluating the derivation '{name}'"), true)
             }
-            What::Text(text) => (text.to_owned(), false),
             What::Cycle => (String::new(), false),
         };
         let location = if frame.pos == Pos::NONE { None } else { self.location(frame.pos) };

@@ -75,8 +75,6 @@ pub(crate) enum What<'a> {
     Builtin(&'static str),
     /// `addErrorContext`, always shown.
     Context(&'a str),
-    /// A sentence.
-    Text(&'a str),
     /// Evaluating a derivation's attribute.
     Derivation {
         name: &'a str,

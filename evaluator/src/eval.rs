@@ -213,11 +213,11 @@ impl<'a> Evaluator<'a> {
             Value::Thunk(number, env) => {
                 slot.set(Value::Blackhole);
                 let code = self.codes[number as usize];
-                self.eval(code, env)
+                self.eval(code, env).map(|value| self.copied_list(value))
             }
             Value::Apply(apply) => {
                 slot.set(Value::Blackhole);
-                self.call_values(apply.function, apply.arguments, Pos::NONE)
+                self.call_values(apply.function, apply.arguments, Pos::NONE).map(|value| self.copied_list(value))
             }
             Value::Ref(inner) => {
                 slot.set(Value::Blackhole);
@@ -237,6 +237,18 @@ impl<'a> Evaluator<'a> {
                 slot.set(Value::Failed(error));
                 Err(error)
             }
+        }
+    }
+
+    /// A list of one or two items is its own thing wherever it is the result of something: that is how Nix, which
+    /// stores such lists in place, tells lists apart when it prints `«repeated»`.
+    #[inline]
+    fn copied_list(&self, value: Value<'a>) -> Value<'a> {
+        match value {
+            Value::List(list) if matches!(list.items.len(), 1 | 2) => {
+                Value::List(self.arena.alloc(List { items: list.items }))
+            }
+            value => value,
         }
     }
 
@@ -302,6 +314,9 @@ impl<'a> Evaluator<'a> {
             if std::ptr::eq(keys, attrs.keys) {
                 return attrs.slots.get(index as usize);
             }
+        }
+        if matches!(step.name, StepName::Dynamic(_)) {
+            return attrs.get(name);
         }
         match attrs.keys.find(name) {
             Some(index) => {

@@ -114,7 +114,10 @@ impl<'a> Evaluator<'a> {
             Surroundings { directory, home: home.as_deref(), pipes: self.options.pipe_operators };
         let tree = Bump::new();
         let expression = match parse(text, base, surroundings, &mut self.symbols, &tree) {
-            Ok(expression) => expression,
+            Ok(outcome) => {
+                self.warn_of_old_or(&outcome.old_or, text, base);
+                outcome.expression
+            }
             Err(error) => return Err(self.syntax_error(&error)),
         };
         let scopes = scope.map(|names| Scope::Names(names.to_vec())).into_iter().collect();
@@ -151,7 +154,10 @@ impl<'a> Evaluator<'a> {
         let surroundings =
             Surroundings { directory, home: home.as_deref(), pipes: self.options.pipe_operators };
         let expression = match parse(text, base, surroundings, &mut self.symbols, &tree) {
-            Ok(expression) => expression,
+            Ok(outcome) => {
+                self.warn_of_old_or(&outcome.old_or, text, base);
+                outcome.expression
+            }
             Err(error) => return Err(self.syntax_error(&error)),
         };
         let mut resolver = Resolver {
@@ -167,6 +173,20 @@ impl<'a> Evaluator<'a> {
             return Err(self.unresolved(&error, &names));
         }
         Ok(crate::print_ast::print(&expression, &self.symbols))
+    }
+
+    /// Says which uses of `or` will mean something else one day.
+    fn warn_of_old_or(&self, places: &[(Pos, Pos)], text: &[u8], base: u32) {
+        for (start, end) in places {
+            let range = (start.0 - base) as usize..(end.0 - base) as usize;
+            let snippet = String::from_utf8_lossy(text.get(range).unwrap_or_default());
+            self.io.message(&format!(
+                "warning: at {}: This expression uses `or` as an identifier in a way that will change in a future Nix release.\n\
+                 Wrap this entire expression in parentheses to preserve its current meaning:\n    ({snippet})\n\
+                 Give feedback at https://github.com/NixOS/nix/pull/11121",
+                self.show_position(*start)
+            ));
+        }
     }
 
     fn syntax_error(&self, error: &SyntaxError) -> Error<'a> {
@@ -223,13 +243,23 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn resolve_expression_path(&mut self, path: &[u8], pos: Pos) -> Eval<'a, Vec<u8>> {
         let path = canonical(path);
         self.check_access(&path, pos)?;
-        let resolved = self.io.resolve_links(&path).map_err(|error| self.io_error(&error, pos))?;
-        if self.io.file_type(&resolved).ok().flatten() == Some(crate::io::FileType::Directory) {
-            let mut inside = resolved;
-            inside.extend_from_slice(b"/default.nix");
-            return self.io.resolve_links(&canonical(&inside)).map_err(|error| self.io_error(&error, pos));
+        let failed = |error: &crate::io::IoError| self.io_error(error, pos);
+        // Only a link at the end is followed: `..` in the file means the directory that the path names.
+        let mut path = path;
+        for _ in 0..1024 {
+            if self.io.file_type(&path).map_err(|error| failed(&error))? != Some(crate::io::FileType::Symlink) {
+                break;
+            }
+            let target = self.io.read_link(&path).map_err(|error| failed(&error))?;
+            let mut joined = if target.first() == Some(&b'/') { Vec::new() } else { dir_name(&path).to_vec() };
+            joined.push(b'/');
+            joined.extend_from_slice(&target);
+            path = canonical(&joined);
         }
-        Ok(resolved)
+        if self.io.file_type(&path).map_err(|error| failed(&error))? == Some(crate::io::FileType::Directory) {
+            path.extend_from_slice(b"/default.nix");
+        }
+        Ok(path)
     }
 
     /// Reads a file through the one door.

@@ -114,11 +114,6 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-/// Whether a byte may stand in a path.
-pub(crate) fn is_path_byte(byte: u8) -> bool {
-    CLASSES[byte as usize] & PATH != 0
-}
-
 impl<'s> Lexer<'s> {
     pub(crate) fn new(text: &'s [u8]) -> Self {
         Self { text, at: 0 }

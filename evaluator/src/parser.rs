@@ -50,6 +50,18 @@ pub(crate) struct Parser<'t, 's, 'y, 'a> {
     pub(super) index: HashMap<(u32, Symbol), u32>,
     pub(super) nodes: u32,
     nesting: u32,
+    /// Where the selection read last ends, if it was the old `e or`.
+    old_or: Option<usize>,
+    /// The uses of `e or` that a future Nix will read differently: start and end.
+    warnings: Vec<(Pos, Pos)>,
+}
+
+/// A parsed text and what its author should know about it.
+#[derive(Debug)]
+pub(crate) struct Outcome<'t> {
+    pub(crate) expression: Expr<'t>,
+    /// Start and end of each use of `e or` that a future Nix will read differently.
+    pub(crate) old_or: Vec<(Pos, Pos)>,
 }
 
 /// Parses a whole text whose first byte has the position `base`.
@@ -59,7 +71,7 @@ pub(crate) fn parse<'t>(
     surroundings: Surroundings<'_>,
     symbols: &mut Symbols<'_>,
     tree: &'t Bump,
-) -> Parsed<Expr<'t>> {
+) -> Parsed<Outcome<'t>> {
     let mut parser = Parser {
         tree,
         lexer: Lexer::new(text),
@@ -70,11 +82,13 @@ pub(crate) fn parse<'t>(
         index: HashMap::new(),
         nodes: 0,
         nesting: 0,
+        old_or: None,
+        warnings: Vec::new(),
     };
     parser.advance();
     let expression = parser.expression()?;
     parser.expect(Token::End)?;
-    Ok(expression)
+    Ok(Outcome { expression, old_or: parser.warnings })
 }
 
 impl<'t, 's> Parser<'t, 's, '_, '_> {
@@ -408,7 +422,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
         }
         let mut arguments = bumpalo::collections::Vec::new_in(self.tree);
         while self.starts_simple() {
-            arguments.push(self.selection()?);
+            arguments.push(self.warned_selection()?);
         }
         Ok(Expr {
             pos,
@@ -436,10 +450,21 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
         )
     }
 
+    /// A selection where the old `e or` will mean something else one day.
+    fn warned_selection(&mut self) -> Parsed<Expr<'t>> {
+        let selection = self.selection()?;
+        if let Some(end) = self.old_or.take() {
+            let end = self.pos_at(end);
+            self.warnings.push((selection.pos, end));
+        }
+        Ok(selection)
+    }
+
     /// `e.a.b or default`, or the old `e or`, which calls `e` with the variable `or`.
     fn selection(&mut self) -> Parsed<Expr<'t>> {
         let pos = self.pos();
         let base = self.simple()?;
+        self.old_or = None;
         match self.token.token {
             Token::Dot => {
                 self.advance();
@@ -447,13 +472,14 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 let mut default = None;
                 if self.token.token == Token::Or {
                     self.advance();
-                    let value = self.selection()?;
+                    let value = self.warned_selection()?;
                     default = Some(self.alloc(value));
                 }
                 Ok(Expr { pos, kind: Kind::Select { base: self.alloc(base), path, default } })
             }
             Token::Or => {
                 let or = Expr { pos: self.pos(), kind: Kind::Var(Known::OR) };
+                self.old_or = Some(self.token.end);
                 self.advance();
                 Ok(self.apply(pos, base, or))
             }
@@ -556,7 +582,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                     _ => self.unexpected("']'"),
                 };
             }
-            items.push(self.selection()?);
+            items.push(self.warned_selection()?);
         }
         self.advance();
         Ok(Expr { pos, kind: Kind::List(items.into_bump_slice()) })

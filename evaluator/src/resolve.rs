@@ -27,8 +27,6 @@ pub(crate) struct Resolver<'a, 'r> {
 pub(crate) enum Scope {
     /// Names, sorted, with their slots.
     Names(Vec<(Symbol, u32)>),
-    /// The hidden sources of `inherit (e)`.
-    Sources,
     With,
 }
 
@@ -52,7 +50,6 @@ impl<'a> Resolver<'a, '_> {
                     }
                 }
                 Scope::With => withs.push(depth as u32),
-                Scope::Sources => {}
             }
         }
         if let Some(value) = self.globals.get(&name) {
@@ -324,7 +321,7 @@ impl<'a> Resolver<'a, '_> {
             })
             .collect::<Resolved<Vec<_>>>()?;
         self.scopes.push(Self::names_of(node));
-        let inside = self.recursive_inside(node, &defs, outside);
+        let inside = self.recursive_inside(node, &defs, outside, overrides.is_some());
         self.scopes.pop();
         let (values, dynamic) = inside?;
         let values = self.arena.alloc_slice_copy(&values);
@@ -341,10 +338,17 @@ impl<'a> Resolver<'a, '_> {
         node: &AttrsNode<'_>,
         defs: &[crate::ast::AttrDef<'_>],
         outside: Vec<Option<Code<'a>>>,
+        overridden: bool,
     ) -> Resolved<(Vec<Lazy<'a>>, &'a [DynamicCode<'a>])> {
         let mut values = Vec::with_capacity(defs.len());
         for (def, outside) in defs.iter().zip(outside) {
             values.push(match def.value {
+                // What `__overrides` may replace must not be looked at before.
+                AttrValue::Plain(value) if overridden => {
+                    let code = self.code(&value)?;
+                    self.codes.push(self.arena.alloc(code));
+                    Lazy::Thunk(self.codes.len() as u32 - 1)
+                }
                 AttrValue::Plain(value) => self.lazy(&value)?,
                 AttrValue::InheritedFrom(source) => {
                     let code =

@@ -191,6 +191,16 @@ fn attribute<'a>(
     Ok(())
 }
 
+/// What `outputChecks` replaces when attributes are structured.
+const IGNORED_WHEN_STRUCTURED: [&str; 6] = [
+    "allowedReferences",
+    "allowedRequisites",
+    "disallowedReferences",
+    "disallowedRequisites",
+    "maxSize",
+    "maxClosureSize",
+];
+
 /// The same with `__structuredAttrs`: everything goes into one JSON text.
 fn structured_attribute<'a>(
     e: &mut Evaluator<'a>,
@@ -203,6 +213,15 @@ fn structured_attribute<'a>(
 ) -> Eval<'a, ()> {
     if name == Known::STRUCTURED_ATTRS {
         return Ok(());
+    }
+    let text = e.symbols.text(name);
+    if IGNORED_WHEN_STRUCTURED.iter().any(|ignored| ignored.as_bytes() == text) {
+        let ignored = String::from_utf8_lossy(text);
+        e.io.message(&format!(
+            "warning: In a derivation named '{}', 'structuredAttrs' disables the effect of the derivation attribute \
+             '{ignored}'; use 'outputChecks.<output>.{ignored}' instead",
+            derivation.name
+        ));
     }
     let mut json = Vec::new();
     e.write_json(value, pos, true, &mut json, context)?;

@@ -48,6 +48,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
             }
             if at > start {
                 let raw = &self.lexer.text[start..at];
+                self.refuse_nul(raw, start)?;
                 let text = if plain { self.tree.alloc_slice_copy(raw) } else { unescape(self.tree, raw) };
                 parts.push(Expr { pos: self.pos_at(start), kind: Kind::String(text) });
             }
@@ -66,6 +67,15 @@ impl<'t> Parser<'t, '_, '_, '_> {
             parts.push(self.interpolation(at)?);
             at = self.lexer.at;
         }
+    }
+
+    fn refuse_nul(&self, text: &[u8], start: usize) -> Parsed<()> {
+        if !text.contains(&0) {
+            return Ok(());
+        }
+        let shown = String::from_utf8_lossy(text).replace('\0', "␀");
+        let pos = self.pos_at(start);
+        self.error(pos, format!("input string '{shown}' cannot be represented as Nix string because it contains null bytes"))
     }
 
     /// `${ e }` at an offset; afterwards the lexer stands right behind the brace.
@@ -89,6 +99,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
             let start = at;
             at = self.indented_run(at);
             if at > start {
+                self.refuse_nul(&self.lexer.text[start..at], start)?;
                 let text = self.tree.alloc_slice_copy(&self.lexer.text[start..at]);
                 pieces.push(Piece::Text { pos: self.pos_at(start), text, indented: true });
             }
