@@ -36,6 +36,7 @@ impl std::error::Error for Failure {}
 
 /// All families, in the order in which `firn --help` shows them.
 const FAMILIES: &[Family] = &[
+    crate::build::FAMILY,
     Family { command: crate::vm::command, run: crate::vm::run },
     Family { command: crate::image::command, run: crate::image::run },
     Family { command: crate::channel::command, run: crate::channel::run },

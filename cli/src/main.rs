@@ -3,12 +3,15 @@
 //!
 //! Called under the name of a Nix tool (`nix-instantiate`, `nix-store`, …) it behaves as that tool.
 
+mod build;
 mod channel;
 mod eval;
+mod eval_io;
 mod family;
 mod image;
 mod instantiate;
 mod parse;
+mod progress;
 mod settings;
 mod store;
 mod system;

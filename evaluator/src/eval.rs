@@ -310,6 +310,10 @@ impl<'a> Evaluator<'a> {
 
     #[inline]
     fn find_cached(step: &Step<'a>, attrs: &'a Attrs<'a>, name: Symbol) -> Option<&'a Slot<'a>> {
+        // The cache knows the shape only; a computed name can be another one each time.
+        if matches!(step.name, StepName::Dynamic(_)) {
+            return attrs.get(name);
+        }
         if let Some((keys, index)) = step.cache.get() {
             if std::ptr::eq(keys, attrs.keys) {
                 return attrs.slots.get(index as usize);

@@ -251,7 +251,7 @@ in
       serviceConfig = {
         Type = "simple";
         ExecStart = "${cfg.package}/bin/nginx -c ${if cfg.enableReload then "/etc/nginx/nginx.conf" else "${file}"} -e stderr";
-        ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
+        ExecReload = "${pkgs.procps}/bin/kill -HUP $MAINPID";
         Restart = "always";
         RestartSec = "10s";
         User = cfg.user;

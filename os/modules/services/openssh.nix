@@ -136,7 +136,7 @@ in
       serviceConfig = {
         Type = "simple";
         ExecStart = "${cfg.package}/bin/sshd -D -e -f /etc/ssh/sshd_config";
-        ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
+        ExecReload = "${pkgs.procps}/bin/kill -HUP $MAINPID";
         RuntimeDirectory = "sshd";
         RuntimeDirectoryMode = "0755";
         KillMode = "process";

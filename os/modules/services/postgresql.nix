@@ -101,7 +101,7 @@ in
         RuntimeDirectory = "postgresql";
         StateDirectory = [ "postgresql" ] ++ lib.optional (cfg.dataDir == "/var/lib/postgresql/data") "postgresql/data";
         StateDirectoryMode = "0750";
-        ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
+        ExecReload = "${pkgs.procps}/bin/kill -HUP $MAINPID";
         # SIGINT ends sessions and stops; SIGTERM would wait for them.
         KillSignal = "SIGINT";
         KillMode = "mixed";

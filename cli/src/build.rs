@@ -1,0 +1,351 @@
+//! `firn build`, and what every command that needs a system calls: evaluate a configuration on `<firn/os>`, build what
+//! came of it. Also builds the derivations of any Nix file (`--file`, `--expr`).
+
+use crate::eval_io::StoreIo;
+use crate::family::{Failure, Family};
+use crate::settings::Settings;
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use evaluator::{Arena, Dependency, DerivationInfo, Evaluator, Handle, Options};
+use formats::store_path::StorePath;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use store::Store;
+use store::build::{BuildOptions, Wanted};
+
+/// Where NixOS users keep their configuration.
+const DEFAULT_CONFIGURATION: &str = "/etc/nixos/configuration.nix";
+
+/// The family's row.
+pub(crate) const FAMILY: Family = Family { command, run };
+
+fn command() -> Command {
+    Command::new("build")
+        .about("Build a system from its configuration, or any derivation")
+        .arg(
+            Arg::new("configuration")
+                .value_name("CONFIGURATION")
+                .help("The system's configuration [default: $NIXOS_CONFIG, /etc/nixos/configuration.nix]"),
+        )
+        .arg(Arg::new("attr").short('A').long("attr").value_name("PATH").action(ArgAction::Append).help(
+            "What to build: an attribute path [default: config.system.build.toplevel, of a file all of it]",
+        ))
+        .arg(
+            Arg::new("file")
+                .short('f')
+                .long("file")
+                .value_name("FILE")
+                .conflicts_with("configuration")
+                .help("Build what a Nix file evaluates to"),
+        )
+        .arg(
+            Arg::new("expr")
+                .short('E')
+                .long("expr")
+                .value_name("TEXT")
+                .conflicts_with_all(["configuration", "file"])
+                .help("Build what a Nix expression evaluates to"),
+        )
+        .arg(
+            Arg::new("out-link")
+                .short('o')
+                .long("out-link")
+                .value_name("LINK")
+                .default_value("result")
+                .help("Where to put the link to the result, which keeps it from the garbage collector"),
+        )
+        .arg(Arg::new("no-link").long("no-link").action(ArgAction::SetTrue).help("Make no link"))
+        .arg(
+            Arg::new("dry-run")
+                .long("dry-run")
+                .action(ArgAction::SetTrue)
+                .help("Say what would be built, build nothing"),
+        )
+        .args(build_arguments())
+}
+
+/// The flags that every command that builds shares.
+pub(crate) fn build_arguments() -> [Arg; 5] {
+    [
+        Arg::new("max-jobs")
+            .short('j')
+            .long("max-jobs")
+            .value_name("N")
+            .value_parser(clap::value_parser!(usize))
+            .help("How many builds run at a time"),
+        Arg::new("cores")
+            .long("cores")
+            .value_name("N")
+            .value_parser(clap::value_parser!(usize))
+            .help("What each build is told about cores"),
+        Arg::new("keep-going")
+            .short('k')
+            .long("keep-going")
+            .action(ArgAction::SetTrue)
+            .help("After a failure, still build what does not need the failed"),
+        Arg::new("keep-failed")
+            .short('K')
+            .long("keep-failed")
+            .action(ArgAction::SetTrue)
+            .help("Leave the directory of a failed build"),
+        Arg::new("allow-unsupported")
+            .long("allow-unsupported")
+            .action(ArgAction::SetTrue)
+            .help("Report options that Firn does not have instead of failing"),
+    ]
+}
+
+/// The store of this process and how it builds.
+#[derive(Debug, Clone)]
+pub(crate) struct Builder {
+    /// The store.
+    pub(crate) store: Rc<Store>,
+    options: BuildOptions,
+    allow_unsupported: bool,
+}
+
+/// What is to be evaluated.
+#[derive(Debug, Clone)]
+enum Source {
+    /// A system's configuration, applied to `<firn/os>`.
+    Configuration(PathBuf),
+    /// A Nix file.
+    File(PathBuf),
+    /// A Nix expression.
+    Expression(String),
+}
+
+impl Builder {
+    /// Opens the store; build flags come from the command line when it has them.
+    pub(crate) fn new(matches: Option<&ArgMatches>) -> Result<Self> {
+        let root = &Settings::current()?.store_root;
+        let store =
+            Store::open(root).with_context(|| format!("opening the store below {}", root.display()))?;
+        let mut options =
+            BuildOptions { progress: crate::progress::for_terminal(), ..BuildOptions::default() };
+        let flag = |name: &str| {
+            matches.is_some_and(|matches| {
+                matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false)
+            })
+        };
+        let number = |name: &str| {
+            matches.and_then(|matches| matches.try_get_one::<usize>(name).ok().flatten().copied())
+        };
+        if let Some(jobs) = number("max-jobs") {
+            options.max_jobs = jobs.max(1);
+        }
+        if let Some(cores) = number("cores") {
+            options.cores = cores;
+        }
+        (options.keep_going, options.keep_failed) = (flag("keep-going"), flag("keep-failed"));
+        Ok(Self { store: Rc::new(store), options, allow_unsupported: flag("allow-unsupported") })
+    }
+
+    /// Evaluates a source and hands the value to `use_it`; what the evaluation added is in the store afterwards.
+    fn evaluate<T>(
+        &self,
+        source: &Source,
+        use_it: impl for<'a> FnOnce(&mut Evaluator<'a>, Handle<'a>) -> Result<T>,
+    ) -> Result<T> {
+        let io = Rc::new(StoreIo::new(Rc::clone(&self.store), self.options.clone()));
+        let arena = Arena::new();
+        let mut evaluator =
+            Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn evaluator::EvalIo>, evaluation_options()?);
+        let directory = std::env::current_dir().context("where am I?")?;
+        let directory = directory.as_os_str().as_encoded_bytes();
+        let value = match source {
+            Source::Configuration(path) => {
+                let text = format!(
+                    "path: import <firn/os> {{ configuration = /. + path; allowUnsupported = {}; }}",
+                    self.allow_unsupported
+                );
+                let function = evaluator.eval_str(&text, directory)?;
+                let path = evaluator.make_string(path.as_os_str().as_encoded_bytes());
+                evaluator.call(function, path)?
+            }
+            Source::File(path) => evaluator.eval_file(path.as_os_str().as_encoded_bytes())?,
+            Source::Expression(text) => evaluator.eval_str(text, directory)?,
+        };
+        let result = use_it(&mut evaluator, value)?;
+        io.flush()?;
+        Ok(result)
+    }
+
+    /// The derivations that a source's attribute is: itself, or those in its set or list.
+    fn instantiate(&self, source: &Source, attribute: &str) -> Result<Vec<DerivationInfo>> {
+        self.evaluate(source, |evaluator, value| {
+            let arguments = evaluator.make_empty_attrs();
+            let value = evaluator.select(value, attribute, arguments)?;
+            let value = evaluator.auto_call(value, arguments)?;
+            if let Some(derivation) = evaluator.derivation_info(value)? {
+                return Ok(vec![derivation]);
+            }
+            let mut derivations = Vec::new();
+            for name in evaluator.attribute_names(value).unwrap_or_default() {
+                if let Some(value) = evaluator.attribute(value, &name)? {
+                    derivations.extend(evaluator.derivation_info(value)?);
+                }
+            }
+            for value in evaluator.items(value)?.unwrap_or_default() {
+                derivations.extend(evaluator.derivation_info(value)?);
+            }
+            if derivations.is_empty() {
+                bail!("`{attribute}` is no derivation and holds none: it is a {}", evaluator.type_of(value));
+            }
+            Ok(derivations)
+        })
+    }
+
+    /// Builds derivations; their outputs' paths in the order in which they were given.
+    fn realise(&self, derivations: &[DerivationInfo]) -> Result<Vec<StorePath>> {
+        let mut wanted: BTreeMap<StorePath, BTreeSet<String>> = BTreeMap::new();
+        for derivation in derivations {
+            wanted.entry(self.parse(&derivation.drv_path)?).or_default().insert(derivation.output.clone());
+        }
+        self.realise_outputs(wanted)?;
+        derivations.iter().map(|derivation| self.parse(&derivation.out_path)).collect()
+    }
+
+    fn realise_outputs(&self, wanted: BTreeMap<StorePath, BTreeSet<String>>) -> Result<()> {
+        let requests: Vec<_> =
+            wanted.into_iter().map(|(derivation, outputs)| (derivation, Wanted::Outputs(outputs))).collect();
+        self.store.build(&requests, &self.options).map(drop).map_err(|error| {
+            let code = if let store::Error::Build(failures) = &error { failures.exit_code() } else { 1 };
+            anyhow!(Failure { code, message: error.to_string() })
+        })
+    }
+
+    fn parse(&self, path: &str) -> Result<StorePath> {
+        self.store.dir().parse(path).with_context(|| format!("`{path}` is no store path"))
+    }
+
+    /// Evaluates a configuration's attribute to JSON and builds everything that the text mentions.
+    pub(crate) fn system_json(
+        &self,
+        configuration: Option<&Path>,
+        attribute: &str,
+    ) -> Result<serde_json::Value> {
+        let source = Source::Configuration(configuration_path(configuration)?);
+        let (text, dependencies) = self.evaluate(&source, |evaluator, value| {
+            let arguments = evaluator.make_empty_attrs();
+            let value = evaluator.select(value, attribute, arguments)?;
+            Ok(evaluator.to_json(value, true)?)
+        })?;
+        let mut wanted: BTreeMap<StorePath, BTreeSet<String>> = BTreeMap::new();
+        for dependency in dependencies {
+            if let Dependency::Output { derivation, output } = dependency {
+                wanted.entry(self.parse(&derivation)?).or_default().insert(output);
+            }
+        }
+        self.realise_outputs(wanted)?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Builds one attribute of a configured system.
+    pub(crate) fn system_attribute(
+        &self,
+        configuration: Option<&Path>,
+        attribute: &str,
+    ) -> Result<StorePath> {
+        let source = Source::Configuration(configuration_path(configuration)?);
+        let derivations = self.instantiate(&source, attribute)?;
+        let mut paths = self.realise(&derivations)?;
+        match (paths.pop(), paths.is_empty()) {
+            (Some(path), true) => Ok(path),
+            _ => bail!("`{attribute}` of the configuration is not one derivation"),
+        }
+    }
+}
+
+/// Builds the system that a configuration describes.
+pub(crate) fn toplevel(configuration: Option<&Path>) -> Result<StorePath> {
+    Builder::new(None)?.system_attribute(configuration, "config.system.build.toplevel")
+}
+
+/// The configuration to use: the one given (a directory means its `configuration.nix`), or the usual place.
+pub(crate) fn configuration_path(given: Option<&Path>) -> Result<PathBuf> {
+    let path = match (given, std::env::var_os("NIXOS_CONFIG")) {
+        (Some(path), _) => path.to_path_buf(),
+        (None, Some(path)) if !path.is_empty() => PathBuf::from(path),
+        _ => PathBuf::from(DEFAULT_CONFIGURATION),
+    };
+    let path = if path.is_dir() { path.join("configuration.nix") } else { path };
+    std::path::absolute(&path).ok().filter(|path| path.exists()).ok_or_else(|| {
+        anyhow!(
+            "there is no configuration at {}; name one, as in `firn build ./configuration.nix`",
+            path.display()
+        )
+    })
+}
+
+/// Search path and system: `<firn>` and `<debian>` are Firn's, NIX_PATH adds to them.
+fn evaluation_options() -> Result<Options> {
+    let settings = Settings::current()?;
+    let mut options = Options::default();
+    let mut add = |name: &str, path: &Path| {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        options.search_path.push((name.as_bytes().to_vec(), path.into_os_string().into_encoded_bytes()));
+    };
+    add("firn", &settings.distribution);
+    if let Some(channel) = &settings.channel {
+        add("debian", channel);
+    }
+    if let Some(path) = std::env::var_os("NIX_PATH") {
+        options.add_nix_path(path.as_encoded_bytes());
+    }
+    Ok(options)
+}
+
+fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    let builder = Builder::new(Some(matches))?;
+    let text = |name: &str| matches.get_one::<String>(name);
+    let (source, default) = match (text("file"), text("expr")) {
+        (Some(file), _) => (Source::File(std::path::absolute(file)?), ""),
+        (None, Some(expression)) => (Source::Expression(expression.clone()), ""),
+        (None, None) => {
+            let path = configuration_path(text("configuration").map(Path::new))?;
+            (Source::Configuration(path), "config.system.build.toplevel")
+        }
+    };
+    let attributes: Vec<&str> = matches
+        .get_many::<String>("attr")
+        .map_or_else(|| vec![default], |given| given.map(String::as_str).collect());
+    let mut derivations = Vec::new();
+    for attribute in attributes {
+        derivations.extend(builder.instantiate(&source, attribute)?);
+    }
+    if matches.get_flag("dry-run") {
+        return dry_run(&builder, &derivations);
+    }
+    let paths = builder.realise(&derivations)?;
+    let mut output = std::io::stdout().lock();
+    for (number, path) in paths.iter().enumerate() {
+        if let Some(link) = text("out-link").filter(|_| !matches.get_flag("no-link")) {
+            let link = if number == 0 { link.clone() } else { format!("{link}-{}", number + 1) };
+            builder.store.add_permanent_root(path, &std::path::absolute(link)?)?;
+        }
+        writeln!(output, "{}", builder.store.dir().print(path))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dry_run(builder: &Builder, derivations: &[DerivationInfo]) -> Result<ExitCode> {
+    let requests = derivations
+        .iter()
+        .map(|derivation| Ok((builder.parse(&derivation.drv_path)?, Wanted::All)))
+        .collect::<Result<Vec<_>>>()?;
+    let missing = builder.store.missing(&requests)?;
+    let mut output = std::io::stderr().lock();
+    for (what, paths) in [("built", &missing.build), ("fetched", &missing.fetch)] {
+        if !paths.is_empty() {
+            writeln!(output, "these {} derivations will be {what}:", paths.len())?;
+        }
+        for path in paths {
+            writeln!(output, "  {}", builder.store.dir().print(path))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

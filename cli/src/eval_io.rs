@@ -1,0 +1,229 @@
+//! [`StoreIo`]: the evaluator's door to the world over the real store. Files below `/nix/store` are read where the store
+//! really keeps them; what an evaluation adds is really added.
+//!
+//! Derivations and other texts are kept in memory and written together, in one transaction: when something must be built
+//! during the evaluation, and at its end ([`StoreIo::flush`]).
+
+use evaluator::io::{
+    EvalIo, Fetch, FileType, Filter, Ingestion, IoError, LocalIo, Wanted, hash_file, write_tree,
+};
+use formats::content_address::{ContentAddress, Method};
+use formats::hash::{Algorithm, Hash};
+use formats::path_info::PathInfo;
+use formats::store_path::{StoreDir, StorePath};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
+use std::rc::Rc;
+use store::build::BuildOptions;
+use store::{Store, TextObject};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct StoreIo {
+    store: Rc<Store>,
+    local: LocalIo,
+    build: BuildOptions,
+    /// Texts that are not in the store yet, by path.
+    pending: RefCell<BTreeMap<StorePath, TextObject>>,
+}
+
+impl StoreIo {
+    /// A door to the machine and to this store; what must be built during evaluation is built with these options.
+    pub(crate) fn new(store: Rc<Store>, build: BuildOptions) -> Self {
+        let local = LocalIo::new(store.dir().as_str());
+        Self { store, local, build, pending: RefCell::default() }
+    }
+
+    /// Writes to the store what evaluation has added so far.
+    pub(crate) fn flush(&self) -> Result<(), IoError> {
+        let texts: Vec<TextObject> = std::mem::take(&mut *self.pending.borrow_mut()).into_values().collect();
+        if texts.is_empty() {
+            return Ok(());
+        }
+        self.store.add_texts(&texts).map(drop).map_err(|error| store_error(&error))
+    }
+
+    fn dir(&self) -> &StoreDir {
+        self.store.dir()
+    }
+
+    /// Where a path that the language names really lies.
+    fn real(&self, path: &[u8]) -> Vec<u8> {
+        if path.starts_with(self.dir().as_str().as_bytes()) {
+            let real = self.store.layout().real_of_logical(Path::new(OsStr::from_bytes(path)));
+            return real.into_os_string().into_vec();
+        }
+        path.to_vec()
+    }
+
+    /// The text at that path, if it is one that was not written yet.
+    fn pending_text(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let name = path.strip_prefix(self.dir().as_str().as_bytes())?.strip_prefix(b"/")?;
+        let path = StorePath::from_base_name(std::str::from_utf8(name).ok()?).ok()?;
+        self.pending.borrow().get(&path).map(|text| text.contents.clone())
+    }
+
+    /// Adds what a filter leaves of a tree: through its NAR, since the store copies whole trees only.
+    fn add_filtered(
+        &self,
+        name: &str,
+        path: &[u8],
+        filter: &mut Filter<'_>,
+        expected: Option<&Hash>,
+    ) -> Result<StorePath, IoError> {
+        let archive = write_tree(self, path, Some(filter), Vec::new())?;
+        let hash = Hash::sha256(&archive);
+        check_expected(path, expected, &hash)?;
+        let store_path = self
+            .dir()
+            .make_fixed_output_path(name, Method::Recursive, &hash, &BTreeSet::new(), false)
+            .map_err(|error| IoError::Store(error.to_string()))?;
+        let mut info = PathInfo::new(store_path.clone(), hash, archive.len() as u64);
+        info.content_address = Some(ContentAddress { method: Method::Recursive, hash });
+        self.store.add_nar(&info, &mut archive.as_slice()).map_err(|error| store_error(&error))?;
+        Ok(store_path)
+    }
+}
+
+fn store_error(error: &store::Error) -> IoError {
+    IoError::Store(error.to_string())
+}
+
+fn check_expected(path: &[u8], expected: Option<&Hash>, got: &Hash) -> Result<(), IoError> {
+    match expected {
+        Some(expected) if expected != got => Err(IoError::Store(format!(
+            "hash mismatch importing path '{}': specified {}, got {}",
+            String::from_utf8_lossy(path),
+            expected.sri(),
+            got.sri()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+impl EvalIo for StoreIo {
+    fn store_dir(&self) -> &str {
+        self.store.dir().as_str()
+    }
+
+    fn read_file(&self, path: &[u8]) -> Result<Vec<u8>, IoError> {
+        match self.pending_text(path) {
+            Some(text) => Ok(text),
+            None => self.local.read_file(&self.real(path)),
+        }
+    }
+
+    fn read_dir(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, FileType)>, IoError> {
+        self.local.read_dir(&self.real(path))
+    }
+
+    fn file_type(&self, path: &[u8]) -> Result<Option<FileType>, IoError> {
+        if self.pending_text(path).is_some() {
+            return Ok(Some(FileType::Regular));
+        }
+        self.local.file_type(&self.real(path))
+    }
+
+    fn read_link(&self, path: &[u8]) -> Result<Vec<u8>, IoError> {
+        self.local.read_link(&self.real(path))
+    }
+
+    fn is_executable(&self, path: &[u8]) -> Result<bool, IoError> {
+        if self.pending_text(path).is_some() {
+            return Ok(false);
+        }
+        self.local.is_executable(&self.real(path))
+    }
+
+    fn env(&self, name: &[u8]) -> Option<Vec<u8>> {
+        self.local.env(name)
+    }
+
+    fn now(&self) -> i64 {
+        self.local.now()
+    }
+
+    fn message(&self, line: &str) {
+        self.local.message(line);
+    }
+
+    fn add_path(
+        &self,
+        name: &str,
+        path: &[u8],
+        ingestion: Ingestion,
+        filter: Option<&mut Filter<'_>>,
+        expected: Option<&Hash>,
+    ) -> Result<StorePath, IoError> {
+        if let (Ingestion::Nar, Some(filter)) = (ingestion, filter) {
+            return self.add_filtered(name, path, filter, expected);
+        }
+        if expected.is_some() {
+            check_expected(path, expected, &hash_file(self, path, ingestion, None, Algorithm::Sha256)?)?;
+        }
+        let method = match ingestion {
+            Ingestion::Flat => Method::Flat,
+            Ingestion::Nar => Method::Recursive,
+        };
+        let real = self.real(path);
+        self.store
+            .add_path(Path::new(OsStr::from_bytes(&real)), name, method, Algorithm::Sha256)
+            .map_err(|error| store_error(&error))
+    }
+
+    fn add_text(
+        &self,
+        name: &str,
+        contents: &[u8],
+        references: &BTreeSet<StorePath>,
+    ) -> Result<StorePath, IoError> {
+        let path = self
+            .dir()
+            .make_text_path(name, contents, references)
+            .map_err(|error| IoError::Store(error.to_string()))?;
+        let text =
+            TextObject { name: name.to_owned(), contents: contents.to_vec(), references: references.clone() };
+        self.pending.borrow_mut().insert(path.clone(), text);
+        Ok(path)
+    }
+
+    fn realise(&self, wanted: &[Wanted]) -> Result<(), IoError> {
+        self.flush()?;
+        let mut requests: BTreeMap<StorePath, BTreeSet<String>> = BTreeMap::new();
+        for wanted in wanted {
+            match wanted {
+                Wanted::Output(derivation, output) => {
+                    requests.entry(derivation.clone()).or_default().insert(output.clone());
+                }
+                Wanted::Path(path) => {
+                    if !self.store.is_valid(path).map_err(|error| store_error(&error))? {
+                        return Err(IoError::Missing(self.dir().print(path)));
+                    }
+                }
+            }
+        }
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let requests: Vec<_> = requests
+            .into_iter()
+            .map(|(derivation, outputs)| (derivation, store::build::Wanted::Outputs(outputs)))
+            .collect();
+        self.store.build(&requests, &self.build).map(drop).map_err(|error| store_error(&error))
+    }
+
+    fn references(&self, path: &StorePath) -> Result<Option<BTreeSet<StorePath>>, IoError> {
+        if let Some(text) = self.pending.borrow().get(path) {
+            return Ok(Some(text.references.clone()));
+        }
+        let info = self.store.query_path_info(path).map_err(|error| store_error(&error))?;
+        Ok(info.map(|info| info.references))
+    }
+
+    fn fetch(&self, fetch: &Fetch) -> Result<StorePath, IoError> {
+        self.local.fetch(fetch)
+    }
+}
