@@ -1,0 +1,7 @@
+//! Firn itself in virtual machines: the road from a configuration to a booted generation, on to the next one and back.
+//! Needs the distribution (`make dist`) and a channel (`make channel`); `make vm-test` makes both.
+
+#[cfg(test)]
+mod distribution;
+#[cfg(test)]
+mod mission;
