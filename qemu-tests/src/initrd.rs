@@ -65,6 +65,13 @@ impl Initrd {
         Ok(initrd.file("modules.list", 0o644, list))
     }
 
+    /// The modules added, in the order of loading.
+    pub fn module_order(&self) -> Vec<String> {
+        let list =
+            self.entries.get("modules.list").map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned());
+        list.unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
     fn add(&mut self, name: &str, mode: u32, bytes: Vec<u8>) {
         for (at, _) in name.match_indices('/') {
             let parent = name.get(..at).unwrap_or_default();

@@ -80,20 +80,30 @@ pub(crate) fn vmlinux() -> PathBuf {
     qemu_tests::kernel::for_direct_boot(&bzimage(), directory()).unwrap()
 }
 
-/// The static `firn-agent`: that of the distribution directory, or one built here.
-fn agent() -> PathBuf {
+/// One of Firn's static programs: that of the distribution directory, or one built here.
+pub(crate) fn static_program(package: &str, name: &str) -> PathBuf {
     if let Some(dist) = std::env::var_os("FIRN_DIST") {
-        return PathBuf::from(dist).join("bin/firn-agent");
+        return PathBuf::from(dist).join("bin").join(name);
     }
     let target = directory().join("static");
     host(
         Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--bin", "firn-agent", "--target", TARGET])
+            .args(["build", "--quiet", "--release", "-p", package, "--bin", name, "--target", TARGET])
             .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--target-dir"])
             .arg(&target)
             .env("RUSTFLAGS", "-C target-feature=+crt-static"),
     );
-    target.join(TARGET).join("release/firn-agent")
+    target.join(TARGET).join("release").join(name)
+}
+
+/// The static busybox of the host.
+pub(crate) fn busybox() -> &'static Path {
+    ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists()).unwrap()
+}
+
+/// The kernel's modules.
+pub(crate) fn modules() -> PathBuf {
+    kernel_package().join("lib/modules")
 }
 
 /// An initrd that is a whole small system.
@@ -101,12 +111,10 @@ pub(crate) fn initrd() -> &'static Path {
     static INITRD: OnceLock<PathBuf> = OnceLock::new();
     INITRD.get_or_init(|| {
         let path = directory().join(format!("initrd-{}", std::process::id()));
-        let busybox =
-            ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|p| p.exists()).unwrap();
         let empty = ["proc", "sys", "dev"].into_iter().fold(Initrd::default(), Initrd::directory);
-        let initrd = empty.file("init", 0o755, INIT).program("bin/busybox", busybox).unwrap();
-        let initrd = initrd.program("bin/firn-agent", &agent()).unwrap();
-        initrd.modules(&kernel_package().join("lib/modules"), MODULES).unwrap().write(&path).unwrap();
+        let initrd = empty.file("init", 0o755, INIT).program("bin/busybox", busybox()).unwrap();
+        let initrd = initrd.program("bin/firn-agent", &static_program("qemu-tests", "firn-agent")).unwrap();
+        initrd.modules(&modules(), MODULES).unwrap().write(&path).unwrap();
         path
     })
 }

@@ -5,3 +5,9 @@
 mod distribution;
 #[cfg(test)]
 mod mission;
+#[cfg(test)]
+#[path = "../driver/parts.rs"]
+#[expect(dead_code, reason = "the driver's own tests use the rest")]
+mod parts;
+#[cfg(test)]
+mod stage1;
