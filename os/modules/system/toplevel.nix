@@ -60,7 +60,7 @@ in
         kernel = kernelFile;
         initrd = initrdFile;
         kernel-modules = "${config.system.build.kernelModules}";
-        firmware = "${config.system.build.firmware}/lib/firmware";
+        firmware = if config.hardware.firmware == [ ] then null else "${config.system.build.firmware}/lib/firmware";
         etc = "${config.system.build.etc}/etc";
         sw = "${config.system.path}";
       };
