@@ -13,6 +13,7 @@ pub mod lock;
 pub mod root;
 pub mod snippets;
 pub mod steps;
+pub mod switch;
 pub mod tmpfiles;
 pub mod toplevel;
 pub mod wrappers;

@@ -5,16 +5,17 @@
 use activate::error::Error;
 use activate::root::Root;
 use activate::steps::{self, Action, Report};
+use activate::switch;
+use activate::switch::supervisor::{ControlSocket, Supervisor};
 use activate::toplevel::{self, Toplevel};
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: activate boot|switch|test|dry-activate [--toplevel PATH] [--root DIR] [--verbose] [--json]
-       activate tmpfiles-clean [--toplevel PATH] [--root DIR]
-       activate recover [--root DIR]";
+    "usage: activate boot|switch|test|dry-activate [--toplevel PATH] [--root DIR] [--verbose] [--json] [--no-revert]
+       activate tmpfiles-clean [--toplevel PATH] [--root DIR]";
 
 #[derive(Debug)]
 struct Arguments {
@@ -23,6 +24,7 @@ struct Arguments {
     root: PathBuf,
     verbose: bool,
     json: bool,
+    no_revert: bool,
 }
 
 fn main() -> ExitCode {
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, String> {
     let program = PathBuf::from(arguments.next().unwrap_or_default());
     let (mut action, mut toplevel, mut root) = (None, None, PathBuf::from("/"));
-    let (mut verbose, mut json) = (false, false);
+    let (mut verbose, mut json, mut no_revert) = (false, false, false);
     while let Some(argument) = arguments.next() {
         let mut value = |flag: &str| arguments.next().ok_or_else(|| format!("{flag} needs a value"));
         match argument.to_string_lossy().as_ref() {
@@ -57,6 +59,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Str
             "--root" => root = PathBuf::from(value("--root")?),
             "--verbose" | "-v" => verbose = true,
             "--json" => json = true,
+            "--no-revert" => no_revert = true,
             word if !word.starts_with('-') && action.is_none() => action = Some(word.to_owned()),
             other => return Err(format!("`{other}` is not understood")),
         }
@@ -70,7 +73,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Str
         })
         .ok_or("it was not started as TOPLEVEL/activate; say which generation with --toplevel PATH")?;
     let root = std::path::absolute(&root).map_err(|error| format!("--root {}: {error}", root.display()))?;
-    Ok(Arguments { action, toplevel, root, verbose, json })
+    Ok(Arguments { action, toplevel, root, verbose, json, no_revert })
 }
 
 fn run(root: &Root, arguments: &Arguments) -> Result<u8, Error> {
@@ -82,18 +85,64 @@ fn run(root: &Root, arguments: &Arguments) -> Result<u8, Error> {
         say(&format!("activate: `{}` is no action\n{USAGE}", arguments.action));
         return Ok(1);
     };
+    let mut socket = ControlSocket::connect(root)?;
+    let supervisor = socket.as_mut().map(|socket| socket as &mut dyn Supervisor);
     match action {
         Action::DryActivate => {
-            let report = steps::preview(root, &toplevel)?;
-            show(&report, Path::new("would activate"), true);
-            Ok(0)
+            let plan = switch::plan(root, &toplevel, supervisor)?;
+            show_plan(&plan, arguments.json);
+            Ok(switch::exit::DONE)
         }
-        Action::Boot | Action::Switch | Action::Test => {
+        Action::Boot => {
             let _lock = activate::lock::take(root)?;
+            if let Some(record) = switch::journal::close_at_boot(root)? {
+                say(&format!("note: {}", record.sentence()));
+            }
             let report = steps::run(root, &toplevel, action);
-            show(&report, &toplevel.path, arguments.verbose || action != Action::Boot);
-            Ok(if report.problems.is_empty() { 0 } else { 2 })
+            show(&report, arguments.verbose);
+            Ok(if report.problems.is_empty() { switch::exit::DONE } else { switch::exit::ACTIVATION_FAILED })
         }
+        Action::Switch | Action::Test => {
+            let _lock = activate::lock::take(root)?;
+            ignore_interruptions()?;
+            let finished = switch::run(root, &toplevel, action, supervisor, arguments.no_revert)?;
+            show(&finished.activation, true);
+            for step in &finished.units {
+                let result = if step.failed() { format!(": {}", step.result) } else { String::new() };
+                say(&format!("{} {} ({}){result}", step.action, step.unit, step.reason));
+            }
+            finished.remarks.iter().for_each(|remark| say(&format!("note: {remark}")));
+            Ok(finished.code)
+        }
+    }
+}
+
+/// A switch is finished whatever becomes of the terminal that it was started from.
+fn ignore_interruptions() -> Result<(), Error> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGPIPE, SIGTERM] {
+        signal_hook::flag::register(signal, std::sync::Arc::clone(&asked))
+            .map_err(|source| Error::Kernel { doing: format!("set signal {signal} aside"), source })?;
+    }
+    Ok(())
+}
+
+fn show_plan(plan: &switch::Plan, json: bool) {
+    if json {
+        let document = serde_json::json!({
+            "changes": plan.activation.changes, "notices": plan.activation.notices,
+            "units": plan.units, "needsReboot": plan.needs_reboot,
+        });
+        if let Err(error) = writeln!(std::io::stdout(), "{document:#}") {
+            log::debug!("stdout: {error}");
+        }
+        return;
+    }
+    show(&plan.activation, true);
+    plan.units.iter().for_each(|unit| say(&format!("would {} {} ({})", unit.action, unit.unit, unit.reason)));
+    if !plan.needs_reboot.is_empty() {
+        say(&format!("only a reboot brings about: {}", plan.needs_reboot.join(", ")));
     }
 }
 
@@ -104,11 +153,11 @@ fn clean(root: &Root, toplevel: &Toplevel) -> u8 {
     let activation = &toplevel.activation;
     let outcome = apply(root, &activation.tmpfiles, &names, &activation.host_name, Occasion::Clean);
     let report = Report { changes: outcome.changed, notices: Vec::new(), problems: outcome.problems };
-    show(&report, &toplevel.path, true);
+    show(&report, true);
     u8::from(!report.problems.is_empty())
 }
 
-fn show(report: &Report, _title: &Path, with_changes: bool) {
+fn show(report: &Report, with_changes: bool) {
     if with_changes {
         report.changes.iter().for_each(|change| say(change));
     }

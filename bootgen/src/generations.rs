@@ -79,7 +79,8 @@ impl Generation {
     pub fn read(root: &Path, number: u64, link: &Path) -> Result<Self, String> {
         use std::os::unix::fs::MetadataExt as _;
         let toplevel = std::fs::read_link(link).map_err(|error| format!("{}: {error}", link.display()))?;
-        let made = link.symlink_metadata().ok().map(|found| found.mtime());
+        // A link made by an image writer has no date worth showing.
+        let made = link.symlink_metadata().ok().map(|found| found.mtime()).filter(|made| *made > 1_000_000_000);
         Self::of_toplevel(root, number, &toplevel, made)
     }
 

@@ -49,6 +49,15 @@ const FAMILIES: &[Family] = &[
     crate::store::WHY_DEPENDS,
     crate::store::LOG,
     crate::store::HASH,
+    Family { command: crate::machine::switch_command, run: crate::machine::switch },
+    Family { command: crate::machine::boot_command, run: crate::machine::boot },
+    Family { command: crate::machine::test_command, run: crate::machine::test },
+    Family { command: crate::machine::dry_activate_command, run: crate::machine::dry_activate },
+    Family { command: crate::machine::rollback_command, run: crate::machine::rollback },
+    Family { command: crate::machine::confirm_command, run: crate::machine::confirm },
+    Family { command: crate::generation::command, run: crate::generation::run },
+    Family { command: crate::bootmenu::command, run: crate::bootmenu::run },
+    Family { command: crate::status::command, run: crate::status::run },
 ];
 
 /// The Nix tool of that name, if Firn stands in for it.

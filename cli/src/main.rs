@@ -3,16 +3,20 @@
 //!
 //! Called under the name of a Nix tool (`nix-instantiate`, `nix-store`, …) it behaves as that tool.
 
+mod bootmenu;
 mod build;
 mod channel;
 mod eval;
 mod eval_io;
 mod family;
+mod generation;
 mod image;
 mod instantiate;
+mod machine;
 mod parse;
 mod progress;
 mod settings;
+mod status;
 mod store;
 mod system;
 mod vm;

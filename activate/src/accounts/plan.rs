@@ -6,7 +6,7 @@
 //! - passwords are set when the account is made, and at each activation when users are immutable.
 
 use super::crypt;
-use super::database::{Entry as _, GroupLine, Passwd, Shadow, Subordinate, Table};
+use super::database::{GroupLine, Passwd, Shadow, Subordinate, Table};
 use super::ids::{Ids, Range, SUBORDINATE_COUNT, choose, choose_subordinate};
 use crate::error::{Error, Result};
 use formats::activation::{Activation, Group, User};
