@@ -18,15 +18,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The configuration that is built when none is named.
-const CONFIGURATION: &str = "/etc/nixos/configuration.nix";
-
 fn with_configuration(command: Command) -> Command {
     command
         .arg(
             Arg::new("configuration")
                 .value_name("CONFIGURATION")
-                .help("The configuration [default: /etc/nixos/configuration.nix]"),
+                .help("The configuration [default: $NIXOS_CONFIG, /etc/nixos/configuration.nix]"),
         )
         .arg(
             Arg::new("toplevel")
@@ -226,8 +223,12 @@ impl Machine {
         if let Some(given) = matches.get_one::<String>("toplevel") {
             return self.inside(Path::new(given));
         }
-        let configuration = matches.get_one::<String>("configuration").map_or(CONFIGURATION, String::as_str);
-        bail!("{configuration}: say which finished system with --toplevel PATH")
+        // A thread of its own, as for every access to the store: see `profile`.
+        let configuration = matches.get_one::<String>("configuration").map(PathBuf::from);
+        let built = std::thread::spawn(move || crate::build::toplevel(configuration.as_deref()))
+            .join()
+            .map_err(|_| anyhow::anyhow!("the build's thread ended unexpectedly"))??;
+        Ok(Path::new("/nix/store").join(built.base_name()))
     }
 
     /// A toplevel by any path that leads to it, as the store path inside the machine.
