@@ -1,46 +1,71 @@
 //! A system that was built: its toplevel in the store, what belongs to it, and its files as the host sees them. The store may lie
 //! below another directory than `/`, so links of the store are followed below that.
 
+use crate::build::Builder;
 use crate::settings::Settings;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Arg, ArgMatches};
 use formats::store_path::StorePath;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 use store::Store;
 
 /// A toplevel in a store.
 #[derive(Debug)]
 pub(crate) struct System {
-    store: Store,
+    store: Rc<Store>,
     /// `/nix/store/…-system`.
     toplevel: String,
     root: PathBuf,
 }
 
-/// The arguments that say which system is meant.
-pub(crate) fn arguments() -> [Arg; 2] {
-    [
+/// The arguments that say which system is meant and how it is built.
+pub(crate) fn arguments() -> Vec<Arg> {
+    let mut arguments = vec![
         Arg::new("configuration")
             .value_name("CONFIGURATION")
-            .help("The configuration.nix, or a directory with one [default: ./configuration.nix]"),
+            .help("The configuration.nix, or a directory with one [default: $NIXOS_CONFIG, /etc/nixos/configuration.nix]"),
         Arg::new("toplevel")
             .long("toplevel")
             .value_name("PATH")
             .conflicts_with("configuration")
             .help("A system that is built already, in place of a configuration: /nix/store/…"),
-    ]
+    ];
+    arguments.extend(crate::build::build_arguments());
+    arguments
 }
 
 impl System {
     /// The system that the arguments mean, built if need be.
     pub(crate) fn from_arguments(matches: &ArgMatches) -> Result<Self> {
-        let settings = Settings::current()?;
+        let builder = Builder::new(Some(matches))?;
         let toplevel = match matches.get_one::<String>("toplevel") {
-            Some(path) => given_toplevel(&settings.store_root, Path::new(path))?,
-            None => bail!("say which system with --toplevel /nix/store/…"),
+            Some(path) => given_toplevel(&Settings::current()?.store_root, Path::new(path))?,
+            None => {
+                let path =
+                    builder.system_attribute(configuration(matches), "config.system.build.toplevel")?;
+                builder.store.dir().print(&path)
+            }
         };
-        let store = Store::open(&settings.store_root)?;
-        Ok(Self { store, toplevel, root: settings.store_root.clone() })
+        Self::new(&builder, toplevel)
+    }
+
+    /// The same for a virtual machine: the variant of the configuration that `virtualisation.*` describes, and what that says about the
+    /// machine (`config.system.build.vm`). A given toplevel is taken as it is and says nothing.
+    pub(crate) fn machine_from_arguments(matches: &ArgMatches) -> Result<(Self, Option<serde_json::Value>)> {
+        if matches.contains_id("toplevel") {
+            return Ok((Self::from_arguments(matches)?, None));
+        }
+        let builder = Builder::new(Some(matches))?;
+        let machine = builder.system_json(configuration(matches), "config.system.build.vm")?;
+        let toplevel = machine.get("toplevel").and_then(serde_json::Value::as_str);
+        let toplevel = toplevel.context("config.system.build.vm has no `toplevel`")?.to_owned();
+        Ok((Self::new(&builder, toplevel)?, Some(machine)))
+    }
+
+    fn new(builder: &Builder, toplevel: String) -> Result<Self> {
+        let root = Settings::current()?.store_root.clone();
+        Ok(Self { store: Rc::clone(&builder.store), toplevel, root })
     }
 
     /// `/nix/store/…-system`.
@@ -97,6 +122,11 @@ impl System {
     pub(crate) fn follow(&self, path: &Path) -> Result<PathBuf> {
         follow(&self.root, path)
     }
+}
+
+/// The configuration's file, if one is named.
+fn configuration(matches: &ArgMatches) -> Option<&Path> {
+    matches.get_one::<String>("configuration").map(Path::new)
 }
 
 /// The path below `root` that `path` (as the machine will see it) leads to.

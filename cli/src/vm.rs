@@ -35,24 +35,21 @@ pub(crate) fn command() -> Command {
                 .long("disk-size")
                 .value_name("MIB")
                 .value_parser(value_parser!(u64).range(64..=4 << 20))
-                .default_value("8192")
-                .help("Size of a new disk; it takes only what is written to it"),
+                .help("Size of a new disk; it takes only what is written to it [default: 8192 or virtualisation.diskSize]"),
         )
         .arg(
             Arg::new("memory")
                 .long("memory")
                 .value_name("MIB")
                 .value_parser(value_parser!(u32).range(128..))
-                .default_value("1024")
-                .help("Memory of the machine"),
+                .help("Memory of the machine [default: virtualisation.memorySize]"),
         )
         .arg(
             Arg::new("cpus")
                 .long("cpus")
                 .value_name("COUNT")
                 .value_parser(value_parser!(u32).range(1..=64))
-                .default_value("1")
-                .help("Processors of the machine"),
+                .help("Processors of the machine [default: virtualisation.cores]"),
         )
         .arg(
             Arg::new("forward")
@@ -77,35 +74,105 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
+/// What the configuration says about its machine: `config.system.build.vm`, of which this is a part.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Described {
+    memory_size: u32,
+    cores: u32,
+    disk_size: u64,
+    graphics: bool,
+    restrict_network: bool,
+    forward_ports: Vec<DescribedForward>,
+    qemu_options: Vec<String>,
+    additional_paths: Vec<String>,
+}
+
+impl Default for Described {
+    fn default() -> Self {
+        Self {
+            memory_size: 1024,
+            cores: 1,
+            disk_size: 8192,
+            graphics: false,
+            restrict_network: false,
+            forward_ports: Vec::new(),
+            qemu_options: Vec::new(),
+            additional_paths: Vec::new(),
+        }
+    }
+}
+
+/// An entry of `virtualisation.forwardPorts`.
+#[derive(Debug, serde::Deserialize)]
+struct DescribedForward {
+    from: String,
+    proto: String,
+    host: DescribedPort,
+    guest: DescribedPort,
+}
+
+/// One end of it.
+#[derive(Debug, serde::Deserialize)]
+struct DescribedPort {
+    address: String,
+    port: u16,
+}
+
+impl DescribedForward {
+    /// The forwarding, when it is one from the host into the machine.
+    fn forward(&self) -> Option<Forward> {
+        let address = if self.host.address.is_empty() { "127.0.0.1" } else { &self.host.address };
+        let text = format!("{}:{address}:{}:{}", self.proto, self.host.port, self.guest.port);
+        if self.from != "host" {
+            log::warn!("virtualisation.forwardPorts: ports from the machine to the host are not forwarded");
+            return None;
+        }
+        Forward::parse(&text).ok()
+    }
+}
+
 /// Builds, prepares, runs; the exit code is the emulator's.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let system = System::from_arguments(matches)?;
+    let (system, described) = if whole_disk(matches) {
+        (System::from_arguments(matches)?, None)
+    } else {
+        System::machine_from_arguments(matches)?
+    };
+    let described: Described = match described {
+        Some(json) => serde_json::from_value(json).context("config.system.build.vm of the configuration")?,
+        None => Described::default(),
+    };
     let cache = cache_directory()?;
     let name = host_name(&system);
-    let forwards: Vec<Forward> = matches.get_many("forward").into_iter().flatten().cloned().collect();
-    for forward in &forwards {
-        forward.check_free()?;
+    let mut forwards: Vec<Forward> =
+        described.forward_ports.iter().filter_map(DescribedForward::forward).collect();
+    forwards.extend(matches.get_many::<Forward>("forward").into_iter().flatten().cloned());
+    if !matches.get_flag("print") {
+        forwards.iter().try_for_each(Forward::check_free)?;
     }
     let machine_disk = match matches.get_one::<PathBuf>("disk") {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("{name}{}.img", if whole_disk(matches) { "-disk" } else { "" })),
     };
-    let size = matches.get_one::<u64>("disk-size").copied().unwrap_or(8192) << 20;
+    let size = matches.get_one::<u64>("disk-size").copied().unwrap_or(described.disk_size.max(8192)) << 20;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
     let (boot, drives) = if whole_disk(matches) {
         from_disk(&system, matches, &machine_disk, size, scratch.path())?
     } else {
-        directly(&system, matches, &machine_disk, size, &cache, scratch.path())?
+        directly(&system, &described, matches, &machine_disk, size, &cache, scratch.path())?
     };
     let machine = Machine {
         name,
-        memory_mib: matches.get_one::<u32>("memory").copied().unwrap_or(1024),
-        cpus: matches.get_one::<u32>("cpus").copied().unwrap_or(1),
+        memory_mib: matches.get_one::<u32>("memory").copied().unwrap_or(described.memory_size),
+        cpus: matches.get_one::<u32>("cpus").copied().unwrap_or(described.cores),
         accelerator: qemu_tests::accelerator::detect(),
         boot,
         drives,
         forwards,
-        graphics: matches.get_flag("graphics"),
+        restricted: described.restrict_network,
+        graphics: matches.get_flag("graphics") || described.graphics,
+        options: described.qemu_options.clone(),
     };
     let command = machine.command()?;
     if matches.get_flag("print") {
@@ -126,14 +193,14 @@ fn whole_disk(matches: &ArgMatches) -> bool {
 /// Kernel and initrd handed over by the emulator, the store as an image of its own.
 fn directly(
     system: &System,
+    described: &Described,
     matches: &ArgMatches,
     machine_disk: &Path,
     size: u64,
     cache: &Path,
     scratch: &Path,
 ) -> Result<(Boot, Vec<Drive>)> {
-    let closure = system.closure()?;
-    let store_image = disks::store_image(system, &closure, cache)?;
+    let store_image = disks::store_image(system, &described.additional_paths, cache)?;
     if !machine_disk.exists() {
         disks::create_machine_disk(system, machine_disk, size, scratch)?;
     }

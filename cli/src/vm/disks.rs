@@ -19,7 +19,16 @@ pub(super) const STORE_LABEL: &str = "firn-store";
 const KEPT_IMAGES: usize = 4;
 
 /// The read-only image of the closure, from the cache or made now.
-pub(super) fn store_image(system: &System, closure: &[String], cache: &Path) -> Result<PathBuf> {
+pub(super) fn store_image(system: &System, additional: &[String], cache: &Path) -> Result<PathBuf> {
+    let store = system.store();
+    let mut wanted = vec![system.store_path()?];
+    for path in additional {
+        wanted.push(
+            store.dir().parse(path).with_context(|| format!("virtualisation.additionalPaths: {path}"))?,
+        );
+    }
+    let paths = store.closure(wanted)?;
+    let closure: Vec<String> = paths.iter().map(|path| store.dir().print(path)).collect();
     let id = Uuid::derive(closure.join("\n").as_bytes(), "store image 1");
     let image = cache.join(format!("store-{id}.ext4"));
     if image.exists() {
@@ -33,10 +42,9 @@ pub(super) fn store_image(system: &System, closure: &[String], cache: &Path) -> 
         }
         return Ok(image);
     }
-    let paths = system.store().closure([system.store_path()?])?;
-    let registration = system.store().dump_database(Some(&paths))?;
+    let registration = store.dump_database(Some(&paths))?;
     let tree = system_tree::store_image(
-        Closure { store_root: system.root(), paths: closure },
+        Closure { store_root: system.root(), paths: &closure },
         registration.as_bytes(),
     )?;
     let mut options = ext4::Options::new(STORE_LABEL, id.to_string().as_bytes(), 1);

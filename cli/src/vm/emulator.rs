@@ -45,7 +45,11 @@ pub(super) struct Machine {
     pub(super) boot: Boot,
     pub(super) drives: Vec<Drive>,
     pub(super) forwards: Vec<Forward>,
+    /// Cut off from everything but the forwarded ports.
+    pub(super) restricted: bool,
     pub(super) graphics: bool,
+    /// Further arguments, as the configuration has them.
+    pub(super) options: Vec<String>,
 }
 
 /// Where distributions put OVMF: the code and the variables that go with it.
@@ -109,7 +113,8 @@ impl Machine {
         add("-smp", self.cpus.to_string());
         add("-device", "virtio-rng-pci".to_owned());
         let forwards: String = self.forwards.iter().map(|forward| format!(",{}", forward.rule())).collect();
-        add("-netdev", format!("user,id=net0{forwards}"));
+        let restricted = if self.restricted { ",restrict=on" } else { "" };
+        add("-netdev", format!("user,id=net0{restricted}{forwards}"));
         add("-device", "virtio-net-pci,netdev=net0,romfile=".to_owned());
         for (number, drive) in self.drives.iter().enumerate() {
             let read_only = if drive.read_only { ",read-only=on" } else { "" };
@@ -142,6 +147,7 @@ impl Machine {
             add("-vga", if matches!(self.boot, Boot::Direct { .. }) { "none" } else { "std" }.to_owned());
         }
         add("-serial", "mon:stdio".to_owned());
+        arguments.extend(self.options.iter().cloned());
         Ok(arguments)
     }
 }
@@ -164,7 +170,9 @@ mod tests {
             },
             drives: vec![Drive { file: "/a,b.img".into(), read_only: true, serial: "store" }],
             forwards: vec![Forward::parse("8080:80").unwrap(), Forward::parse("2222:22").unwrap()],
+            restricted: false,
             graphics: false,
+            options: Vec::new(),
         };
         let arguments = machine.arguments().unwrap();
         for expected in [
