@@ -5,6 +5,7 @@
 #   optionalLibraries  libraries that may be missing
 #   depends, without   packages that it needs beside those that Debian says, or not in spite of that
 #   wrap               programs that have to be told where their files are (tools/src/wrap.rs); @out@ is the package
+#   scripts            small programs to add: place → text for sh
 #   alone              the package is data: it needs no dependency to be unpacked
 let
   python = name: { mainProgram = "python3"; links = { "bin/python3" = "bin/${name}"; "bin/python" = "bin/${name}"; }; };
@@ -33,7 +34,8 @@ in
   less.links = { "bin/pager" = "bin/less"; };
   busybox.mainProgram = "busybox";
   busybox-static.mainProgram = "busybox";
-  coreutils.mainProgram = "ls";
+  # nixpkgs' coreutils has a kill, and units say ${pkgs.coreutils}/bin/kill; Debian's is a part of procps.
+  coreutils = { mainProgram = "ls"; scripts."bin/kill" = "kill \"$@\"\n"; };
   iproute2 = { mainProgram = "ip"; optionalLibraries = [ "libatm.so.1" ]; };
   libext2fs2.depends = [ "libcom-err2" ];
   # For its maintainer script alone.

@@ -6,7 +6,7 @@ use crate::relocate::programs::existing;
 use crate::relocate::{self, Surroundings};
 use crate::selection::Selection;
 use crate::unpack::{Tree, UnpackedLink};
-use crate::wrap::{Wrapping, wrap};
+use crate::wrap::{self, Wrapping};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -40,6 +40,9 @@ struct Attributes {
     /// Programs that have to be told where their files are, by place.
     #[serde(default)]
     wrap: BTreeMap<PathBuf, Wrapping>,
+    /// Small programs to add where the package lacks them, place → text for `sh`.
+    #[serde(default)]
+    scripts: BTreeMap<PathBuf, String>,
 }
 
 /// Unpacks, relocates, reports.
@@ -72,12 +75,16 @@ pub fn run(derivation: &Derivation) -> Result<()> {
     };
     let notes = relocate::relocate(&mut tree, &surroundings)?;
     tree.note_sbin();
-    if !attributes.wrap.is_empty() {
+    if !attributes.wrap.is_empty() || !attributes.scripts.is_empty() {
         let shell = existing(&surroundings.interpreters, Path::new("bin/sh"))
             .or_else(|| existing(&surroundings.dependencies, Path::new("bin/sh")))
-            .context("`wrap` needs a package with bin/sh among `interpreters`")?;
+            .context("`wrap` and `scripts` need a package with bin/sh among `interpreters`")?;
+        for (place, text) in &attributes.scripts {
+            ensure!(!tree.has(place), "`scripts` has {}, which the package has itself", place.display());
+            wrap::write_script(&mut tree, place, &format!("#!{}\n{text}", shell.display()))?;
+        }
         for (place, wrapping) in &attributes.wrap {
-            wrap(&mut tree, place, wrapping, &shell)?;
+            wrap::wrap(&mut tree, place, wrapping, &shell)?;
         }
     }
     tree.make_links()?;

@@ -46,7 +46,14 @@ pub fn wrap(tree: &mut Tree, place: &Path, wrapping: &Wrapping, shell: &Path) ->
         script.push_str(&format!(" {}", filled(flag)));
     }
     script.push_str(" \"$@\"\n");
+    write_script(tree, place, &script)
+}
+
+/// Writes an executable text and notes it as a file of the tree.
+pub fn write_script(tree: &mut Tree, place: &Path, script: &str) -> Result<()> {
     let path = tree.root.join(place);
+    let parent = path.parent().unwrap_or(&tree.root);
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
