@@ -17,8 +17,8 @@ in
     profiles = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
     homeBinInPath = mkOption { type = types.bool; default = false; description = "Whether ~/bin is in PATH."; };
     localBinInPath = mkOption { type = types.bool; default = false; description = "Whether ~/.local/bin is in PATH."; };
-    binsh = mkOption { type = types.path; default = "${pkgs.bash}/bin/sh"; visible = false; description = "What /bin/sh is."; };
-    usrbinenv = mkOption { type = types.nullOr types.path; default = "${pkgs.coreutils}/bin/env"; description = "What /usr/bin/env is."; };
+    binsh = mkOption { type = types.path; default = "${pkgs.bash}/bin/sh"; visible = false; description = "Accepted: /bin/sh is the sh of /run/current-system/sw."; };
+    usrbinenv = mkOption { type = types.nullOr types.path; default = "${pkgs.coreutils}/bin/env"; description = "Accepted: /usr/bin/env is the env of /run/current-system/sw."; };
     shells = mkOption { type = types.listOf (types.either types.package types.path); default = [ ]; description = "Shells that users may have."; };
     shellAliases = mkOption { type = types.attrsOf (types.nullOr (types.either types.str types.path)); default = { }; example = { ll = "ls -l"; }; description = "Aliases of every interactive shell."; };
     shellInit = mkOption { type = types.lines; default = ""; description = "Shell read by every shell."; };
@@ -36,7 +36,7 @@ in
       variables = {
         NIXPKGS_CONFIG = lib.mkDefault null;
         PAGER = lib.mkDefault "less -R";
-        EDITOR = lib.mkDefault "vi";
+        EDITOR = lib.mkDefault "nano";
         TERMINFO_DIRS = "/run/current-system/sw/share/terminfo:/run/current-system/sw/lib/terminfo";
       };
       shellAliases = lib.mapAttrs (_: lib.mkDefault) { ls = "ls --color=tty"; ll = "ls -l"; l = "ls -alh"; };
@@ -58,7 +58,5 @@ in
         '';
       };
     };
-    systemd.tmpfiles.rules = [ "d /bin 0755 root root -" "L+ /bin/sh - - - - ${cfg.binsh}" ]
-      ++ lib.optionals (cfg.usrbinenv != null) [ "d /usr 0755 root root -" "d /usr/bin 0755 root root -" "L+ /usr/bin/env - - - - ${cfg.usrbinenv}" ];
   };
 }

@@ -39,7 +39,7 @@ in
     zsh = shell "zsh" // { autosuggestions.enable = lib.mkEnableOption "suggestions (accepted)"; syntaxHighlighting.enable = lib.mkEnableOption "colours (accepted)"; ohMyZsh = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; }; enableCompletion = mkOption { type = types.bool; default = true; description = "Accepted."; }; };
     fish = shell "fish";
     command-not-found.enable = mkOption { type = types.bool; default = false; description = "Accepted."; };
-    nano.enable = mkOption { type = types.bool; default = false; description = "Whether nano is installed."; };
+    nano.enable = mkOption { type = types.bool; default = true; description = "Whether nano is installed."; };
     vim = { enable = lib.mkEnableOption "vim"; defaultEditor = mkOption { type = types.bool; default = false; description = "Whether it is the editor."; }; };
     neovim = { enable = lib.mkEnableOption "neovim"; defaultEditor = mkOption { type = types.bool; default = false; description = "Whether it is the editor."; }; viAlias = mkOption { type = types.bool; default = false; description = "Accepted."; }; vimAlias = mkOption { type = types.bool; default = false; description = "Accepted."; }; configure = mkOption { type = types.attrs; default = { }; description = "Accepted."; }; };
     git = { enable = lib.mkEnableOption "git"; config = mkOption { type = types.attrsOf types.anything; default = { }; description = "/etc/gitconfig."; }; lfs.enable = lib.mkEnableOption "large files (accepted)"; };

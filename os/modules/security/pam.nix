@@ -72,7 +72,11 @@ in
   config = {
     security.pam.services = {
       login = { allowNullPassword = true; showMotd = true; };
-      su = { rootOK = true; };
+      su.rootOK = true;
+      # su(1) and runuser(1) name themselves otherwise for login shells.
+      su-l.rootOK = true;
+      runuser = { rootOK = true; unixAuth = false; };
+      runuser-l = { rootOK = true; unixAuth = false; };
       passwd = { };
       chpasswd.rootOK = true;
       other.text = "account required ${module "pam_deny.so"}\nauth required ${module "pam_deny.so"}\npassword required ${module "pam_deny.so"}\nsession required ${module "pam_deny.so"}\n";

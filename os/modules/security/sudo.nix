@@ -73,6 +73,14 @@ in
       '';
       security.wrappers.sudo = { source = "${cfg.package}/bin/sudo"; owner = "root"; group = if cfg.execWheelOnly then "wheel" else "root"; setuid = true; permissions = if cfg.execWheelOnly then "u+rx,g+x" else "u+rx,g+x,o+x"; };
       security.pam.services.sudo = { };
+      # The package's paths are Debian's; this file says where its parts are.
+      environment.etc."sudo.conf".text = ''
+        Plugin sudoers_policy ${cfg.package}/libexec/sudo/sudoers.so
+        Plugin sudoers_io ${cfg.package}/libexec/sudo/sudoers.so
+        Set plugin_dir ${cfg.package}/libexec/sudo/
+        Path noexec ${cfg.package}/libexec/sudo/sudo_noexec.so
+        Path sesh ${cfg.package}/libexec/sudo/sesh
+      '';
       environment.etc.sudoers = { source = pkgs.writeText "sudoers" cfg.configFile; mode = "0440"; };
     })
     (lib.mkIf config.security.doas.enable {
