@@ -162,12 +162,12 @@ impl<'a> Evaluator<'a> {
     }
 
     fn auto_called(&mut self, function: Value<'a>, arguments: Value<'a>) -> Eval<'a, Value<'a>> {
-        if let Value::Attrs(attrs) = function {
-            if let Some(functor) = attrs.get(Known::FUNCTOR) {
-                let functor = self.force(functor)?;
-                let called = self.call1(functor, function, Pos::NONE)?;
-                return self.auto_called(called, arguments);
-            }
+        if let Value::Attrs(attrs) = function
+            && let Some(functor) = attrs.get(Known::FUNCTOR)
+        {
+            let functor = self.force(functor)?;
+            let called = self.call1(functor, function, Pos::NONE)?;
+            return self.auto_called(called, arguments);
         }
         let Value::Lambda(number, _) = function else { return Ok(function) };
         let lambda = self.lambdas[number as usize];
@@ -211,32 +211,32 @@ impl<'a> Evaluator<'a> {
         for step in steps {
             value = self.auto_called(value, arguments)?;
             value = match (value, step.parse::<usize>()) {
-                (Value::List(list), Ok(index)) => match list.items.get(index) {
-                    Some(slot) => self.force(slot)?,
-                    None => {
+                (Value::List(list), Ok(index)) => {
+                    if let Some(slot) = list.items.get(index) {
+                        self.force(slot)?
+                    } else {
                         let message =
                             format!("list index {index} in selection path '{path}' is out of range");
                         return self.fail(ErrorKind::MissingAttribute, Pos::NONE, &message);
                     }
-                },
+                }
                 (Value::Attrs(attrs), _) => {
                     let name = self.symbols.intern(step.as_bytes());
-                    match attrs.get(name) {
-                        Some(slot) => self.force(slot)?,
-                        None => {
-                            let error = self.missing_attribute(attrs, name, Pos::NONE);
-                            let message = format!("attribute '{step}' in selection path '{path}' not found");
-                            let made = crate::error::Error::new(
-                                self.arena,
-                                ErrorKind::MissingAttribute,
-                                Pos::NONE,
-                                &message,
-                            );
-                            return Err(match error.0.cause.hint {
-                                Some(hint) => made.hint(self.arena, hint),
-                                None => made,
-                            });
-                        }
+                    if let Some(slot) = attrs.get(name) {
+                        self.force(slot)?
+                    } else {
+                        let error = self.missing_attribute(attrs, name, Pos::NONE);
+                        let message = format!("attribute '{step}' in selection path '{path}' not found");
+                        let made = crate::error::Error::new(
+                            self.arena,
+                            ErrorKind::MissingAttribute,
+                            Pos::NONE,
+                            &message,
+                        );
+                        return Err(match error.0.cause.hint {
+                            Some(hint) => made.hint(self.arena, hint),
+                            None => made,
+                        });
                     }
                 }
                 (other, _) => {

@@ -41,7 +41,7 @@ pub(crate) struct Attr<'a> {
 /// More layers than this are merged.
 const MAX_DEPTH: u32 = 7;
 
-impl<'a> Keys<'a> {
+impl Keys<'_> {
     /// Where a name stands.
     #[inline]
     pub(crate) fn find(&self, name: Symbol) -> Option<usize> {

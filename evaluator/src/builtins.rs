@@ -6,6 +6,7 @@ mod control;
 mod derivation;
 mod fetching;
 mod files;
+mod flake_ref;
 mod from_toml;
 mod hashing;
 mod json;
@@ -60,7 +61,7 @@ const fn builtin(name: &'static str, arity: u8, strict: u8, function: Body, doc:
 const DERIVATION: &str = include_str!("builtins/derivation.nix");
 
 /// The tables of all families.
-fn tables() -> [&'static [Builtin]; 12] {
+fn tables() -> [&'static [Builtin]; 13] {
     [
         attrsets::TABLE,
         contexts::TABLE,
@@ -68,6 +69,7 @@ fn tables() -> [&'static [Builtin]; 12] {
         derivation::TABLE,
         fetching::TABLE,
         files::TABLE,
+        flake_ref::TABLE,
         hashing::TABLE,
         json::TABLE,
         lists::TABLE,

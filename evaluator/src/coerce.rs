@@ -298,10 +298,10 @@ impl<'a> Evaluator<'a> {
         let mut text = Vec::new();
         for part in parts {
             let value = self.eval(part, env)?;
-            if parts.len() == 1 {
-                if let Value::String(_) = value {
-                    return Ok(value);
-                }
+            if parts.len() == 1
+                && let Value::String(_) = value
+            {
+                return Ok(value);
             }
             self.coerce_into(value, Coercion::INTERPOLATION, pos, &mut text, &mut context)?;
         }

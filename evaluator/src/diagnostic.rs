@@ -5,9 +5,22 @@ use crate::evaluator::Evaluator;
 use crate::position::{Location, Pos};
 use std::fmt;
 
-/// A failed evaluation, explained. Stands alone: nothing in it refers to the evaluator.
+/// A failed evaluation, explained. Stands alone: nothing in it refers to the evaluator. One word; its parts are those of
+/// [`Explanation`].
 #[derive(Debug, Clone)]
-pub struct EvalError {
+pub struct EvalError(Box<Explanation>);
+
+impl std::ops::Deref for EvalError {
+    type Target = Explanation;
+
+    fn deref(&self) -> &Explanation {
+        &self.0
+    }
+}
+
+/// What there is to say about a failed evaluation.
+#[derive(Debug, Clone)]
+pub struct Explanation {
     /// What kind of error it is.
     pub kind: ErrorKind,
     /// One sentence.
@@ -69,14 +82,14 @@ impl<'a> Evaluator<'a> {
         }
         let location =
             self.location(cause.pos).or_else(|| trace.iter().find_map(|line| line.location.clone()));
-        EvalError {
+        EvalError(Box::new(Explanation {
             kind: cause.kind,
             message: cause.message.to_owned(),
             location,
             hint: cause.hint.map(str::to_owned),
             trace,
             cycle,
-        }
+        }))
     }
 
     fn trace_line(&self, frame: &Frame<'a>) -> TraceLine {
@@ -104,7 +117,7 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-impl EvalError {
+impl Explanation {
     /// The error as text: message, source, hint, trace (all of it with `full`).
     pub fn render(&self, full: bool) -> String {
         let mut text = format!("{}\n", self.message);
@@ -112,16 +125,19 @@ impl EvalError {
             push_snippet(&mut text, location, "");
         }
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("   = {hint}\n"));
+            push(&mut text, format_args!("   = {hint}\n"));
         }
         if self.cycle.len() > 1 {
             text.push_str("   = these need each other:\n");
             for line in &self.cycle {
-                text.push_str(&format!(
-                    "       {}{}\n",
-                    line.text.trim_start_matches("while evaluating "),
-                    place(line)
-                ));
+                push(
+                    &mut text,
+                    format_args!(
+                        "       {}{}\n",
+                        line.text.trim_start_matches("while evaluating "),
+                        place(line)
+                    ),
+                );
             }
         }
         self.push_trace(&mut text, full);
@@ -136,23 +152,27 @@ impl EvalError {
         let mut folded = 0;
         for line in &self.trace {
             if full {
-                text.push_str(&format!("   … {}\n", line.text));
+                push(text, format_args!("   … {}\n", line.text));
                 if let Some(location) = &line.location {
                     push_snippet(text, location, "  ");
                 }
                 continue;
             }
             if line.important || (own(line) && shown < SHORT_TRACE) {
-                text.push_str(&format!("   … {}{}\n", line.text, place(line)));
+                push(text, format_args!("   … {}{}\n", line.text, place(line)));
                 shown += 1;
             } else {
                 folded += 1;
             }
         }
         if folded > 0 && self.trace.len() > 1 {
-            text.push_str(&format!("   … {folded} more steps; --show-trace shows them\n"));
+            push(text, format_args!("   … {folded} more steps; --show-trace shows them\n"));
         }
     }
+}
+
+fn push(text: &mut String, arguments: fmt::Arguments<'_>) {
+    text.push_str(&arguments.to_string());
 }
 
 /// Whether a file is one that the user is likely to have written.
@@ -171,7 +191,7 @@ fn place(line: &TraceLine) -> String {
 }
 
 fn push_snippet(text: &mut String, location: &Location, indent: &str) {
-    text.push_str(&format!("{indent}  --> {}:{}:{}\n", location.file, location.line, location.column));
+    push(text, format_args!("{indent}  --> {}:{}:{}\n", location.file, location.line, location.column));
     if location.source_line.trim().is_empty() {
         return;
     }
@@ -183,10 +203,13 @@ fn push_snippet(text: &mut String, location: &Location, indent: &str) {
     let before = String::from_utf8_lossy(location.source_line.as_bytes().get(..column).unwrap_or_default())
         .chars()
         .count();
-    text.push_str(&format!(
-        "{indent} {gutter} |\n{indent} {number} | {line}\n{indent} {gutter} | {}^\n",
-        " ".repeat(before)
-    ));
+    push(
+        text,
+        format_args!(
+            "{indent} {gutter} |\n{indent} {number} | {line}\n{indent} {gutter} | {}^\n",
+            " ".repeat(before)
+        ),
+    );
 }
 
 impl fmt::Display for EvalError {

@@ -4,7 +4,10 @@
 //! calls; the native stack grows in segments, so depth is limited by `max_call_depth` and not by the machine's stack.
 
 use crate::attrs::{Attrs, Keys, share};
-use crate::code::*;
+use crate::code::{
+    AttrsCode, Call, Code, DynamicCode, FormalsCode, LambdaCode, Lazy, RecCode, Select, Step, StepName,
+    WithVar,
+};
 use crate::error::{Error, ErrorKind, Eval, What};
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
@@ -19,7 +22,7 @@ const SEGMENT: usize = 8 * 1024 * 1024;
 
 impl<'a> Evaluator<'a> {
     /// Roughly where the stack pointer is.
-    #[inline(always)]
+    #[inline]
     fn stack_pointer() -> usize {
         let marker = 0_u8;
         (&raw const marker).addr()
@@ -31,7 +34,7 @@ impl<'a> Evaluator<'a> {
         self.stack_limit = Self::stack_pointer().saturating_sub(left.saturating_sub(RED_ZONE));
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn stack_is_low(&self) -> bool {
         Self::stack_pointer() < self.stack_limit
     }
@@ -67,6 +70,10 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each kind of code; the loop is what makes tail calls"
+    )]
     fn run(
         &mut self,
         code: &'a Code<'a>,
@@ -217,7 +224,8 @@ impl<'a> Evaluator<'a> {
             }
             Value::Apply(apply) => {
                 slot.set(Value::Blackhole);
-                self.call_values(apply.function, apply.arguments, Pos::NONE).map(|value| self.copied_list(value))
+                self.call_values(apply.function, apply.arguments, Pos::NONE)
+                    .map(|value| self.copied_list(value))
             }
             Value::Ref(inner) => {
                 slot.set(Value::Blackhole);
@@ -314,13 +322,10 @@ impl<'a> Evaluator<'a> {
         if matches!(step.name, StepName::Dynamic(_)) {
             return attrs.get(name);
         }
-        if let Some((keys, index)) = step.cache.get() {
-            if std::ptr::eq(keys, attrs.keys) {
-                return attrs.slots.get(index as usize);
-            }
-        }
-        if matches!(step.name, StepName::Dynamic(_)) {
-            return attrs.get(name);
+        if let Some((keys, index)) = step.cache.get()
+            && std::ptr::eq(keys, attrs.keys)
+        {
+            return attrs.slots.get(index as usize);
         }
         match attrs.keys.find(name) {
             Some(index) => {

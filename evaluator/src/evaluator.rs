@@ -247,11 +247,13 @@ impl<'a> Evaluator<'a> {
         // Only a link at the end is followed: `..` in the file means the directory that the path names.
         let mut path = path;
         for _ in 0..1024 {
-            if self.io.file_type(&path).map_err(|error| failed(&error))? != Some(crate::io::FileType::Symlink) {
+            if self.io.file_type(&path).map_err(|error| failed(&error))? != Some(crate::io::FileType::Symlink)
+            {
                 break;
             }
             let target = self.io.read_link(&path).map_err(|error| failed(&error))?;
-            let mut joined = if target.first() == Some(&b'/') { Vec::new() } else { dir_name(&path).to_vec() };
+            let mut joined =
+                if target.first() == Some(&b'/') { Vec::new() } else { dir_name(&path).to_vec() };
             joined.push(b'/');
             joined.extend_from_slice(&target);
             path = canonical(&joined);

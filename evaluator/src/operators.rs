@@ -117,6 +117,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// `left == right`.
+    #[expect(clippy::float_cmp, reason = "the language compares floats exactly")]
     pub(crate) fn equal(&mut self, left: Value<'a>, right: Value<'a>, pos: Pos) -> Eval<'a, bool> {
         match (left, right) {
             (Value::Null, Value::Null) => Ok(true),
@@ -162,10 +163,11 @@ impl<'a> Evaluator<'a> {
             }
             (Value::Attrs(a), Value::Attrs(b)) => {
                 // Derivations are equal when their outputs are.
-                if self.is_derivation(left)? && self.is_derivation(right)? {
-                    if let (Some(x), Some(y)) = (a.get(Known::OUT_PATH), b.get(Known::OUT_PATH)) {
-                        return self.equal_slots(x, y, pos);
-                    }
+                if self.is_derivation(left)?
+                    && self.is_derivation(right)?
+                    && let (Some(x), Some(y)) = (a.get(Known::OUT_PATH), b.get(Known::OUT_PATH))
+                {
+                    return self.equal_slots(x, y, pos);
                 }
                 if a.len() != b.len() {
                     return Ok(false);

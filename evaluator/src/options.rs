@@ -2,6 +2,7 @@
 
 /// The settings of an evaluation.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of Nix's of its own")]
 pub struct Options {
     /// How many calls may nest (Nix's `max-call-depth`).
     pub max_call_depth: u32,

@@ -108,6 +108,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
         &self.lexer.text[lexeme.start..lexeme.end]
     }
 
+    #[expect(clippy::unused_self, reason = "reads as the other ways to fail")]
     pub(super) fn error<T>(&self, pos: Pos, message: impl Into<String>) -> Parsed<T> {
         Err(Box::new(SyntaxError { pos, message: message.into(), other: None }))
     }
@@ -295,13 +296,11 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 );
             }
         }
-        if let Some((argument, at)) = argument {
-            if list.iter().any(|formal| formal.name == argument) {
-                return self.error(
-                    at,
-                    format!("duplicate formal function argument '{}'", self.symbols.show(argument)),
-                );
-            }
+        if let Some((argument, at)) = argument
+            && list.iter().any(|formal| formal.name == argument)
+        {
+            return self
+                .error(at, format!("duplicate formal function argument '{}'", self.symbols.show(argument)));
         }
         let body = self.expression()?;
         let formals = Formals { list: self.tree.alloc_slice_copy(&list), ellipsis };
@@ -496,12 +495,13 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 name => Kind::Var(name),
             },
             Token::Integer => {
-                match std::str::from_utf8(self.text_of(lexeme)).ok().and_then(|text| text.parse().ok()) {
-                    Some(number) => Kind::Int(number),
-                    None => {
-                        let text = String::from_utf8_lossy(self.text_of(lexeme)).into_owned();
-                        return self.error(pos, format!("invalid integer '{text}'"));
-                    }
+                if let Some(number) =
+                    std::str::from_utf8(self.text_of(lexeme)).ok().and_then(|text| text.parse().ok())
+                {
+                    Kind::Int(number)
+                } else {
+                    let text = String::from_utf8_lossy(self.text_of(lexeme)).into_owned();
+                    return self.error(pos, format!("invalid integer '{text}'"));
                 }
             }
             Token::Float => {
@@ -552,7 +552,6 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 let path = self.tree.alloc_slice_copy(&[crate::ast::AttrName::Static(Known::BODY, pos)]);
                 return Ok(Expr { pos, kind: Kind::Select { base, path, default: None } });
             }
-            Token::End => return self.unexpected(""),
             Token::UnfinishedComment => return self.error(pos, "the comment that starts here has no end"),
             Token::Invalid => return self.invalid(lexeme, pos),
             _ => return self.unexpected(""),

@@ -29,6 +29,7 @@ impl Printer<'_, '_> {
         stacker::maybe_grow(64 * 1024, 1024 * 1024, || self.inner(expression));
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of expression")]
     fn inner(&mut self, expression: &Expr<'_>) {
         match expression.kind {
             Kind::Int(number) => self.put(&number.to_string()),

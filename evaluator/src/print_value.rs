@@ -94,15 +94,14 @@ impl<'a> Evaluator<'a> {
             return list;
         }
         let keys = attrs.keys;
-        let order = match keys.by_text.get() {
-            Some(order) => order,
-            None => {
-                let mut order: Vec<u32> = (0..keys.names.len() as u32).collect();
-                order.sort_unstable_by_key(|&index| self.symbols.text(keys.names[index as usize]));
-                let order: &'a [u32] = self.arena.alloc_slice_copy(&order);
-                keys.by_text.set(Some(order));
-                order
-            }
+        let order = if let Some(order) = keys.by_text.get() {
+            order
+        } else {
+            let mut order: Vec<u32> = (0..keys.names.len() as u32).collect();
+            order.sort_unstable_by_key(|&index| self.symbols.text(keys.names[index as usize]));
+            let order: &'a [u32] = self.arena.alloc_slice_copy(&order);
+            keys.by_text.set(Some(order));
+            order
         };
         order
             .iter()

@@ -3,7 +3,10 @@
 
 use crate::ast::{AttrName, AttrValue, AttrsNode, Binary, Expr, Kind, LambdaNode};
 use crate::attrs::Keys;
-use crate::code::*;
+use crate::code::{
+    Argument, Arithmetic, Assert, AttrsCode, Call, Code, DynamicCode, FormalCode, FormalsCode, Init,
+    LambdaCode, Lazy, RecCode, Select, Step, StepName, WithVar,
+};
 use crate::parser::SyntaxError;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol, Symbols};
@@ -233,10 +236,10 @@ impl<'a> Resolver<'a, '_> {
                 Known::LESS_THAN => Some(Arithmetic::Less),
                 _ => None,
             };
-            if let Some(operator) = operator {
-                if matches!(self.find(name, pos)?, Found::Global(_)) {
-                    return Ok(Code::Arithmetic { operator, pair: self.pair(left, right)?, pos });
-                }
+            if let Some(operator) = operator
+                && matches!(self.find(name, pos)?, Found::Global(_))
+            {
+                return Ok(Code::Arithmetic { operator, pair: self.pair(left, right)?, pos });
             }
         }
         let function = self.code(function)?;

@@ -28,19 +28,56 @@ macro_rules! well_known {
 }
 
 well_known! {
-    NAME = 0 "name"; VALUE = 1 "value"; TYPE = 2 "type"; OUT_PATH = 3 "outPath"; DRV_PATH = 4 "drvPath";
-    TO_STRING = 5 "__toString"; FUNCTOR = 6 "__functor"; OVERRIDES = 7 "__overrides"; SUCCESS = 8 "success";
-    KEY = 9 "key"; OPERATOR = 10 "operator"; START_SET = 11 "startSet"; PATH = 12 "path"; PREFIX = 13 "prefix";
-    BODY = 14 "body"; OR = 15 "or"; RIGHT = 16 "right"; WRONG = 17 "wrong"; FILE = 18 "file"; LINE = 19 "line";
-    COLUMN = 20 "column"; VERSION = 21 "version"; HASH = 22 "hash"; URL = 23 "url"; SHA256 = 24 "sha256";
-    FILTER = 25 "filter"; RECURSIVE = 26 "recursive"; OUTPUT_NAME = 27 "outputName"; BUILTINS = 28 "builtins";
-    SUB = 29 "__sub"; MUL = 30 "__mul"; DIV = 31 "__div"; LESS_THAN = 32 "__lessThan"; FIND_FILE = 33 "__findFile";
-    NIX_PATH = 34 "__nixPath"; ALL_OUTPUTS = 35 "allOutputs"; OUTPUTS = 36 "outputs"; CUR_POS = 37 "__curPos";
-    STRUCTURED_ATTRS = 38 "__structuredAttrs"; IGNORE_NULLS = 39 "__ignoreNulls"; BUILDER = 40 "builder";
-    SYSTEM = 41 "system"; ARGS = 42 "args"; OUTPUT_HASH = 43 "outputHash"; OUTPUT_HASH_ALGO = 44 "outputHashAlgo";
-    OUTPUT_HASH_MODE = 45 "outputHashMode"; CONTENT_ADDRESSED = 46 "__contentAddressed"; IMPURE = 47 "__impure";
-    RECURSE = 48 "recurseForDerivations"; HASH_ALGO = 49 "hashAlgo"; TO_HASH_FORMAT = 50 "toHashFormat";
-    UNPACK = 51 "unpack"; EXECUTABLE = 52 "executable"; TIMESTAMP = 53 "_type"; META = 54 "meta";
+    NAME = 0 "name";
+    VALUE = 1 "value";
+    TYPE = 2 "type";
+    OUT_PATH = 3 "outPath";
+    DRV_PATH = 4 "drvPath";
+    TO_STRING = 5 "__toString";
+    FUNCTOR = 6 "__functor";
+    OVERRIDES = 7 "__overrides";
+    SUCCESS = 8 "success";
+    KEY = 9 "key";
+    OPERATOR = 10 "operator";
+    START_SET = 11 "startSet";
+    PATH = 12 "path";
+    PREFIX = 13 "prefix";
+    BODY = 14 "body";
+    OR = 15 "or";
+    RIGHT = 16 "right";
+    WRONG = 17 "wrong";
+    FILE = 18 "file";
+    LINE = 19 "line";
+    COLUMN = 20 "column";
+    VERSION = 21 "version";
+    HASH = 22 "hash";
+    URL = 23 "url";
+    SHA256 = 24 "sha256";
+    FILTER = 25 "filter";
+    RECURSIVE = 26 "recursive";
+    OUTPUT_NAME = 27 "outputName";
+    SUB = 28 "__sub";
+    MUL = 29 "__mul";
+    DIV = 30 "__div";
+    LESS_THAN = 31 "__lessThan";
+    FIND_FILE = 32 "__findFile";
+    NIX_PATH = 33 "__nixPath";
+    ALL_OUTPUTS = 34 "allOutputs";
+    OUTPUTS = 35 "outputs";
+    CUR_POS = 36 "__curPos";
+    STRUCTURED_ATTRS = 37 "__structuredAttrs";
+    IGNORE_NULLS = 38 "__ignoreNulls";
+    BUILDER = 39 "builder";
+    SYSTEM = 40 "system";
+    ARGS = 41 "args";
+    OUTPUT_HASH = 42 "outputHash";
+    OUTPUT_HASH_ALGO = 43 "outputHashAlgo";
+    OUTPUT_HASH_MODE = 44 "outputHashMode";
+    CONTENT_ADDRESSED = 45 "__contentAddressed";
+    IMPURE = 46 "__impure";
+    HASH_ALGO = 47 "hashAlgo";
+    TO_HASH_FORMAT = 48 "toHashFormat";
+    TIMESTAMP = 49 "_type";
 }
 
 impl<'a> Symbols<'a> {

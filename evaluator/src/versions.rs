@@ -63,9 +63,7 @@ fn is_less(left: &[u8], right: &[u8]) -> bool {
     match (number(left), number(right)) {
         (Some(left), Some(right)) => left < right,
         (left_number, right_number) => {
-            if left.is_empty() && right_number.is_some() {
-                true
-            } else if left == b"pre" && right != b"pre" {
+            if (left.is_empty() && right_number.is_some()) || (left == b"pre" && right != b"pre") {
                 true
             } else if right == b"pre" {
                 false

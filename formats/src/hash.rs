@@ -2,7 +2,7 @@
 //! (`sha256-<base-64>`) and bare digits whose algorithm is known from elsewhere. Nix manual, "Hash"; W3C SRI 3.3.
 
 use crate::base32::{self, Base32Error};
-use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::Digest as _;
 use std::fmt;
 use std::io;
@@ -242,6 +242,11 @@ impl Hash {
         let text = || digits.to_owned();
         let bytes = if length == size.div_ceil(3) * 4 {
             BASE64
+                .decode(digits.as_bytes())
+                .map_err(|_| HashError::Digits { text: text(), encoding: "base-64" })?
+        } else if only_base64 && length == (size * 4).div_ceil(3) {
+            // Nix takes a subresource-integrity hash without its padding, and nixpkgs has some.
+            BASE64_NOPAD
                 .decode(digits.as_bytes())
                 .map_err(|_| HashError::Digits { text: text(), encoding: "base-64" })?
         } else if only_base64 {

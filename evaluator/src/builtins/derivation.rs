@@ -46,6 +46,7 @@ impl From<StorePathError> for HashFailure {
 }
 
 /// The attributes that are not plain variables.
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own")]
 struct Special<'a> {
     structured: bool,
     ignore_nulls: bool,
@@ -109,7 +110,7 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
     if derivation.platform.is_empty() {
         return e.fail(ErrorKind::Other, pos, "required attribute 'system' missing");
     }
-    if name.ends_with(".drv") && !(special.content_addressed && special.outputs == ["out"]) {
+    if name.as_bytes().ends_with(b".drv") && !(special.content_addressed && special.outputs == ["out"]) {
         let message =
             "derivation names are allowed to end in '.drv' only if they produce a single derivation file";
         return e.fail(ErrorKind::Other, pos, message);

@@ -30,20 +30,6 @@ pub(super) const TABLE: &[Builtin] = &[
         "args: a Mercurial repository's tree",
     ),
     builtin("__getFlake", 1, 1, |e, _, pos| later(e, "getFlake", pos), "reference: a flake's outputs"),
-    builtin(
-        "__parseFlakeRef",
-        1,
-        1,
-        |e, _, pos| later(e, "parseFlakeRef", pos),
-        "s: a flake reference as a set",
-    ),
-    builtin(
-        "__flakeRefToString",
-        1,
-        1,
-        |e, _, pos| later(e, "flakeRefToString", pos),
-        "set: a flake reference as a string",
-    ),
 ];
 
 /// Where `<nix/fetchurl.nix>` is found.

@@ -257,12 +257,11 @@ fn read_dir<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
 fn read_file_type<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let path = e.realised_path(args[0], pos)?;
     e.check_access(&path, pos)?;
-    match e.io.file_type(&path).map_err(|error| e.io_error(&error, pos))? {
-        Some(kind) => Ok(e.new_string(kind.word().as_bytes())),
-        None => {
-            let error = IoError::Missing(String::from_utf8_lossy(&path).into_owned());
-            Err(e.io_error(&error, pos))
-        }
+    if let Some(kind) = e.io.file_type(&path).map_err(|error| e.io_error(&error, pos))? {
+        Ok(e.new_string(kind.word().as_bytes()))
+    } else {
+        let error = IoError::Missing(String::from_utf8_lossy(&path).into_owned());
+        Err(e.io_error(&error, pos))
     }
 }
 
@@ -444,7 +443,7 @@ fn path<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Val
                 request.context = context;
             }
             Known::NAME => {
-                request.name = String::from_utf8_lossy(e.expect_plain(value, attr.pos)?).into_owned()
+                request.name = String::from_utf8_lossy(e.expect_plain(value, attr.pos)?).into_owned();
             }
             Known::FILTER => {
                 e.expect_function(value, attr.pos)?;

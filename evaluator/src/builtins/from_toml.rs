@@ -48,7 +48,11 @@ fn convert<'a>(e: &mut Evaluator<'a>, value: &toml::Value, pos: Pos) -> Eval<'a,
             let mut attrs = Vec::with_capacity(table.len());
             for (name, value) in table {
                 if name.contains('\0') {
-                    return e.fail(ErrorKind::Other, pos, "while parsing TOML: a key holds the character NUL");
+                    return e.fail(
+                        ErrorKind::Other,
+                        pos,
+                        "while parsing TOML: a key holds the character NUL",
+                    );
                 }
                 let name = e.symbols.intern(name.as_bytes());
                 attrs.push((name, Pos::NONE, convert(e, value, pos)?));

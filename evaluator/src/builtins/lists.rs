@@ -58,13 +58,11 @@ pub(super) const TABLE: &[Builtin] = &[
 fn elem_at<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let list = e.expect_list(args[0], pos)?;
     let index = e.expect_int(args[1], pos)?;
-    match usize::try_from(index).ok().and_then(|index| list.items.get(index)) {
-        Some(slot) => e.force(slot),
-        None => {
-            let message =
-                format!("list index {index} is out of bounds: the list has {} items", list.items.len());
-            e.fail(ErrorKind::Other, pos, &message)
-        }
+    if let Some(slot) = usize::try_from(index).ok().and_then(|index| list.items.get(index)) {
+        e.force(slot)
+    } else {
+        let message = format!("list index {index} is out of bounds: the list has {} items", list.items.len());
+        e.fail(ErrorKind::Other, pos, &message)
     }
 }
 
@@ -226,10 +224,10 @@ fn merge_sort<'a>(
     let left = merge_sort(e, left, less)?;
     let right = merge_sort(e, right, less)?;
     // Nothing to merge when the halves follow each other.
-    if let (Some(&last), Some(&first)) = (left.last(), right.first()) {
-        if !less(e, first, last)? {
-            return Ok(left.into_iter().chain(right).collect());
-        }
+    if let (Some(&last), Some(&first)) = (left.last(), right.first())
+        && !less(e, first, last)?
+    {
+        return Ok(left.into_iter().chain(right).collect());
     }
     let mut merged = Vec::with_capacity(left.len() + right.len());
     let mut left = left.into_iter().peekable();

@@ -8,7 +8,7 @@ use crate::position::Pos;
 use crate::value::Value;
 
 pub(super) const TABLE: &[Builtin] = &[
-    builtin("__add", 2, 3, |e, args, pos| add(e, args, pos), "a b: a + b"),
+    builtin("__add", 2, 3, add, "a b: a + b"),
     builtin("__sub", 2, 3, |e, args, pos| e.arithmetic(Arithmetic::Sub, args[0], args[1], pos), "a b: a - b"),
     builtin("__mul", 2, 3, |e, args, pos| e.arithmetic(Arithmetic::Mul, args[0], args[1], pos), "a b: a * b"),
     builtin("__div", 2, 3, |e, args, pos| e.arithmetic(Arithmetic::Div, args[0], args[1], pos), "a b: a / b"),
@@ -133,7 +133,7 @@ fn round<'a>(
         other => return Err(e.wrong_type(other, "a number", pos)),
     };
     // 2^63 itself is no integer of 64 bits any more.
-    if number >= -9_223_372_036_854_775_808.0 && number < 9_223_372_036_854_775_808.0 {
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number) {
         return Ok(Value::Int(number as i64));
     }
     e.fail(ErrorKind::Other, pos, &format!("the result of '{name}' is not an integer of 64 bits: {number}"))

@@ -97,24 +97,21 @@ fn replace_strings<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
         } else {
             None
         };
-        match found {
-            Some(index) => {
-                changed = true;
-                let value = e.force(&to.items[index])?;
-                let replacement = e.expect_string(value, pos)?;
-                result.extend_from_slice(replacement.bytes);
-                context.add(replacement.context);
-                if patterns[index].is_empty() {
-                    result.extend(rest.first());
-                    at += 1;
-                } else {
-                    at += patterns[index].len();
-                }
-            }
-            None => {
+        if let Some(index) = found {
+            changed = true;
+            let value = e.force(&to.items[index])?;
+            let replacement = e.expect_string(value, pos)?;
+            result.extend_from_slice(replacement.bytes);
+            context.add(replacement.context);
+            if patterns[index].is_empty() {
                 result.extend(rest.first());
                 at += 1;
+            } else {
+                at += patterns[index].len();
             }
+        } else {
+            result.extend(rest.first());
+            at += 1;
         }
     }
     if !changed {

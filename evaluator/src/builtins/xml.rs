@@ -108,11 +108,11 @@ impl<'a> Evaluator<'a> {
         match value {
             Value::Null => document.empty("null", &[]),
             Value::Bool(value) => {
-                document.empty("bool", &[("value", if value { b"true" } else { b"false" })])
+                document.empty("bool", &[("value", if value { b"true" } else { b"false" })]);
             }
             Value::Int(number) => document.empty("int", &[("value", number.to_string().as_bytes())]),
             Value::Float(number) => {
-                document.empty("float", &[("value", crate::float_format::print_g(number).as_bytes())])
+                document.empty("float", &[("value", crate::float_format::print_g(number).as_bytes())]);
             }
             Value::String(string) => {
                 document.context.add(string.context);

@@ -63,10 +63,10 @@ impl EvalIo for LocalIo {
     }
 
     fn read_file(&self, path: &[u8]) -> Result<Vec<u8>, IoError> {
-        if path.starts_with(self.store.as_str().as_bytes()) {
-            if let Some(text) = self.texts.borrow().get(path) {
-                return Ok(text.contents.clone());
-            }
+        if path.starts_with(self.store.as_str().as_bytes())
+            && let Some(text) = self.texts.borrow().get(path)
+        {
+            return Ok(text.contents.clone());
         }
         std::fs::read(local(path)).map_err(|error| system("reading the file", path, error))
     }

@@ -50,10 +50,10 @@ fn node<W: Write>(
                     inner.push(b'/');
                 }
                 inner.extend_from_slice(&name);
-                if let Some(filter) = filter.as_mut() {
-                    if !filter(&inner, kind)? {
-                        continue;
-                    }
+                if let Some(filter) = filter.as_mut()
+                    && !filter(&inner, kind)?
+                {
+                    continue;
                 }
                 writer.entry(&name).map_err(|error| nar_error(&error))?;
                 stacker::maybe_grow(64 * 1024, 1024 * 1024, || node(io, &inner, filter, writer))?;

@@ -148,10 +148,10 @@ impl<'t> Parser<'t, '_, '_, '_> {
     }
 
     fn insert(&mut self, node: &AttrsNode<'t>, def: AttrDef<'t>) {
-        if let AttrValue::Plain(Expr { kind: Kind::Lambda(lambda), .. }) = def.value {
-            if lambda.name.get().is_none() {
-                lambda.name.set(Some(def.name));
-            }
+        if let AttrValue::Plain(Expr { kind: Kind::Lambda(lambda), .. }) = def.value
+            && lambda.name.get().is_none()
+        {
+            lambda.name.set(Some(def.name));
         }
         let mut attrs = node.attrs.borrow_mut();
         attrs.push(def);

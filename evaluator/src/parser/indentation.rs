@@ -31,27 +31,7 @@ pub(super) fn strip_indentation<'t>(tree: &'t Bump, pieces: &[Piece<'t>], pos: P
                 parts.push(inner);
             }
             Piece::Text { pos, text, .. } => {
-                let mut kept = Vec::with_capacity(text.len());
-                for &byte in text {
-                    if at_line_start {
-                        match byte {
-                            b' ' => {
-                                if dropped >= indent {
-                                    kept.push(byte);
-                                }
-                                dropped += 1;
-                                continue;
-                            }
-                            b'\n' => {}
-                            _ => at_line_start = false,
-                        }
-                        dropped = 0;
-                        kept.push(byte);
-                    } else {
-                        kept.push(byte);
-                        at_line_start = byte == b'\n';
-                    }
-                }
+                let mut kept = strip_text(text, indent, &mut at_line_start, &mut dropped);
                 if index + 1 == pieces.len() {
                     drop_last_blank_line(&mut kept);
                 }
@@ -72,15 +52,33 @@ pub(super) fn strip_indentation<'t>(tree: &'t Bump, pieces: &[Piece<'t>], pos: P
     Expr { pos, kind: Kind::Concat { force_string: true, parts: tree.alloc_slice_copy(&parts) } }
 }
 
+/// A piece without the blanks that begin its lines, up to `indent` of them.
+fn strip_text(text: &[u8], indent: usize, at_line_start: &mut bool, dropped: &mut usize) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(text.len());
+    for &byte in text {
+        if *at_line_start && byte == b' ' {
+            if *dropped >= indent {
+                kept.push(byte);
+            }
+            *dropped += 1;
+            continue;
+        }
+        *at_line_start = byte == b'\n';
+        *dropped = 0;
+        kept.push(byte);
+    }
+    kept
+}
+
 fn contains_expression(pieces: &[Piece<'_>]) -> bool {
     pieces.iter().any(|piece| matches!(piece, Piece::Expression(_)))
 }
 
 fn drop_last_blank_line(text: &mut Vec<u8>) {
-    if let Some(newline) = text.iter().rposition(|&byte| byte == b'\n') {
-        if text[newline + 1..].iter().all(|&byte| byte == b' ') {
-            text.truncate(newline + 1);
-        }
+    if let Some(newline) = text.iter().rposition(|&byte| byte == b'\n')
+        && text[newline + 1..].iter().all(|&byte| byte == b' ')
+    {
+        text.truncate(newline + 1);
     }
 }
 

@@ -75,7 +75,12 @@ impl<'t> Parser<'t, '_, '_, '_> {
         }
         let shown = String::from_utf8_lossy(text).replace('\0', "␀");
         let pos = self.pos_at(start);
-        self.error(pos, format!("input string '{shown}' cannot be represented as Nix string because it contains null bytes"))
+        self.error(
+            pos,
+            format!(
+                "input string '{shown}' cannot be represented as Nix string because it contains null bytes"
+            ),
+        )
     }
 
     /// `${ e }` at an offset; afterwards the lexer stands right behind the brace.
