@@ -93,8 +93,8 @@ fn default_distribution() -> Result<PathBuf> {
     Ok(candidate)
 }
 
-/// The channel that `firn channel add` made the current one.
+/// The channel that `firn channel add` made the current one, else the one that the running system brings along
+/// (`firn.channel.enable`).
 fn default_channel(store_root: &Path) -> Option<PathBuf> {
-    let link = store_root.join("nix/var/firn/channel");
-    link.exists().then_some(link)
+    [store_root.join("nix/var/firn/channel"), PathBuf::from("/etc/firn/channel")].into_iter().find(|link| link.exists())
 }

@@ -43,6 +43,10 @@
 
   environment.systemPackages = [ pkgs.curl ];
 
+  # The machine can rebuild itself: `nano /etc/nixos/configuration.nix`, then `firn switch`.
+  environment.etc."nixos/configuration.nix" = { source = ./configuration.nix; mode = "0644"; };
+  firn.channel.enable = true;
+
   # `make run` forwards these ports of the host.
   virtualisation.forwardPorts = [
     { host.port = 8080; guest.port = 80; }

@@ -1,6 +1,7 @@
 # Every module of the system. One feature a file; the order does not matter.
 [
   ./misc/assertions.nix
+  ./misc/channel.nix
   ./misc/documentation.nix
   ./misc/locale.nix
   ./misc/nix.nix

@@ -44,12 +44,13 @@ let
       resolution = mkOption { type = types.attrs; default = { x = 1024; y = 768; }; description = "Accepted."; };
       emptyDiskImages = mkOption { type = types.listOf types.ints.positive; default = [ ]; description = "Further disks, in MiB."; };
       fileSystems = mkOption { type = types.attrsOf types.anything; default = { }; description = "File systems of the virtual machine alone."; };
+      asMachine = mkOption { type = types.bool; default = false; internal = true; description = "Whether the system that is built is the variant for `firn vm`."; };
     };
   };
 
   # What changes when the configuration runs in `firn vm`: disks and console are those of the virtual machine.
   vmModule = { config, lib, ... }: {
-    boot.initrd.availableKernelModules = [ "virtio_pci" "virtio_blk" "virtio_console" "ext4" "erofs" "overlay" "crc32c" "crc32c_generic" ];
+    boot.initrd.availableKernelModules = [ "virtio_pci" "virtio_blk" "virtio_net" "virtio_console" "ext4" "overlay" "crc32c" "crc32c_generic" ];
     boot.initrd.includeDefaultModules = lib.mkVMOverride false;
     boot.kernelModules = [ "virtio_net" "virtio_console" "virtio_balloon" "virtio_rng" ];
     boot.kernelParams = [ "console=tty0" "console=ttyS0" ];
@@ -57,14 +58,25 @@ let
     boot.loader.grub.enable = lib.mkVMOverride false;
     swapDevices = lib.mkVMOverride [ ];
     fileSystems = lib.mkVMOverride ({
-      "/" = { device = "/dev/vda"; fsType = "ext4"; };
-      "/nix/.ro-store" = { device = "/dev/vdb"; fsType = "erofs"; options = [ "ro" ]; neededForBoot = true; };
+      # `firn vm` gives a disk that stays and the store's image, by these labels.
+      "/" = { device = "/dev/disk/by-label/firn-machine"; fsType = "ext4"; };
+      "/nix/.ro-store" = { device = "/dev/disk/by-label/firn-store"; fsType = "ext4"; options = [ "ro" ]; neededForBoot = true; };
       "/nix/store" = {
         neededForBoot = true;
-        overlay = { lowerdir = [ "/nix/.ro-store" ]; upperdir = "/nix/.rw-store/store"; workdir = "/nix/.rw-store/work"; };
+        overlay = { lowerdir = [ "/nix/.ro-store/store" ]; upperdir = "/nix/.rw-store/upper"; workdir = "/nix/.rw-store/work"; };
       };
     } // config.virtualisation.fileSystems);
     services.fstrim.enable = lib.mkVMOverride false;
+    # What is built inside the machine is the machine's variant again, not the system for the hardware.
+    virtualisation.asMachine = lib.mkVMOverride false;
+    environment.etc."firn/machine.nix".text = ''
+      # What `firn switch` builds in this virtual machine.
+      {
+        imports = [ /etc/nixos/configuration.nix ];
+        virtualisation.asMachine = true;
+      }
+    '';
+    environment.variables.NIXOS_CONFIG = "/etc/firn/machine.nix";
     networking.usePredictableInterfaceNames = lib.mkVMOverride false;
   };
 
@@ -77,6 +89,7 @@ in
     vmVariantWithBootLoader = mkOption { type = types.raw; default = { }; description = "What is different in `firn vm --uefi`."; };
   };
   config.system.build = {
+    toplevel = lib.mkIf cfg.asMachine (lib.mkForce variant.config.system.build.toplevel);
     vmConfiguration = variant.config;
     # Plain data for `firn vm`; the store image is made on the host from `toplevel`'s closure.
     vm = {
