@@ -1,0 +1,211 @@
+//! What breaks: builders that misbehave, processes that are killed, disks that are full, content that lies. Nothing
+//! invalid is registered, nothing valid is lost.
+
+use crate::fixture::Fixture;
+use formats::hash::Hash;
+use formats::path_info::PathInfo;
+use formats::store_path::StorePath;
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use store::build::{BuildOptions, FailureKind};
+use store::{CollectOptions, Error, Store};
+
+#[test]
+fn a_builder_that_forks_away_is_killed_with_all_it_started() {
+    let fixture = Fixture::new();
+    let script = "echo $$ > $out; (setsid sh -c 'sleep 600' >/dev/null 2>&1 </dev/null &) ; (sleep 600 &)";
+    let started = Instant::now();
+    fixture.build(&fixture.script("forker", script));
+    assert!(started.elapsed() < Duration::from_secs(60), "the build waited for what it left behind");
+    fixture.assert_clean();
+}
+
+#[test]
+fn limits_end_a_builder() {
+    let fixture = Fixture::new();
+    let endless = fixture.script("endless", "while true; do echo y; sleep 1; done");
+    let options = BuildOptions { timeout: Some(Duration::from_secs(2)), ..BuildOptions::default() };
+    assert!(matches!(fixture.failure(&endless, &options).kind, FailureKind::Timeout(_)));
+    let silent = fixture.script("silent", "echo begin; sleep 600");
+    let options = BuildOptions { max_silent: Some(Duration::from_secs(1)), ..BuildOptions::default() };
+    let failure = fixture.failure(&silent, &options);
+    assert!(matches!(failure.kind, FailureKind::Silent(_)));
+    assert_eq!(failure.tail, ["begin"]);
+    let loud = fixture.script("loud", "yes");
+    let options = BuildOptions { max_log_size: Some(100_000), ..BuildOptions::default() };
+    assert!(matches!(fixture.failure(&loud, &options).kind, FailureKind::LogLimit(_)));
+    fixture.assert_clean();
+}
+
+#[test]
+fn failures_say_why_and_leave_nothing() {
+    let fixture = Fixture::new();
+    let cases = [
+        ("exit", "echo doing; echo went wrong >&2; exit 7", "exit code 7"),
+        ("nothing", "true", "did not produce the output `out`"),
+        ("pipe", "mkfifo $out", "named pipe"),
+        ("writable", "echo > $out; chmod 666 $out", "writable"),
+        ("killed", "kill -9 $$; kill -SEGV $$; exit 3", "exit code 3"),
+    ];
+    for (name, script, expected) in cases {
+        let failure = fixture.failure(&fixture.script(name, script), &BuildOptions::default());
+        assert!(failure.kind.to_string().contains(expected), "{name}: {}", failure.kind);
+    }
+    let failure = fixture.failure(
+        &fixture.derivation("missing", "", |derivation| derivation.builder = b"/no/such/program".to_vec()),
+        &BuildOptions::default(),
+    );
+    assert!(failure.kind.to_string().contains("/no/such/program"), "{}", failure.kind);
+    fixture.assert_clean();
+}
+
+#[test]
+fn cancelling_ends_the_builders() {
+    let fixture = Fixture::new();
+    let derivation = fixture.script("long", "sleep 600");
+    let cancel = Arc::new(AtomicBool::new(false));
+    let options = BuildOptions { cancel: Arc::clone(&cancel), ..BuildOptions::default() };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            cancel.store(true, Ordering::SeqCst);
+        });
+        assert!(matches!(fixture.failure(&derivation, &options).kind, FailureKind::Cancelled));
+    });
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_nar_that_lies_is_not_registered() {
+    let fixture = Fixture::new();
+    let other = Fixture::new();
+    let text = other.store.add_text("text", b"contents", &BTreeSet::new()).unwrap();
+    let info = other.store.path_info(&text).unwrap();
+    let mut archive = store::tree::dump(&other.store.real_path(&text), Vec::new()).unwrap();
+    let mut wrong_hash = info.clone();
+    wrong_hash.nar_hash = Hash::sha256("something else");
+    let mut wrong_size = info.clone();
+    wrong_size.nar_size += 1;
+    let mut wrong_reference = info.clone();
+    wrong_reference.references =
+        [StorePath::from_base_name("m0iyz1rzcgxw68h6skk8b9sg0p0napwc-foo.txt").unwrap()].into();
+    let refused =
+        |info: &PathInfo, archive: &[u8]| fixture.store.add_nar(info, &mut &archive[..]).unwrap_err();
+    assert!(matches!(refused(&wrong_hash, &archive), Error::HashMismatch { .. }));
+    assert!(matches!(refused(&wrong_size, &archive), Error::Invalid(_)));
+    assert!(matches!(refused(&wrong_reference, &archive), Error::NotValid(_)));
+    assert!(matches!(refused(&info, &archive[..archive.len() - 8]), Error::Nar { .. }));
+    fixture.assert_clean();
+    fixture.store.add_nar(&info, &mut archive.as_slice()).unwrap();
+    fixture.assert_clean();
+    archive.clear();
+}
+
+#[test]
+fn a_forged_derivation_is_refused() {
+    let fixture = Fixture::new();
+    let victim = fixture.script("victim", "echo good > $out");
+    let victim = fixture.store.read_derivation(&victim).unwrap();
+    let mut forged = victim.clone();
+    forged.args = vec![b"-c".to_vec(), b"echo evil > $out".to_vec()];
+    let error = fixture.store.add_derivation(&forged).unwrap_err();
+    assert!(matches!(error, Error::ForeignOutput(_)), "{error}");
+    fixture.assert_clean();
+}
+
+/// The name of the test that, run as a process of its own, works in the store of `FIRN_TEST_VICTIM` until killed.
+const VICTIM: &str = "faults::works_until_killed";
+
+#[test]
+fn works_until_killed() {
+    // Run by `kill_nine_at_any_time_loses_nothing` only: without the variable there is nothing to work on.
+    let Some(root) = std::env::var_os("FIRN_TEST_VICTIM") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = Fixture { directory, store: Store::open(root.as_ref()).unwrap() };
+    for round in 0.. {
+        let script = format!("mkdir $out; for i in 1 2 3 4 5 6 7 8; do echo {round} > $out/$i; done");
+        let derivation = fixture.script(&format!("round{round}"), &script);
+        let outputs = fixture.store.build_derivation(&derivation, &BuildOptions::default()).unwrap();
+        println!("done {}", outputs["out"]);
+        fixture.store.add_text("text", format!("{round}").as_bytes(), &BTreeSet::new()).unwrap();
+        if round % 4 == 3 {
+            // Our own temporary roots protect all; a second store of the process has others.
+            fixture.store.collect_garbage(&CollectOptions::default()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn kill_nine_at_any_time_loses_nothing() {
+    let fixture = Fixture::new();
+    for attempt in 0..12u64 {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", VICTIM, "--nocapture", "--test-threads=1"])
+            .env("FIRN_TEST_VICTIM", fixture.directory.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(150 + attempt * 37));
+        victim.kill().unwrap();
+        let output = String::from_utf8(victim.wait_with_output().unwrap().stdout).unwrap();
+        // What was reported as done is there and right.
+        for line in output.lines().filter_map(|line| line.strip_prefix("done ")) {
+            let Ok(path) = StorePath::from_base_name(line) else { continue };
+            assert!(fixture.store.is_valid(&path).unwrap(), "{path} was reported and is not valid");
+        }
+        assert_eq!(fixture.store.verify(true, &|_| {}).unwrap(), vec![], "after attempt {attempt}");
+    }
+    assert!(!fixture.store.all_valid().unwrap().is_empty(), "the victim never got to work");
+    // What was left half done goes with the next collection.
+    fixture.store.collect_garbage(&CollectOptions::default()).unwrap();
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_nothing_more() {
+    // A small file system needs a mount: a namespace of our own, or root.
+    let directory = tempfile::tempdir().unwrap();
+    let script =
+        "mount -t tmpfs -o size=2m none \"$1\" && exec \"$2\" --exact faults::fills_the_disk --nocapture";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(directory.path())
+        .arg(std::env::current_exe().unwrap())
+        .env("FIRN_TEST_SMALL_DISK", directory.path())
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("the disk was full"), "{text}");
+}
+
+#[test]
+fn fills_the_disk() {
+    // Run by `a_full_disk_is_an_error_and_nothing_more` only, on the small file system.
+    let Some(root) = std::env::var_os("FIRN_TEST_SMALL_DISK") else { return };
+    let store = Store::open(root.as_ref()).unwrap();
+    let mut kept = Vec::new();
+    for number in 0u32.. {
+        match store.add_text("filler", &vec![number as u8; 200_000], &BTreeSet::new()) {
+            Ok(path) => kept.push(path),
+            Err(error) => {
+                println!("the disk was full after {number}: {error}");
+                break;
+            }
+        }
+    }
+    assert!(!kept.is_empty());
+    for path in &kept {
+        assert!(store.verify_path(path).unwrap().is_none());
+    }
+    // A collection gives the space back, also on a full disk.
+    drop(store);
+    let store = Store::open(root.as_ref()).unwrap();
+    store.collect_garbage(&CollectOptions::default()).unwrap();
+    assert!(store.all_valid().unwrap().is_empty());
+    store.add_text("again", &vec![1; 200_000], &BTreeSet::new()).unwrap();
+}
