@@ -13,7 +13,7 @@ pub(crate) use durable::{sync_directory, sync_file_system, sync_tree};
 pub use remove::remove;
 pub(crate) use restore::restore;
 
-use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, chmod, openat};
+use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, chmod, fstat, openat};
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
@@ -44,10 +44,15 @@ pub(crate) const fn type_name(kind: FileType) -> &'static str {
     }
 }
 
-/// Gives ourselves all rights on a file or directory that its builder locked, without following links: the mode of what
-/// the descriptor names is changed, whatever the name means meanwhile.
+/// Lets us read a file, or work in a directory, that its builder locked, without following links: the mode of what the
+/// descriptor names is changed, whatever the name means meanwhile. A file keeps its executable bits.
 pub(crate) fn unlock(directory: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(directory, name, flags, Mode::empty())?;
-    chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::RWXU)
+    let found = fstat(&file)?;
+    let mode = match FileType::from_raw_mode(found.st_mode) {
+        FileType::Directory => Mode::RWXU,
+        _ => Mode::from_raw_mode(found.st_mode & 0o111) | Mode::RUSR,
+    };
+    chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)
 }

@@ -151,10 +151,14 @@ pub fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
     let (go_read, go_write) = io::pipe().map_err(SpawnError::Clone)?;
     let mapped = plan.namespaces.user;
     let maps = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            if mapped { write_maps(plan, ready_read.into(), go_write.into(), &pid) } else { Ok(()) }
-        });
-        let prepared = child::Prepared::new(plan, &report, ready_write.as_raw_fd(), go_read.as_raw_fd());
+        let writer = scope
+            .spawn(|| if mapped { write_maps(plan, ready_read.into(), &go_write, &pid) } else { Ok(()) });
+        let pipes = child::Pipes {
+            ready: ready_write.as_raw_fd(),
+            go: go_read.as_raw_fd(),
+            parents_end: go_write.as_raw_fd(),
+        };
+        let prepared = child::Prepared::new(plan, &report, pipes);
         let cloned = child::clone(&prepared, &pid);
         drop(ready_write);
         let maps = writer.join().unwrap_or_else(|_| Err(io::Error::other("the writer of the maps died")));
@@ -195,7 +199,7 @@ fn reap(pid: libc::pid_t) {
 }
 
 /// Waits until the child exists, gives its user namespace the one user and group, and lets it go on.
-fn write_maps(plan: &Plan, ready: OwnedFd, go: OwnedFd, pid: &AtomicI32) -> io::Result<()> {
+fn write_maps(plan: &Plan, ready: OwnedFd, mut go: &io::PipeWriter, pid: &AtomicI32) -> io::Result<()> {
     let mut byte = [0];
     if File::from(ready).read(&mut byte)? == 0 {
         return Ok(()); // there is no child
@@ -217,8 +221,8 @@ fn write_maps(plan: &Plan, ready: OwnedFd, go: OwnedFd, pid: &AtomicI32) -> io::
         }
         Ok(())
     })();
-    // The answer: go on, or give up. (No answer would not end its read: it holds a copy of our end.)
-    File::from(go).write_all(if written.is_ok() { b"1" } else { b"0" })?;
+    // The answer: go on, or give up. The pipe stays open until the child has executed: its end tells it of our death.
+    go.write_all(if written.is_ok() { b"1" } else { b"0" })?;
     written
 }
 

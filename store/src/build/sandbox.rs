@@ -438,13 +438,13 @@ fn finish(streams: &Streams, own_network: bool, outside_network: bool, steps: &m
     steps.push("opening standard input", Step::Duplicate { from: streams.null, to: 0 });
     steps.push("opening standard output", Step::Duplicate { from: streams.output, to: 1 });
     steps.push("opening standard error", Step::Duplicate { from: streams.output, to: 2 });
-    steps.push("closing other descriptors", Step::CloseFrom(3));
     steps.push("fixing the address layout", Step::Personality(ADDR_NO_RANDOMIZE));
     steps.push("setting the umask", Step::Umask(0o022));
     steps.push("forbidding core dumps", Step::SoftLimit { resource: RLIMIT_CORE, value: 0 });
     steps.push("lowering the limit of open files", Step::SoftLimit { resource: libc_nofile(), value: 1024 });
     steps.push("giving up capabilities", Step::NoCapabilities);
     steps.push("dying with the store's process", Step::DieWithParent);
+    steps.push("closing other descriptors", Step::CloseFrom(3));
     steps.push("forbidding new privileges", Step::NoNewPrivileges);
     if outside_network {
         // In the machine's network namespace its abstract sockets could be reached, too (CVE-2024-27297).

@@ -16,12 +16,22 @@ pub(crate) struct Prepared<'a> {
     arguments: Vec<*const libc::c_char>,
     environment: Vec<*const libc::c_char>,
     trees: Vec<AtomicI32>,
-    ready: i32,
-    go: i32,
+    pipes: Pipes,
+}
+
+/// Descriptors of the pipes between parent and child.
+#[derive(Clone, Copy)]
+pub(crate) struct Pipes {
+    /// The child says here that it exists.
+    pub(crate) ready: i32,
+    /// The child hears here that it may go on.
+    pub(crate) go: i32,
+    /// The other end of that: the child closes its copy, so that only the parent has it.
+    pub(crate) parents_end: i32,
 }
 
 impl<'a> Prepared<'a> {
-    pub(crate) fn new(plan: &'a Plan, report: &'a Report, ready: i32, go: i32) -> Self {
+    pub(crate) fn new(plan: &'a Plan, report: &'a Report, pipes: Pipes) -> Self {
         let pointers = |strings: &[std::ffi::CString]| {
             strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
         };
@@ -32,8 +42,7 @@ impl<'a> Prepared<'a> {
             arguments: pointers(&plan.arguments),
             environment: pointers(&plan.environment),
             trees: (0..slots).map(|_| AtomicI32::new(-1)).collect(),
-            ready,
-            go,
+            pipes,
         }
     }
 }
@@ -109,6 +118,11 @@ macro_rules! call {
 
 fn run(prepared: &Prepared<'_>) -> Result<std::convert::Infallible, (usize, i32)> {
     default_signals();
+    call!(libc::SYS_close, prepared.pipes.parents_end).map_err(|errno| (0, errno))?;
+    // Also while it waits: siblings that were being made at the same time may hold copies of the pipe.
+    if prepared.plan.steps.iter().any(|step| matches!(step, Step::DieWithParent)) {
+        call!(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).map_err(|errno| (0, errno))?;
+    }
     if prepared.plan.namespaces.user {
         wait_for_maps(prepared).map_err(|errno| (0, errno))?;
     }
@@ -150,9 +164,9 @@ fn unblock_signals() {
 }
 
 fn wait_for_maps(prepared: &Prepared<'_>) -> Call {
-    call!(libc::SYS_write, prepared.ready, c"1".as_ptr(), 1)?;
+    call!(libc::SYS_write, prepared.pipes.ready, c"1".as_ptr(), 1)?;
     let mut byte = [0u8; 1];
-    call!(libc::SYS_read, prepared.go, byte.as_mut_ptr(), 1)?;
+    call!(libc::SYS_read, prepared.pipes.go, byte.as_mut_ptr(), 1)?;
     if byte == *b"1" { Ok(()) } else { Err(libc::EPERM) }
 }
 
@@ -209,6 +223,15 @@ fn take(prepared: &Prepared<'_>, step: &Step) -> Call {
         Step::Seccomp(filter) => seccomp(filter),
         Step::ScopeAbstractSockets => scope_abstract_sockets(),
     }
+}
+
+fn die_with_parent(prepared: &Prepared<'_>) -> Call {
+    call!(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)?;
+    // It may have died before: then nobody has the other end of this pipe.
+    let mut descriptor = libc::pollfd { fd: prepared.pipes.go, events: 0, revents: 0 };
+    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    call!(libc::SYS_ppoll, std::ptr::from_mut(&mut descriptor), 1, std::ptr::from_ref(&at_once), 0, 8)?;
+    if descriptor.revents & libc::POLLHUP != 0 { Err(libc::ESRCH) } else { Ok(()) }
 }
 
 /// struct mount_attr of mount_setattr(2).
