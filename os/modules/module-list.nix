@@ -3,6 +3,7 @@
   ./misc/assertions.nix
   ./misc/channel.nix
   ./misc/documentation.nix
+  ./misc/inert.nix
   ./misc/locale.nix
   ./misc/nix.nix
   ./misc/nixpkgs.nix

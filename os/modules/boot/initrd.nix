@@ -13,20 +13,20 @@ in
     includeDefaultModules = mkOption { type = types.bool; default = true; description = "Whether the common drivers for disks are taken."; };
     supportedFilesystems = mkOption { type = types.either (types.listOf types.str) (types.attrsOf types.bool); default = [ ]; description = "File systems that stage 1 can mount beside those in `fileSystems`."; };
     compressor = mkOption { type = types.str; default = "zstd"; description = "zstd, gzip or none."; };
-    compressorArgs = mkOption { type = types.nullOr (types.listOf types.str); default = null; description = "Accepted."; };
+    compressorArgs = mkOption { type = types.nullOr (types.listOf types.str); default = null; inert = true; description = "Accepted."; };
     rescueShell = mkOption { type = types.bool; default = false; description = "Whether the initrd has a busybox for a rescue shell."; };
     deviceTimeout = mkOption { type = types.ints.positive; default = 10; description = "Seconds that stage 1 waits for a device."; };
     extraFiles = mkOption { type = types.attrsOf (types.submodule { options.source = mkOption { type = types.path; description = "The file."; }; }); default = { }; description = "Further files, by their path in the initrd."; };
     verbose = mkOption { type = types.bool; default = true; description = "Whether stage 1 says what it does."; };
-    checkJournalingFS = mkOption { type = types.bool; default = true; description = "Accepted."; };
-    systemd.enable = mkOption { type = types.bool; default = false; description = "Accepted; stage 1 is Firn's own."; };
-    network.enable = lib.mkEnableOption "the network in stage 1 (not done)";
+    checkJournalingFS = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
+    systemd.enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted; stage 1 is Firn's own."; };
+    network.enable = lib.mkEnableOption "the network in stage 1 (not done)" // { inert = true; };
     luks.devices = mkOption { type = types.attrsOf types.anything; default = { }; description = "Encrypted devices; not done yet, see the assertion."; };
     secrets = mkOption { type = types.attrsOf (types.nullOr types.path); default = { }; description = "Secrets in the initrd; not done yet, see the assertion."; };
     preDeviceCommands = mkOption { type = types.lines; default = ""; description = "Shell in stage 1; there is no shell."; };
     postDeviceCommands = mkOption { type = types.lines; default = ""; description = "Shell in stage 1; there is no shell."; };
     postMountCommands = mkOption { type = types.lines; default = ""; description = "Shell in stage 1; there is no shell."; };
-    unl0kr.enable = lib.mkEnableOption "an on-screen keyboard (accepted)";
+    unl0kr.enable = lib.mkEnableOption "an on-screen keyboard (accepted)" // { inert = true; };
   };
   config = {
     assertions = [

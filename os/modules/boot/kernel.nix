@@ -27,12 +27,12 @@ in
       example = { "net.ipv4.ip_forward" = 1; };
       description = "Kernel settings, sysctl(8).";
     };
-    kernel.sysfs = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted; not written."; };
-    vesa = mkOption { type = types.bool; default = false; internal = true; description = "Without effect."; };
+    kernel.sysfs = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted; not written."; };
+    vesa = mkOption { type = types.bool; default = false; internal = true; inert = true; description = "Without effect."; };
     hardwareScan = mkOption { type = types.bool; default = true; description = "Whether the modules for the hardware that is found are loaded."; };
-    crashDump.enable = lib.mkEnableOption "crash dumps (accepted)";
-    plymouth.enable = lib.mkEnableOption "a boot screen (accepted; there is none)";
-    enableContainers = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    crashDump.enable = lib.mkEnableOption "crash dumps (accepted)" // { inert = true; };
+    plymouth.enable = lib.mkEnableOption "a boot screen (accepted; there is none)" // { inert = true; };
+    enableContainers = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     isContainer = mkOption { type = types.bool; default = false; description = "Whether this is a container."; };
     binfmt.emulatedSystems = names "Accepted; not set up.";
   };

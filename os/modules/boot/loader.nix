@@ -10,10 +10,10 @@ in
       canTouchEfiVariables = mkOption { type = types.bool; default = false; description = "Whether the firmware's boot variables may be written."; };
       efiSysMountPoint = mkOption { type = types.str; default = "/boot"; description = "Where the EFI system partition is mounted."; };
     };
-    initScript.enable = lib.mkEnableOption "a script as boot loader (accepted)";
-    external.enable = lib.mkEnableOption "another boot loader (accepted)";
-    generic-extlinux-compatible.enable = lib.mkEnableOption "extlinux.conf (not done)";
-    generationsDir.enable = lib.mkEnableOption "a directory of generations (accepted)";
+    initScript.enable = lib.mkEnableOption "a script as boot loader (accepted)" // { inert = true; };
+    external.enable = lib.mkEnableOption "another boot loader (accepted)" // { inert = true; };
+    generic-extlinux-compatible.enable = lib.mkEnableOption "extlinux.conf (not done)" // { inert = true; };
+    generationsDir.enable = lib.mkEnableOption "a directory of generations (accepted)" // { inert = true; };
   };
   imports = [
     (lib.mkRenamedOptionModule [ "boot" "loader" "grub" "timeout" ] [ "boot" "loader" "timeout" ])

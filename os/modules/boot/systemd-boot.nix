@@ -11,18 +11,18 @@ in
     configurationLimit = mkOption { type = types.nullOr types.int; default = null; example = 20; description = "How many generations the menu shows."; };
     editor = mkOption { type = types.bool; default = true; description = "Whether the command line can be edited in the menu."; };
     consoleMode = mkOption { type = types.enum [ "0" "1" "2" "5" "auto" "max" "keep" ]; default = "keep"; description = "The console's resolution."; };
-    graceful = mkOption { type = types.bool; default = false; description = "Accepted: failing to write firmware variables is never fatal."; };
-    memtest86.enable = lib.mkEnableOption "a memory test in the menu (accepted)";
-    netbootxyz.enable = lib.mkEnableOption "netboot.xyz in the menu (accepted)";
-    edk2-uefi-shell.enable = lib.mkEnableOption "an EFI shell in the menu (accepted)";
-    sortKey = mkOption { type = types.str; default = "nixos"; description = "Accepted; Firn orders the menu itself."; };
-    extraEntries = mkOption { type = types.attrsOf types.lines; default = { }; description = "Accepted."; };
-    extraFiles = mkOption { type = types.attrsOf types.path; default = { }; description = "Accepted."; };
-    extraInstallCommands = mkOption { type = types.lines; default = ""; description = "Accepted; no shell runs."; };
-    windows = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
+    graceful = mkOption { type = types.bool; default = false; inert = true; description = "Accepted: failing to write firmware variables is never fatal."; };
+    memtest86.enable = lib.mkEnableOption "a memory test in the menu (accepted)" // { inert = true; };
+    netbootxyz.enable = lib.mkEnableOption "netboot.xyz in the menu (accepted)" // { inert = true; };
+    edk2-uefi-shell.enable = lib.mkEnableOption "an EFI shell in the menu (accepted)" // { inert = true; };
+    sortKey = mkOption { type = types.str; default = "nixos"; inert = true; description = "Accepted; Firn orders the menu itself."; };
+    extraEntries = mkOption { type = types.attrsOf types.lines; default = { }; inert = true; description = "Accepted."; };
+    extraFiles = mkOption { type = types.attrsOf types.path; default = { }; inert = true; description = "Accepted."; };
+    extraInstallCommands = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted; no shell runs."; };
+    windows = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
     bootCounting.enable = lib.mkEnableOption "trying a new generation a few times and falling back by itself";
     bootCounting.tries = mkOption { type = types.ints.positive; default = 3; description = "How often a new generation is tried."; };
-    xbootldrMountPoint = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
+    xbootldrMountPoint = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Accepted."; };
   };
   config = {
     assertions = [

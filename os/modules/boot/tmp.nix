@@ -9,8 +9,8 @@ in
     cleanOnBoot = mkOption { type = types.bool; default = false; description = "Whether /tmp is emptied at boot."; };
     useTmpfs = mkOption { type = types.bool; default = false; description = "Whether /tmp lies in memory."; };
     tmpfsSize = mkOption { type = types.either types.str types.ints.positive; default = "50%"; description = "Its size."; };
-    tmpfsHugeMemoryPages = mkOption { type = types.str; default = "never"; description = "Accepted."; };
-    useZram = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    tmpfsHugeMemoryPages = mkOption { type = types.str; default = "never"; inert = true; description = "Accepted."; };
+    useZram = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
   };
   imports = [
     (lib.mkRenamedOptionModule [ "boot" "cleanTmpDir" ] [ "boot" "tmp" "cleanOnBoot" ])

@@ -11,8 +11,8 @@ in
       corePackages = mkOption { type = types.listOf types.package; description = "Packages that a usable system needs; may be set to less."; };
       defaultPackages = mkOption { type = types.listOf types.package; default = [ ]; description = "Packages that most expect and that may be taken away."; };
       pathsToLink = mkOption { type = types.listOf types.str; default = [ ]; example = [ "/share/zsh" ]; description = "Directories of the packages that are joined."; };
-      extraOutputsToInstall = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
-      extraSetup = mkOption { type = types.lines; default = ""; description = "Accepted; not run."; };
+      extraOutputsToInstall = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; };
+      extraSetup = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted; not run."; };
     };
     system.path = mkOption { internal = true; description = "The joined packages."; };
   };

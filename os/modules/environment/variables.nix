@@ -12,22 +12,22 @@ in
   options.environment = {
     variables = mkOption { type = types.attrsOf value; default = { }; example = { EDITOR = "vim"; }; description = "Variables of every shell."; };
     sessionVariables = mkOption { type = types.attrsOf value; default = { }; description = "Variables of every session."; };
-    profileRelativeEnvVars = mkOption { type = types.attrsOf (types.listOf types.str); default = { }; description = "Accepted."; };
-    profileRelativeSessionVariables = mkOption { type = types.attrsOf (types.listOf types.str); default = { }; description = "Accepted."; };
-    profiles = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
+    profileRelativeEnvVars = mkOption { type = types.attrsOf (types.listOf types.str); default = { }; inert = true; description = "Accepted."; };
+    profileRelativeSessionVariables = mkOption { type = types.attrsOf (types.listOf types.str); default = { }; inert = true; description = "Accepted."; };
+    profiles = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; };
     homeBinInPath = mkOption { type = types.bool; default = false; description = "Whether ~/bin is in PATH."; };
     localBinInPath = mkOption { type = types.bool; default = false; description = "Whether ~/.local/bin is in PATH."; };
-    binsh = mkOption { type = types.path; default = "${pkgs.bash}/bin/sh"; visible = false; description = "Accepted: /bin/sh is the sh of /run/current-system/sw."; };
-    usrbinenv = mkOption { type = types.nullOr types.path; default = "${pkgs.coreutils}/bin/env"; description = "Accepted: /usr/bin/env is the env of /run/current-system/sw."; };
+    binsh = mkOption { type = types.path; default = "${pkgs.bash}/bin/sh"; visible = false; inert = true; description = "Accepted: /bin/sh is the sh of /run/current-system/sw."; };
+    usrbinenv = mkOption { type = types.nullOr types.path; default = "${pkgs.coreutils}/bin/env"; inert = true; description = "Accepted: /usr/bin/env is the env of /run/current-system/sw."; };
     shells = mkOption { type = types.listOf (types.either types.package types.path); default = [ ]; description = "Shells that users may have."; };
     shellAliases = mkOption { type = types.attrsOf (types.nullOr (types.either types.str types.path)); default = { }; example = { ll = "ls -l"; }; description = "Aliases of every interactive shell."; };
     shellInit = mkOption { type = types.lines; default = ""; description = "Shell read by every shell."; };
     loginShellInit = mkOption { type = types.lines; default = ""; description = "Shell read by login shells."; };
     interactiveShellInit = mkOption { type = types.lines; default = ""; description = "Shell read by interactive shells."; };
     extraInit = mkOption { type = types.lines; default = ""; description = "Shell read after the variables are set."; };
-    enableAllTerminfo = mkOption { type = types.bool; default = false; description = "Accepted."; };
-    stub-ld.enable = mkOption { type = types.bool; default = true; description = "Accepted."; };
-    persistence = mkOption { type = types.attrsOf types.anything; default = { }; internal = true; description = "Not done."; };
+    enableAllTerminfo = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+    stub-ld.enable = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
+    persistence = mkOption { type = types.attrsOf types.anything; default = { }; internal = true; inert = true; description = "Not done."; };
   };
   config = {
     assertions = [ { assertion = cfg.persistence == { }; message = "environment.persistence comes from another project's module (impermanence); import that module, or use fileSystems with bind mounts."; } ];

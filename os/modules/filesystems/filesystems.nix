@@ -50,11 +50,11 @@ let
       depends = mkOption { type = types.listOf types.nonEmptyStr; default = [ ]; description = "Mount points that must be there before."; };
       neededForBoot = mkOption { type = types.bool; default = false; description = "Whether stage 1 mounts it."; };
       enable = mkOption { type = types.bool; default = true; description = "Whether it is mounted at all."; };
-      autoFormat = mkOption { type = types.bool; default = false; description = "Not done."; };
+      autoFormat = mkOption { type = types.bool; default = false; inert = true; description = "Not done."; };
       autoResize = mkOption { type = types.bool; default = false; description = "Whether it grows to its partition's size at boot."; };
       noCheck = mkOption { type = types.bool; default = false; description = "Whether it is left unchecked."; };
-      formatOptions = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
-      stratis.poolUuid = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
+      formatOptions = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Accepted."; };
+      stratis.poolUuid = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Accepted."; };
       overlay = {
         lowerdir = mkOption { type = types.nullOr (types.nonEmptyListOf types.str); default = null; description = "Lower directories of an overlay, topmost first."; };
         upperdir = mkOption { type = types.nullOr types.str; default = null; description = "Its upper directory."; };
@@ -88,7 +88,7 @@ in
       description = "File systems whose modules are loaded though `fileSystems` does not name them.";
     };
     boot.specialFileSystems = mkOption { type = types.attrsOf types.anything; default = { }; internal = true; description = "Made by firn-init."; };
-    boot.growPartition = lib.mkEnableOption "growing the root partition to the disk's size at boot (accepted)";
+    boot.growPartition = lib.mkEnableOption "growing the root partition to the disk's size at boot (accepted)" // { inert = true; };
     boot.nixStoreMountOpts = mkOption { type = types.listOf types.nonEmptyStr; default = [ "ro" "nodev" "nosuid" ]; description = "Options with which /nix/store is mounted over itself."; };
     boot.readOnlyNixStore = mkOption { type = types.bool; default = true; description = "Whether /nix/store is read-only."; };
     services.fstrim.enable = mkOption { type = types.bool; default = true; description = "Whether free blocks are told to the disks weekly."; };

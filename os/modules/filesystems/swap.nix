@@ -18,8 +18,8 @@ in
         priority = mkOption { type = types.nullOr types.int; default = null; description = "The priority."; };
         options = mkOption { type = types.listOf types.nonEmptyStr; default = [ "defaults" ]; description = "Options of swapon(8)."; };
         discardPolicy = mkOption { type = types.nullOr (types.enum [ "once" "pages" "both" ]); default = null; description = "Discarding."; };
-        randomEncryption = mkOption { type = types.anything; default = false; description = "Not done, see the assertion."; };
-        encrypted = mkOption { type = types.anything; default = { }; description = "Not done."; };
+        randomEncryption = mkOption { type = types.anything; default = false; inert = true; description = "Not done, see the assertion."; };
+        encrypted = mkOption { type = types.anything; default = { }; inert = true; description = "Not done."; };
         realDevice = mkOption { type = types.path; internal = true; description = "The device after all."; };
       };
       config = {

@@ -11,8 +11,8 @@ in
     memoryMax = mkOption { type = types.nullOr types.int; default = null; description = "Its size in bytes, at most."; };
     algorithm = mkOption { type = types.str; default = "zstd"; description = "The compression."; };
     priority = mkOption { type = types.int; default = 5; description = "Its priority."; };
-    swapDevices = mkOption { type = types.int; default = 1; description = "Accepted; there is one device."; };
-    writebackDevice = mkOption { type = types.nullOr types.path; default = null; description = "Accepted."; };
+    swapDevices = mkOption { type = types.int; default = 1; inert = true; description = "Accepted; there is one device."; };
+    writebackDevice = mkOption { type = types.nullOr types.path; default = null; inert = true; description = "Accepted."; };
   };
   config = lib.mkIf cfg.enable {
     boot.kernelModules = [ "zram" ];

@@ -13,7 +13,7 @@ in
     doc.enable = on "files below share/doc";
     dev.enable = lib.mkOption { type = lib.types.bool; default = false; description = "Whether to install documentation for developers."; };
     nixos.enable = on "the manual";
-    nixos.includeAllModules = lib.mkOption { type = lib.types.bool; default = false; description = "Accepted."; };
+    nixos.includeAllModules = lib.mkOption { type = lib.types.bool; default = false; inert = true; description = "Accepted."; };
   };
   config.environment.pathsToLink = [ "/share/man" "/share/doc" ];
 }

@@ -8,33 +8,33 @@ in
   options = {
     time = {
       timeZone = mkOption { type = types.nullOr (types.strMatching "[^ ]+"); default = null; example = "Europe/Berlin"; description = "The time zone; null is UTC, changeable by hand."; };
-      hardwareClockInLocalTime = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      hardwareClockInLocalTime = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     };
     i18n = {
       defaultLocale = mkOption { type = types.str; default = "C.UTF-8"; example = "de_DE.UTF-8"; description = "The language. The channel's C library comes with C.UTF-8 alone."; };
       extraLocaleSettings = mkOption { type = types.attrsOf types.str; default = { }; description = "LC_* variables."; };
-      supportedLocales = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
-      extraLocales = mkOption { type = types.either (types.enum [ "all" ]) (types.listOf types.str); default = [ ]; description = "Accepted."; };
-      defaultCharset = mkOption { type = types.str; default = "UTF-8"; description = "Accepted."; };
-      glibcLocales = mkOption { type = types.nullOr types.path; default = null; description = "Accepted."; };
-      inputMethod = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
+      supportedLocales = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; };
+      extraLocales = mkOption { type = types.either (types.enum [ "all" ]) (types.listOf types.str); default = [ ]; inert = true; description = "Accepted."; };
+      defaultCharset = mkOption { type = types.str; default = "UTF-8"; inert = true; description = "Accepted."; };
+      glibcLocales = mkOption { type = types.nullOr types.path; default = null; inert = true; description = "Accepted."; };
+      inputMethod = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
     };
     console = {
       enable = mkOption { type = types.bool; default = true; description = "Whether there is a console."; };
       keyMap = mkOption { type = types.either types.str types.path; default = "us"; example = "de"; description = "The keyboard."; };
-      font = mkOption { type = types.nullOr (types.either types.str types.path); default = null; description = "Accepted: the console's font."; };
-      packages = mkOption { type = types.listOf types.package; default = [ ]; description = "Accepted."; };
-      earlySetup = mkOption { type = types.bool; default = false; description = "Accepted."; };
-      colors = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
-      useXkbConfig = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      font = mkOption { type = types.nullOr (types.either types.str types.path); default = null; inert = true; description = "Accepted: the console's font."; };
+      packages = mkOption { type = types.listOf types.package; default = [ ]; inert = true; description = "Accepted."; };
+      earlySetup = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+      colors = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; };
+      useXkbConfig = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     };
     powerManagement = {
-      enable = mkOption { type = types.bool; default = true; description = "Accepted."; };
+      enable = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
       cpuFreqGovernor = mkOption { type = types.nullOr types.str; default = null; description = "How processors choose their speed."; };
-      powertop.enable = lib.mkEnableOption "powertop (accepted)";
-      powerUpCommands = mkOption { type = types.lines; default = ""; description = "Accepted."; };
-      powerDownCommands = mkOption { type = types.lines; default = ""; description = "Accepted."; };
-      resumeCommands = mkOption { type = types.lines; default = ""; description = "Accepted."; };
+      powertop.enable = lib.mkEnableOption "powertop (accepted)" // { inert = true; };
+      powerUpCommands = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
+      powerDownCommands = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
+      resumeCommands = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
     };
   };
   config = {

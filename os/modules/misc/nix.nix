@@ -32,15 +32,15 @@ in
       };
     };
     extraOptions = mkOption { type = types.lines; default = ""; description = "Further lines of nix.conf."; };
-    checkConfig = mkOption { type = types.bool; default = true; description = "Accepted."; };
+    checkConfig = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
     nixPath = mkOption { type = types.listOf types.str; default = [ ]; description = "NIX_PATH."; };
     registry = mkOption { type = types.attrsOf types.anything; default = { }; description = "Names of flakes; accepted."; };
-    channel.enable = mkOption { type = types.bool; default = true; description = "Accepted."; };
-    buildMachines = mkOption { type = types.listOf types.anything; default = [ ]; description = "Accepted; builds run here."; };
-    distributedBuilds = mkOption { type = types.bool; default = false; description = "Accepted."; };
-    daemonCPUSchedPolicy = mkOption { type = types.str; default = "other"; description = "Accepted."; };
-    daemonIOSchedClass = mkOption { type = types.str; default = "best-effort"; description = "Accepted."; };
-    daemonIOSchedPriority = mkOption { type = types.int; default = 4; description = "Accepted."; };
+    channel.enable = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
+    buildMachines = mkOption { type = types.listOf types.anything; default = [ ]; inert = true; description = "Accepted; builds run here."; };
+    distributedBuilds = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+    daemonCPUSchedPolicy = mkOption { type = types.str; default = "other"; inert = true; description = "Accepted."; };
+    daemonIOSchedClass = mkOption { type = types.str; default = "best-effort"; inert = true; description = "Accepted."; };
+    daemonIOSchedPriority = mkOption { type = types.int; default = 4; inert = true; description = "Accepted."; };
     nrBuildUsers = mkOption { type = types.int; default = 0; description = "How many users builds have."; };
     readOnlyStore = mkOption { type = types.bool; default = true; visible = false; description = "The store is always read-only."; };
     gc = {
@@ -51,8 +51,8 @@ in
       randomizedDelaySec = mkOption { type = types.singleLineStr; default = "0"; description = "A random delay."; };
     };
     optimise = {
-      automatic = mkOption { type = types.bool; default = false; description = "Accepted."; };
-      dates = mkOption { type = types.listOf types.str; default = [ "03:45" ]; description = "Accepted."; };
+      automatic = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+      dates = mkOption { type = types.listOf types.str; default = [ "03:45" ]; inert = true; description = "Accepted."; };
     };
   };
   imports = [

@@ -13,7 +13,7 @@ in
       description = "The release with which the machine was installed; data layouts stay as they were then.";
     };
     configurationRevision = mkOption { type = types.nullOr types.str; default = null; description = "The revision of the configuration, shown by `firn generation show`."; };
-    copySystemConfiguration = mkOption { type = types.bool; default = false; description = "Accepted; the configuration is not copied into the system."; };
+    copySystemConfiguration = mkOption { type = types.bool; default = false; inert = true; description = "Accepted; the configuration is not copied into the system."; };
     name = mkOption { type = types.str; default = if config.networking.hostName == "" then "unnamed" else config.networking.hostName; description = "The name of the system's derivation."; };
     nixos = {
       release = mkOption { type = types.str; readOnly = true; default = lib.trivial.release; description = "The release."; };

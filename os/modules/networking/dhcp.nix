@@ -46,9 +46,9 @@ in
       enable = mkOption { type = types.bool; default = true; description = "Whether a DHCP client runs (busybox's udhcpc)."; };
       denyInterfaces = mkOption { type = types.listOf types.str; default = [ ]; description = "Interfaces that it leaves alone."; };
       allowInterfaces = mkOption { type = types.nullOr (types.listOf types.str); default = null; description = "Interfaces that it takes; null: all."; };
-      extraConfig = mkOption { type = types.lines; default = ""; description = "Accepted: lines for dhcpcd."; };
-      wait = mkOption { type = types.enum [ "background" "any" "ipv4" "ipv6" "both" "if-carrier-up" ]; default = "any"; description = "Accepted."; };
-      persistent = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      extraConfig = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted: lines for dhcpcd."; };
+      wait = mkOption { type = types.enum [ "background" "any" "ipv4" "ipv6" "both" "if-carrier-up" ]; default = "any"; inert = true; description = "Accepted."; };
+      persistent = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     };
   };
   config = lib.mkIf wanted {

@@ -65,9 +65,9 @@ in
       pingLimit = mkOption { type = types.nullOr (types.separatedString " "); default = null; example = "2/second"; description = "How many."; };
       rejectPackets = mkOption { type = types.bool; default = false; description = "Whether refused packets are answered."; };
       logRefusedConnections = mkOption { type = types.bool; default = true; description = "Whether refused connections are logged."; };
-      logRefusedPackets = mkOption { type = types.bool; default = false; description = "Accepted."; };
-      logRefusedUnicastsOnly = mkOption { type = types.bool; default = true; description = "Accepted."; };
-      logReversePathDrops = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      logRefusedPackets = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+      logRefusedUnicastsOnly = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
+      logReversePathDrops = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
       checkReversePath = mkOption { type = types.either types.bool (types.enum [ "strict" "loose" ]); default = true; description = "Whether packets must come from where they would be sent to."; };
       trustedInterfaces = mkOption { type = types.listOf types.str; default = [ ]; description = "Interfaces from which everything is accepted."; };
       interfaces = mkOption { type = types.attrsOf (types.submodule { options = common; }); default = { }; description = "What is allowed on one interface."; };
@@ -75,17 +75,17 @@ in
       extraInputRules = mkOption { type = types.lines; default = ""; description = "nftables rules for incoming packets."; };
       extraForwardRules = mkOption { type = types.lines; default = ""; description = "nftables rules for forwarded packets."; };
       extraCommands = mkOption { type = types.lines; default = ""; description = "iptables commands; there is no iptables, see the assertion."; };
-      extraStopCommands = mkOption { type = types.lines; default = ""; description = "Accepted."; };
-      extraPackages = mkOption { type = types.listOf types.package; default = [ ]; description = "Accepted."; };
-      connectionTrackingModules = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
-      autoLoadConntrackHelpers = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      extraStopCommands = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
+      extraPackages = mkOption { type = types.listOf types.package; default = [ ]; inert = true; description = "Accepted."; };
+      connectionTrackingModules = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; };
+      autoLoadConntrackHelpers = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     };
     nftables = {
       enable = mkOption { type = types.bool; default = true; description = "nftables is always what filters."; };
       ruleset = mkOption { type = types.lines; default = ""; description = "Further rules, nft(8)."; };
-      tables = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
-      checkRuleset = mkOption { type = types.bool; default = true; description = "Accepted."; };
-      flushRuleset = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      tables = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
+      checkRuleset = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
+      flushRuleset = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     };
     nat = {
       enable = lib.mkEnableOption "network address translation";
@@ -93,12 +93,12 @@ in
       internalIPs = mkOption { type = types.listOf types.str; default = [ ]; description = "Those networks."; };
       externalInterface = mkOption { type = types.nullOr types.str; default = null; description = "The interface to the outside."; };
       externalIP = mkOption { type = types.nullOr types.str; default = null; description = "The address outside."; };
-      enableIPv6 = mkOption { type = types.bool; default = false; description = "Accepted."; };
-      forwardPorts = mkOption { type = types.listOf (types.submodule { options = { sourcePort = mkOption { type = types.either types.int types.str; description = "The port outside."; }; destination = mkOption { type = types.str; description = "Where it goes."; }; proto = mkOption { type = types.str; default = "tcp"; description = "tcp or udp."; }; loopbackIPs = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; }; }; }); default = [ ]; description = "Ports that are forwarded."; };
-      extraCommands = mkOption { type = types.lines; default = ""; description = "Accepted."; };
+      enableIPv6 = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+      forwardPorts = mkOption { type = types.listOf (types.submodule { options = { sourcePort = mkOption { type = types.either types.int types.str; description = "The port outside."; }; destination = mkOption { type = types.str; description = "Where it goes."; }; proto = mkOption { type = types.str; default = "tcp"; description = "tcp or udp."; }; loopbackIPs = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; }; }; }); default = [ ]; description = "Ports that are forwarded."; };
+      extraCommands = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
     };
-    wireguard.interfaces = mkOption { type = types.attrsOf types.anything; default = { }; description = "Not done, see the assertion."; };
-    wireguard.enable = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    wireguard.interfaces = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Not done, see the assertion."; };
+    wireguard.enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
   };
   config = lib.mkMerge [
     {

@@ -15,7 +15,7 @@ in
       description = "The full name.";
     };
     fqdnOrHostName = mkOption { type = types.str; readOnly = true; default = if cfg.domain == null then cfg.hostName else cfg.fqdn; description = "The full name, or the short one."; };
-    hostId = mkOption { type = types.nullOr types.str; default = null; example = "4e98920d"; description = "Accepted: a number that ZFS wants."; };
+    hostId = mkOption { type = types.nullOr types.str; default = null; example = "4e98920d"; inert = true; description = "Accepted: a number that ZFS wants."; };
     search = mkOption { type = types.listOf types.str; default = [ ]; description = "Domains in which short names are looked up."; };
     nameservers = mkOption { type = types.listOf types.str; default = [ ]; example = [ "9.9.9.9" ]; description = "Name servers."; };
     hosts = mkOption { type = types.attrsOf (types.listOf types.str); default = { }; example = { "192.168.0.2" = [ "fileserver.local" ]; }; description = "Names by address."; };
@@ -25,14 +25,14 @@ in
     resolvconf = {
       enable = mkOption { type = types.bool; default = true; description = "Whether /etc/resolv.conf is written."; };
       useLocalResolver = mkOption { type = types.bool; default = false; description = "Whether a name server on this machine is asked."; };
-      extraConfig = mkOption { type = types.lines; default = ""; description = "Accepted."; };
+      extraConfig = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
       extraOptions = mkOption { type = types.listOf types.str; default = [ ]; description = "Options of resolv.conf(5)."; };
       dnsExtensionMechanism = mkOption { type = types.bool; default = true; description = "Whether edns0 is set."; };
     };
     timeServers = mkOption { type = types.listOf types.str; default = [ "0.debian.pool.ntp.org" "1.debian.pool.ntp.org" "2.debian.pool.ntp.org" ]; description = "Time servers."; };
     proxy = lib.genAttrs [ "default" "httpProxy" "httpsProxy" "ftpProxy" "allProxy" "noProxy" ] (_: mkOption { type = types.nullOr types.str; default = null; description = "A proxy."; });
   };
-  options.system.nssModules = mkOption { type = types.listOf types.path; default = [ ]; description = "Accepted: name service modules."; };
+  options.system.nssModules = mkOption { type = types.listOf types.path; default = [ ]; inert = true; description = "Accepted: name service modules."; };
   options.system.nssDatabases = lib.genAttrs [ "passwd" "group" "shadow" "hosts" "services" ] (n: mkOption { type = types.listOf types.str; default = [ ]; description = "Sources of ${n}."; });
 
   config = {

@@ -8,18 +8,18 @@ let
   shell = name: {
     enable = lib.mkEnableOption "the shell ${name}";
     shellAliases = mkOption { type = types.attrsOf types.str; default = { }; description = "Aliases."; };
-    interactiveShellInit = mkOption { type = types.lines; default = ""; description = "Accepted."; };
-    shellInit = mkOption { type = types.lines; default = ""; description = "Accepted."; };
-    promptInit = mkOption { type = types.lines; default = ""; description = "Accepted."; };
+    interactiveShellInit = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
+    shellInit = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
+    promptInit = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
   };
 in
 {
   options.programs = {
     bash = {
       enable = mkOption { type = types.bool; default = true; description = "Whether bash is set up."; };
-      enableCompletion = mkOption { type = types.bool; default = true; description = "Accepted."; };
+      enableCompletion = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
       completion.enable = mkOption { type = types.bool; default = true; description = "Whether completions are read, where they are installed."; };
-      enableLsColors = mkOption { type = types.bool; default = true; description = "Accepted."; };
+      enableLsColors = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
       shellAliases = mkOption { type = types.attrsOf (types.nullOr (types.either types.str types.path)); default = { }; description = "Aliases."; };
       shellInit = mkOption { type = types.lines; default = ""; description = "Shell read by every bash."; };
       loginShellInit = mkOption { type = types.lines; default = ""; description = "Shell read by login bashes."; };
@@ -33,28 +33,28 @@ in
         '';
         description = "The prompt.";
       };
-      promptPluginInit = mkOption { type = types.lines; default = ""; description = "Accepted."; };
-      logout = mkOption { type = types.lines; default = ""; description = "Accepted."; };
+      promptPluginInit = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
+      logout = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
     };
-    zsh = shell "zsh" // { autosuggestions.enable = lib.mkEnableOption "suggestions (accepted)"; syntaxHighlighting.enable = lib.mkEnableOption "colours (accepted)"; ohMyZsh = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; }; enableCompletion = mkOption { type = types.bool; default = true; description = "Accepted."; }; };
+    zsh = shell "zsh" // { autosuggestions.enable = lib.mkEnableOption "suggestions (accepted)" // { inert = true; }; syntaxHighlighting.enable = lib.mkEnableOption "colours (accepted)" // { inert = true; }; ohMyZsh = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; }; enableCompletion = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; }; };
     fish = shell "fish";
-    command-not-found.enable = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    command-not-found.enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     nano.enable = mkOption { type = types.bool; default = true; description = "Whether nano is installed."; };
     vim = { enable = lib.mkEnableOption "vim"; defaultEditor = mkOption { type = types.bool; default = false; description = "Whether it is the editor."; }; };
-    neovim = { enable = lib.mkEnableOption "neovim"; defaultEditor = mkOption { type = types.bool; default = false; description = "Whether it is the editor."; }; viAlias = mkOption { type = types.bool; default = false; description = "Accepted."; }; vimAlias = mkOption { type = types.bool; default = false; description = "Accepted."; }; configure = mkOption { type = types.attrs; default = { }; description = "Accepted."; }; };
-    git = { enable = lib.mkEnableOption "git"; config = mkOption { type = types.attrsOf types.anything; default = { }; description = "/etc/gitconfig."; }; lfs.enable = lib.mkEnableOption "large files (accepted)"; };
-    tmux = { enable = lib.mkEnableOption "tmux"; extraConfig = mkOption { type = types.lines; default = ""; description = "/etc/tmux.conf."; }; clock24 = mkOption { type = types.bool; default = false; description = "Accepted."; }; keyMode = mkOption { type = types.str; default = "emacs"; description = "Accepted."; }; };
+    neovim = { enable = lib.mkEnableOption "neovim"; defaultEditor = mkOption { type = types.bool; default = false; description = "Whether it is the editor."; }; viAlias = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; }; vimAlias = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; }; configure = mkOption { type = types.attrs; default = { }; inert = true; description = "Accepted."; }; };
+    git = { enable = lib.mkEnableOption "git"; config = mkOption { type = types.attrsOf types.anything; default = { }; description = "/etc/gitconfig."; }; lfs.enable = lib.mkEnableOption "large files (accepted)" // { inert = true; }; };
+    tmux = { enable = lib.mkEnableOption "tmux"; extraConfig = mkOption { type = types.lines; default = ""; description = "/etc/tmux.conf."; }; clock24 = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; }; keyMode = mkOption { type = types.str; default = "emacs"; inert = true; description = "Accepted."; }; };
     htop.enable = lib.mkEnableOption "htop";
     mtr.enable = lib.mkEnableOption "mtr";
     screen.enable = lib.mkEnableOption "screen";
-    less.enable = mkOption { type = types.bool; default = true; description = "Accepted."; };
-    nix-ld.enable = lib.mkEnableOption "foreign programs (accepted)";
+    less.enable = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
+    nix-ld.enable = lib.mkEnableOption "foreign programs (accepted)" // { inert = true; };
     mosh.enable = lib.mkEnableOption "mosh";
     iotop.enable = lib.mkEnableOption "iotop";
     iftop.enable = lib.mkEnableOption "iftop";
-    gnupg.agent = { enable = lib.mkEnableOption "the GnuPG agent (accepted)"; enableSSHSupport = mkOption { type = types.bool; default = false; description = "Accepted."; }; pinentryPackage = mkOption { type = types.nullOr types.package; default = null; description = "Accepted."; }; };
-    dconf.enable = lib.mkEnableOption "dconf (accepted)";
-    direnv.enable = lib.mkEnableOption "direnv (accepted)";
+    gnupg.agent = { enable = lib.mkEnableOption "the GnuPG agent (accepted)" // { inert = true; }; enableSSHSupport = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; }; pinentryPackage = mkOption { type = types.nullOr types.package; default = null; inert = true; description = "Accepted."; }; };
+    dconf.enable = lib.mkEnableOption "dconf (accepted)" // { inert = true; };
+    direnv.enable = lib.mkEnableOption "direnv (accepted)" // { inert = true; };
     ssh = {
       knownHosts = mkOption {
         default = { };
@@ -70,9 +70,9 @@ in
         }));
       };
       extraConfig = mkOption { type = types.lines; default = ""; description = "Lines of ssh_config(5)."; };
-      startAgent = mkOption { type = types.bool; default = false; description = "Accepted."; };
-      askPassword = mkOption { type = types.str; default = ""; description = "Accepted."; };
-      enableAskPassword = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      startAgent = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+      askPassword = mkOption { type = types.str; default = ""; inert = true; description = "Accepted."; };
+      enableAskPassword = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
       package = mkOption { type = types.package; default = pkgs.openssh; defaultText = lib.literalExpression "pkgs.openssh"; description = "OpenSSH."; };
       ciphers = mkOption { type = types.nullOr (types.listOf types.str); default = null; description = "Ciphers."; };
       kexAlgorithms = mkOption { type = types.nullOr (types.listOf types.str); default = null; description = "Key exchanges."; };

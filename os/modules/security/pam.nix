@@ -25,14 +25,14 @@ let
       showMotd = flag false "Whether the message of the day is shown.";
       sshAgentAuth = flag false "Not done.";
       u2fAuth = flag false "Not done.";
-      googleAuthenticator = mkOption { type = types.attrsOf types.anything; default = { }; description = "Not done."; };
+      googleAuthenticator = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Not done."; };
       enableGnomeKeyring = flag false "Accepted.";
       enableKwallet = flag false "Accepted.";
-      gnupg = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
+      gnupg = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
       fprintAuth = flag false "Accepted.";
       logFailures = flag false "Accepted.";
-      limits = mkOption { type = types.listOf types.anything; default = [ ]; description = "Accepted; use security.pam.loginLimits."; };
-      rules = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
+      limits = mkOption { type = types.listOf types.anything; default = [ ]; inert = true; description = "Accepted; use security.pam.loginLimits."; };
+      rules = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
       text = mkOption { type = types.nullOr types.lines; default = null; description = "The whole file, instead of the switches."; };
     };
     config.text = lib.mkDefault (
@@ -65,9 +65,9 @@ in
       example = [ { domain = "*"; item = "nofile"; value = 65536; } ];
       description = "Limits of sessions, limits.conf(5).";
     };
-    sshAgentAuth.enable = lib.mkEnableOption "authentication by SSH agent (not done)";
-    makeHomeDir.umask = mkOption { type = types.str; default = "0077"; description = "Accepted."; };
-    u2f = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
+    sshAgentAuth.enable = lib.mkEnableOption "authentication by SSH agent (not done)" // { inert = true; };
+    makeHomeDir.umask = mkOption { type = types.str; default = "0077"; inert = true; description = "Accepted."; };
+    u2f = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
   };
   config = {
     security.pam.services = {

@@ -13,8 +13,8 @@ in
     installCACerts = mkOption { type = types.bool; default = true; description = "Whether the bundle is put to /etc/ssl/certs."; };
     certificateFiles = mkOption { type = types.listOf types.path; default = [ ]; description = "Files with further certificates."; };
     certificates = mkOption { type = types.listOf types.str; default = [ ]; description = "Further certificates, as text."; };
-    caCertificateBlacklist = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted; not taken out."; };
-    useCompatibleBundle = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    caCertificateBlacklist = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted; not taken out."; };
+    useCompatibleBundle = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     caBundle = mkOption { type = types.path; internal = true; readOnly = true; default = bundle; description = "The bundle."; };
   };
   config.environment.etc = lib.mkIf (cfg.installCACerts || extra != [ ]) {

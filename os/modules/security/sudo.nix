@@ -39,24 +39,24 @@ in
     };
   };
   options.security = {
-    sudo-rs = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted; sudo itself is used."; };
+    sudo-rs = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted; sudo itself is used."; };
     doas = {
       enable = lib.mkEnableOption "doas";
       wheelNeedsPassword = mkOption { type = types.bool; default = true; description = "Whether members of wheel are asked."; };
       extraRules = mkOption { type = types.listOf types.attrs; default = [ ]; description = "Rules; not translated."; };
       extraConfig = mkOption { type = types.lines; default = ""; description = "Lines of doas.conf(5)."; };
     };
-    polkit.enable = lib.mkEnableOption "polkit (accepted; it wants D-Bus)";
-    rtkit.enable = lib.mkEnableOption "realtime scheduling for sound (accepted)";
-    apparmor.enable = lib.mkEnableOption "AppArmor (accepted)";
-    audit.enable = lib.mkEnableOption "auditing (accepted)";
-    auditd.enable = lib.mkEnableOption "the audit daemon (accepted)";
+    polkit.enable = lib.mkEnableOption "polkit (accepted; it wants D-Bus)" // { inert = true; };
+    rtkit.enable = lib.mkEnableOption "realtime scheduling for sound (accepted)" // { inert = true; };
+    apparmor.enable = lib.mkEnableOption "AppArmor (accepted)" // { inert = true; };
+    audit.enable = lib.mkEnableOption "auditing (accepted)" // { inert = true; };
+    auditd.enable = lib.mkEnableOption "the audit daemon (accepted)" // { inert = true; };
     protectKernelImage = mkOption { type = types.bool; default = false; description = "Whether the running kernel cannot be replaced."; };
-    lockKernelModules = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    lockKernelModules = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     allowUserNamespaces = mkOption { type = types.bool; default = true; description = "Whether users may make namespaces."; };
     unprivilegedUsernsClone = mkOption { type = types.bool; default = false; description = "Whether anybody may make user namespaces."; };
     forcePageTableIsolation = mkOption { type = types.bool; default = false; description = "Whether pti=on."; };
-    tpm2.enable = lib.mkEnableOption "the TPM (accepted)";
+    tpm2.enable = lib.mkEnableOption "the TPM (accepted)" // { inert = true; };
   };
   config = lib.mkMerge [
     (lib.mkIf cfg.enable {

@@ -8,7 +8,7 @@ in
   options.security = {
     wrapperDir = mkOption { type = types.path; default = "/run/wrappers"; internal = true; description = "Where the wrappers lie, in `bin`."; };
     enableWrappers = mkOption { type = types.bool; default = true; description = "Whether there are wrappers."; };
-    wrapperDirSize = mkOption { type = types.str; default = "50%"; description = "Accepted."; };
+    wrapperDirSize = mkOption { type = types.str; default = "50%"; inert = true; description = "Accepted."; };
     wrappers = mkOption {
       default = { };
       example = lib.literalExpression ''{ ping = { source = "''${pkgs.iputils-ping}/bin/ping"; owner = "root"; group = "root"; capabilities = "cap_net_raw+ep"; }; }'';

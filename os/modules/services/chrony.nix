@@ -22,9 +22,9 @@ in
     servers = mkOption { type = types.listOf types.str; default = config.networking.timeServers; defaultText = lib.literalExpression "config.networking.timeServers"; description = "Time servers."; };
     serverOption = mkOption { type = types.enum [ "iburst" "offline" ]; default = "iburst"; description = "How they are asked."; };
     enableNTS = mkOption { type = types.bool; default = false; description = "Whether their answers are authenticated."; };
-    enableMemoryLocking = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    enableMemoryLocking = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     enableRTCTrimming = mkOption { type = types.bool; default = true; description = "Whether the hardware clock is set."; };
-    autotrimThreshold = mkOption { type = types.int; default = 30; description = "Accepted."; };
+    autotrimThreshold = mkOption { type = types.int; default = 30; inert = true; description = "Accepted."; };
     directory = mkOption { type = types.str; default = "/var/lib/chrony"; description = "Where it keeps its state."; };
     initstepslew = mkOption {
       default = { };

@@ -40,9 +40,9 @@ in
 {
   options.services.getty = {
     loginProgram = mkOption { type = types.path; default = "${pkgs.login}/bin/login"; defaultText = lib.literalExpression ''"''${pkgs.login}/bin/login"''; description = "What is run for a login."; };
-    loginOptions = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
+    loginOptions = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Accepted."; };
     autologinUser = mkOption { type = types.nullOr types.str; default = null; description = "A user who is logged in without being asked."; };
-    autologinOnce = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    autologinOnce = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     extraArgs = mkOption { type = types.listOf types.str; default = [ ]; example = [ "--nohostname" ]; description = "Further arguments of agetty(8)."; };
     greetingLine = mkOption { type = types.str; default = "<<< ${config.system.nixos.distroName} ${config.system.nixos.label} (\\m) - \\l >>>"; description = "The line above the prompt."; };
     helpLine = mkOption { type = types.lines; default = ""; description = "A line below it."; };

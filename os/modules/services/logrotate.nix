@@ -20,7 +20,7 @@ in
 {
   options.services.logrotate = {
     enable = lib.mkEnableOption "logrotate" // { default = config.services.nginx.enable; defaultText = lib.literalMD "whether nginx runs"; };
-    checkConfig = mkOption { type = types.bool; default = true; description = "Accepted."; };
+    checkConfig = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
     extraConfig = mkOption { type = types.lines; default = ""; description = "Further lines of logrotate.conf."; };
     settings = mkOption {
       default = { };
@@ -29,10 +29,10 @@ in
         freeformType = types.attrsOf (types.nullOr (types.oneOf [ types.bool types.int types.float types.str ]));
         options = {
           enable = mkOption { type = types.bool; default = true; description = "Whether they are rotated."; };
-          global = mkOption { type = types.bool; default = false; description = "Accepted."; };
+          global = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
           files = mkOption { type = types.either types.str (types.listOf types.str); default = name; description = "The files."; };
           frequency = mkOption { type = types.nullOr types.str; default = "weekly"; description = "How often."; };
-          priority = mkOption { type = types.int; default = 1000; description = "Accepted."; };
+          priority = mkOption { type = types.int; default = 1000; inert = true; description = "Accepted."; };
         };
       }));
     };

@@ -37,18 +37,18 @@ let
       listen = mkOption { type = types.listOf listen; default = [ ]; description = "Where it listens; empty: as the switches say."; };
       listenAddresses = mkOption { type = types.listOf types.str; default = [ ]; description = "Addresses on which it listens."; };
       enableACME = mkOption { type = types.bool; default = false; description = "Whether certificates come by ACME (security.acme, not done)."; };
-      useACMEHost = mkOption { type = types.nullOr types.str; default = null; description = "Not done."; };
-      acmeRoot = mkOption { type = types.nullOr types.str; default = "/var/lib/acme/acme-challenge"; description = "Accepted."; };
-      acmeFallbackHost = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
+      useACMEHost = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Not done."; };
+      acmeRoot = mkOption { type = types.nullOr types.str; default = "/var/lib/acme/acme-challenge"; inert = true; description = "Accepted."; };
+      acmeFallbackHost = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Accepted."; };
       addSSL = mkOption { type = types.bool; default = false; description = "Whether it speaks TLS too."; };
       onlySSL = mkOption { type = types.bool; default = false; description = "Whether it speaks TLS only."; };
       forceSSL = mkOption { type = types.bool; default = false; description = "Whether it sends clients to TLS."; };
       rejectSSL = mkOption { type = types.bool; default = false; description = "Whether TLS is refused."; };
-      kTLS = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      kTLS = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
       http2 = mkOption { type = types.bool; default = true; description = "Whether HTTP/2 is spoken."; };
-      http3 = mkOption { type = types.bool; default = true; description = "Accepted."; };
-      quic = mkOption { type = types.bool; default = false; description = "Accepted."; };
-      reuseport = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      http3 = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
+      quic = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+      reuseport = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
       sslCertificate = mkOption { type = types.nullOr types.path; default = null; description = "The certificate."; };
       sslCertificateKey = mkOption { type = types.nullOr types.path; default = null; description = "Its key."; };
       sslTrustedCertificate = mkOption { type = types.nullOr types.path; default = null; description = "Certificates of authorities."; };
@@ -177,7 +177,7 @@ in
   options.services.nginx = {
     enable = lib.mkEnableOption "nginx";
     package = lib.mkPackageOption pkgs "nginx" { };
-    additionalModules = mkOption { type = types.listOf types.anything; default = [ ]; description = "Accepted; the channel's nginx is built already."; };
+    additionalModules = mkOption { type = types.listOf types.anything; default = [ ]; inert = true; description = "Accepted; the channel's nginx is built already."; };
     user = mkOption { type = types.str; default = "nginx"; description = "As whom it runs."; };
     group = mkOption { type = types.str; default = "nginx"; description = "Its group."; };
     statusPage = switch "Whether there is a status page on this machine.";
@@ -194,7 +194,7 @@ in
     defaultListenAddresses = mkOption { type = types.listOf types.str; default = [ "0.0.0.0" ] ++ lib.optional config.networking.enableIPv6 "[::]"; description = "Where hosts listen."; };
     defaultHTTPListenPort = mkOption { type = types.port; default = 80; description = "The port for HTTP."; };
     defaultSSLListenPort = mkOption { type = types.port; default = 443; description = "The port for TLS."; };
-    defaultMimeTypes = mkOption { type = types.path; default = "${cfg.package}/etc/nginx/mime.types"; description = "Accepted."; };
+    defaultMimeTypes = mkOption { type = types.path; default = "${cfg.package}/etc/nginx/mime.types"; inert = true; description = "Accepted."; };
     preStart = text "Shell run before.";
     config = text "The whole configuration, instead of what is made.";
     appendConfig = text "Lines at the end.";
@@ -211,19 +211,19 @@ in
     sslCiphers = mkOption { type = types.nullOr types.str; default = "HIGH:!aNULL:!MD5"; description = "Ciphers."; };
     sslProtocols = mkOption { type = types.str; default = "TLSv1.2 TLSv1.3"; description = "Protocols."; };
     sslDhparam = mkOption { type = types.nullOr types.path; default = null; description = "Parameters."; };
-    mapHashMaxSize = mkOption { type = types.nullOr types.ints.positive; default = null; description = "Accepted."; };
-    mapHashBucketSize = mkOption { type = types.nullOr types.int; default = null; description = "Accepted."; };
-    serverNamesHashBucketSize = mkOption { type = types.nullOr types.int; default = null; description = "Accepted."; };
-    serverNamesHashMaxSize = mkOption { type = types.nullOr types.int; default = null; description = "Accepted."; };
-    validateConfigFile = mkOption { type = types.bool; default = true; description = "Accepted."; };
-    resolver = mkOption { default = { }; description = "Name servers."; type = types.submodule { options = { addresses = mkOption { type = types.listOf types.str; default = [ ]; description = "Their addresses."; }; valid = mkOption { type = types.str; default = ""; description = "How long answers count."; }; ipv4 = mkOption { type = types.bool; default = true; description = "Accepted."; }; ipv6 = mkOption { type = types.bool; default = true; description = "Accepted."; }; }; }; };
+    mapHashMaxSize = mkOption { type = types.nullOr types.ints.positive; default = null; inert = true; description = "Accepted."; };
+    mapHashBucketSize = mkOption { type = types.nullOr types.int; default = null; inert = true; description = "Accepted."; };
+    serverNamesHashBucketSize = mkOption { type = types.nullOr types.int; default = null; inert = true; description = "Accepted."; };
+    serverNamesHashMaxSize = mkOption { type = types.nullOr types.int; default = null; inert = true; description = "Accepted."; };
+    validateConfigFile = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
+    resolver = mkOption { default = { }; description = "Name servers."; type = types.submodule { options = { addresses = mkOption { type = types.listOf types.str; default = [ ]; description = "Their addresses."; }; valid = mkOption { type = types.str; default = ""; description = "How long answers count."; }; ipv4 = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; }; ipv6 = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; }; }; }; };
     upstreams = mkOption { default = { }; description = "Groups of servers."; type = types.attrsOf (types.submodule { options = { servers = mkOption { type = types.attrsOf (types.attrsOf (types.nullOr (types.oneOf [ types.bool types.int types.str ]))); default = { }; description = "The servers."; }; extraConfig = text "Further lines."; }; }); };
     virtualHosts = mkOption { type = types.attrsOf vhost; default = { }; example = lib.literalExpression ''{ "example.org" = { root = "/var/www"; }; }''; description = "Virtual hosts."; };
   };
   options.security.acme = {
-    acceptTerms = mkOption { type = types.bool; default = false; description = "Accepted; see services.nginx.virtualHosts.<name>.enableACME."; };
-    defaults = mkOption { type = types.attrsOf types.anything; default = { }; description = "Accepted."; };
-    certs = mkOption { type = types.attrsOf types.anything; default = { }; description = "Not done."; };
+    acceptTerms = mkOption { type = types.bool; default = false; inert = true; description = "Accepted; see services.nginx.virtualHosts.<name>.enableACME."; };
+    defaults = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
+    certs = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Not done."; };
   };
 
   config = lib.mkIf cfg.enable {

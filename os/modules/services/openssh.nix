@@ -40,7 +40,7 @@ in
     services.openssh = {
       enable = lib.mkEnableOption "the OpenSSH server";
       package = mkOption { type = types.package; default = config.programs.ssh.package; defaultText = lib.literalExpression "programs.ssh.package"; description = "OpenSSH."; };
-      startWhenNeeded = mkOption { type = types.bool; default = false; description = "Accepted; sshd always runs."; };
+      startWhenNeeded = mkOption { type = types.bool; default = false; inert = true; description = "Accepted; sshd always runs."; };
       ports = mkOption { type = types.listOf types.port; default = [ 22 ]; description = "The ports."; };
       openFirewall = mkOption { type = types.bool; default = true; description = "Whether the firewall lets them pass."; };
       listenAddresses = mkOption { type = types.listOf (types.submodule { options = { addr = mkOption { type = types.nullOr types.str; default = null; description = "The address."; }; port = mkOption { type = types.nullOr types.int; default = null; description = "The port."; }; }; }); default = [ ]; description = "Addresses; none: all."; };
@@ -59,7 +59,7 @@ in
       authorizedKeysCommand = mkOption { type = types.str; default = "none"; description = "A program that prints keys."; };
       authorizedKeysCommandUser = mkOption { type = types.str; default = "nobody"; description = "As whom it runs."; };
       extraConfig = mkOption { type = types.lines; default = ""; description = "Further lines of sshd_config(5)."; };
-      moduliFile = mkOption { type = types.nullOr types.path; default = null; description = "Accepted."; };
+      moduliFile = mkOption { type = types.nullOr types.path; default = null; inert = true; description = "Accepted."; };
       sftpOnly = mkOption { type = types.bool; default = false; internal = true; description = "Unused."; };
       settings = mkOption {
         default = { };
@@ -93,7 +93,7 @@ in
           keys = mkOption { type = types.listOf types.singleLineStr; default = [ ]; description = "Public keys with which the user may log in."; };
           keyFiles = mkOption { type = types.listOf types.path; default = [ ]; description = "Files with public keys."; };
         };
-        options.openssh.authorizedPrincipals = mkOption { type = types.listOf types.singleLineStr; default = [ ]; description = "Accepted."; };
+        options.openssh.authorizedPrincipals = mkOption { type = types.listOf types.singleLineStr; default = [ ]; inert = true; description = "Accepted."; };
       });
     };
   };

@@ -17,7 +17,7 @@ in
     enable = lib.mkEnableOption "PostgreSQL";
     package = lib.mkPackageOption pkgs "postgresql" { };
     enableTCPIP = mkOption { type = types.bool; default = false; description = "Whether it listens on all addresses."; };
-    enableJIT = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    enableJIT = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     dataDir = mkOption { type = types.path; default = "/var/lib/postgresql/data"; description = "Where the cluster lies."; };
     settings = mkOption {
       default = { };
@@ -36,8 +36,8 @@ in
     identMap = mkOption { type = types.lines; default = ""; description = "Lines of pg_ident.conf."; };
     initdbArgs = mkOption { type = types.listOf types.str; default = [ ]; description = "Arguments of initdb."; };
     initialScript = mkOption { type = types.nullOr types.path; default = null; description = "SQL run when the cluster is made."; };
-    extensions = mkOption { type = types.raw; default = [ ]; description = "Accepted; the channel's extensions come as packages of their own."; };
-    checkConfig = mkOption { type = types.bool; default = true; description = "Accepted."; };
+    extensions = mkOption { type = types.raw; default = [ ]; inert = true; description = "Accepted; the channel's extensions come as packages of their own."; };
+    checkConfig = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
     superUser = mkOption { type = types.str; default = "postgres"; internal = true; readOnly = true; description = "The administrator."; };
     ensureDatabases = mkOption { type = types.listOf types.str; default = [ ]; description = "Databases that are made."; };
     ensureUsers = mkOption {

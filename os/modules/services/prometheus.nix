@@ -10,7 +10,7 @@ in
     port = mkOption { type = types.port; default = 9100; description = "The port."; };
     listenAddress = mkOption { type = types.str; default = "0.0.0.0"; description = "The address."; };
     openFirewall = mkOption { type = types.bool; default = false; description = "Whether the firewall lets it pass."; };
-    firewallFilter = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
+    firewallFilter = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Accepted."; };
     enabledCollectors = mkOption { type = types.listOf types.str; default = [ ]; example = [ "systemd" ]; description = "Collectors beside the usual ones."; };
     disabledCollectors = mkOption { type = types.listOf types.str; default = [ ]; description = "Collectors that are left out."; };
     extraFlags = mkOption { type = types.listOf types.str; default = [ ]; description = "Further arguments."; };

@@ -27,15 +27,15 @@ in
           unixSocket = mkOption { type = types.nullOr types.path; default = "/run/${unit name}/redis.sock"; description = "The socket."; };
           unixSocketPerm = mkOption { type = types.int; default = 660; description = "The socket's mode."; };
           logLevel = mkOption { type = types.str; default = "notice"; description = "How much is logged."; };
-          logfile = mkOption { type = types.str; default = "/dev/null"; description = "Accepted; logs go to standard output."; };
-          syslog = mkOption { type = types.bool; default = true; description = "Accepted."; };
+          logfile = mkOption { type = types.str; default = "/dev/null"; inert = true; description = "Accepted; logs go to standard output."; };
+          syslog = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
           databases = mkOption { type = types.int; default = 16; description = "How many databases."; };
           maxclients = mkOption { type = types.int; default = 10000; description = "How many clients."; };
           save = mkOption { type = types.listOf (types.listOf types.int); default = [ [ 900 1 ] [ 300 10 ] [ 60 10000 ] ]; description = "When it saves: after so many seconds with so many changes."; };
           appendOnly = mkOption { type = types.bool; default = false; description = "Whether every change is logged."; };
           appendFsync = mkOption { type = types.str; default = "everysec"; description = "When that log is synced."; };
           requirePass = mkOption { type = types.nullOr types.str; default = null; description = "A password, in clear text in the store."; };
-          requirePassFile = mkOption { type = types.nullOr types.path; default = null; description = "Not done."; };
+          requirePassFile = mkOption { type = types.nullOr types.path; default = null; inert = true; description = "Not done."; };
           slaveOf = mkOption { type = types.nullOr types.anything; default = null; description = "{ ip, port } of the server that it copies."; };
           masterAuth = mkOption { type = types.nullOr types.str; default = null; description = "That server's password."; };
           slowLogLogSlowerThan = mkOption { type = types.int; default = 10000; description = "What counts as slow, in microseconds."; };

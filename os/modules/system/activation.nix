@@ -6,7 +6,7 @@ let
     options = {
       text = mkOption { type = types.lines; default = ""; description = "The shell text."; };
       deps = mkOption { type = types.listOf types.str; default = [ ]; description = "Snippets that run before."; };
-      supportsDryActivation = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      supportsDryActivation = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     };
   });
   # Names that NixOS's own snippets have and that Firn does itself: they can be depended on.
@@ -24,7 +24,7 @@ in
       example = { greeting = "echo hello"; };
       description = "Shell text that runs at each activation, as root. It has to be able to run again.";
     };
-    userActivationScripts = mkOption { type = types.attrsOf snippetType; default = { }; description = "Accepted; there are no user sessions to run them."; };
+    userActivationScripts = mkOption { type = types.attrsOf snippetType; default = { }; inert = true; description = "Accepted; there are no user sessions to run them."; };
     build = mkOption {
       type = types.lazyAttrsOf types.raw;
       default = { };

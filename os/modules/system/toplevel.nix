@@ -24,12 +24,12 @@ in
     system.boot.loader.kernelFile = mkOption { internal = true; type = types.str; default = kernel.kernelFile or "vmlinuz"; description = "The kernel's file in its package."; };
     system.boot.loader.initrdFile = mkOption { internal = true; type = types.str; default = "initrd"; description = "The initrd's file in its package."; };
     system.extraDependencies = mkOption { type = types.listOf types.pathInStore; default = [ ]; description = "Paths that stay with the system though nothing in it refers to them."; };
-    system.replaceDependencies = mkOption { type = types.raw; default = { }; internal = true; description = "Not done."; };
+    system.replaceDependencies = mkOption { type = types.raw; default = { }; internal = true; inert = true; description = "Not done."; };
     hardware.firmware = mkOption { type = types.listOf types.package; default = [ ]; description = "Packages with firmware files."; };
-    hardware.enableRedistributableFirmware = lib.mkEnableOption "redistributable firmware (accepted; name packages in hardware.firmware)";
-    hardware.enableAllFirmware = lib.mkEnableOption "all firmware (accepted)";
-    hardware.cpu.intel.updateMicrocode = lib.mkEnableOption "microcode updates for Intel processors (accepted)";
-    hardware.cpu.amd.updateMicrocode = lib.mkEnableOption "microcode updates for AMD processors (accepted)";
+    hardware.enableRedistributableFirmware = lib.mkEnableOption "redistributable firmware (accepted; name packages in hardware.firmware)" // { inert = true; };
+    hardware.enableAllFirmware = lib.mkEnableOption "all firmware (accepted)" // { inert = true; };
+    hardware.cpu.intel.updateMicrocode = lib.mkEnableOption "microcode updates for Intel processors (accepted)" // { inert = true; };
+    hardware.cpu.amd.updateMicrocode = lib.mkEnableOption "microcode updates for AMD processors (accepted)" // { inert = true; };
   };
 
   config.system.build = {

@@ -20,7 +20,7 @@ in
       example = { "10-mine"."/var/lib/mine".d.mode = "0755"; };
       description = "The same as data: name of the group, path, type.";
     };
-    packages = mkOption { type = types.listOf types.package; default = [ ]; description = "Accepted; packages' tmpfiles are not read yet."; };
+    packages = mkOption { type = types.listOf types.package; default = [ ]; inert = true; description = "Accepted; packages' tmpfiles are not read yet."; };
   };
   config.systemd.tmpfiles.rules = lib.concatMap
     (group: lib.concatLists (lib.mapAttrsToList (path: entries: lib.mapAttrsToList (type: line path type) entries) group))

@@ -56,7 +56,7 @@ rec {
     };
     path = mkOption { type = types.listOf (types.oneOf [ types.package types.str ]); default = [ ]; description = "Packages whose bin and sbin are in PATH."; };
     serviceConfig = section "Directives of the [Service] section.";
-    confinement = mkOption { type = types.attrsOf types.anything; default = { }; description = "Not done, see the assertion."; };
+    confinement = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Not done, see the assertion."; };
     script = mkOption { type = types.lines; default = ""; description = "Shell that is the service's program."; };
     scriptArgs = mkOption { type = types.str; default = ""; description = "Its arguments."; };
     preStart = mkOption { type = types.lines; default = ""; description = "Shell that runs before."; };
@@ -64,7 +64,7 @@ rec {
     reload = mkOption { type = types.lines; default = ""; description = "Shell that reloads the service."; };
     preStop = mkOption { type = types.lines; default = ""; description = "Shell that stops the service."; };
     postStop = mkOption { type = types.lines; default = ""; description = "Shell that runs after the end."; };
-    enableStrictShellChecks = mkOption { type = types.bool; default = false; description = "Accepted."; };
+    enableStrictShellChecks = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     enableDefaultPath = mkOption { type = types.bool; default = true; description = "Whether coreutils and its kin are in PATH."; };
     jobScripts = mkOption { type = types.raw; default = [ ]; internal = true; description = "Unused."; };
     restartIfChanged = mkOption { type = types.bool; default = true; description = "Whether a change restarts it at a switch."; };

@@ -18,10 +18,10 @@ let
       home = mkOption { type = types.passwdEntry types.path; default = "/var/empty"; description = "The home directory."; };
       homeMode = mkOption { type = types.strMatching "[0-7]{1,5}"; default = "700"; description = "Its mode."; };
       createHome = mkOption { type = types.bool; default = false; description = "Whether it is made."; };
-      cryptHomeLuks = mkOption { type = types.nullOr types.str; default = null; description = "Not done."; };
+      cryptHomeLuks = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Not done."; };
       useDefaultShell = mkOption { type = types.bool; default = false; description = "Whether the shell is users.defaultUserShell."; };
       shell = mkOption { type = types.nullOr (types.either types.package (types.passwdEntry types.path)); default = null; description = "The login shell."; };
-      ignoreShellProgramCheck = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      ignoreShellProgramCheck = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
       password = mkOption { type = types.nullOr types.str; default = null; description = "The password in clear text: everybody can read it in the store."; };
       hashedPassword = mkOption { type = types.nullOr (types.passwdEntry types.str); default = null; description = "The password's hash, crypt(5)."; };
       hashedPasswordFile = mkOption { type = types.nullOr types.str; default = null; description = "A file whose first line is the hash."; };
@@ -31,10 +31,10 @@ let
       subUidRanges = mkOption { type = types.listOf (types.submodule { options = { startUid = mkOption { type = types.int; description = "The first id."; }; count = mkOption { type = types.int; default = 1; description = "How many."; }; }; }); default = [ ]; description = "Subordinate user ids."; };
       subGidRanges = mkOption { type = types.listOf (types.submodule { options = { startGid = mkOption { type = types.int; description = "The first id."; }; count = mkOption { type = types.int; default = 1; description = "How many."; }; }; }); default = [ ]; description = "Subordinate group ids."; };
       autoSubUidGidRange = mkOption { type = types.bool; default = false; description = "Whether a range of subordinate ids is chosen."; };
-      linger = mkOption { type = types.nullOr types.bool; default = null; description = "Accepted; there are no user sessions."; };
-      expires = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
+      linger = mkOption { type = types.nullOr types.bool; default = null; inert = true; description = "Accepted; there are no user sessions."; };
+      expires = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Accepted."; };
       packages = mkOption { type = types.listOf types.package; default = [ ]; description = "Packages for this user; installed for all."; };
-      pamMount = mkOption { type = types.attrsOf types.str; default = { }; description = "Not done."; };
+      pamMount = mkOption { type = types.attrsOf types.str; default = { }; inert = true; description = "Not done."; };
     };
     config = lib.mkMerge [
       (lib.mkIf config.isNormalUser {
@@ -59,9 +59,9 @@ in
     enforceIdUniqueness = mkOption { type = types.bool; default = true; description = "Whether two users may have one id."; };
     allowNoPasswordLogin = mkOption { type = types.bool; default = false; description = "Whether a system is built into which nobody can log in."; };
     defaultUserShell = mkOption { type = types.either types.path types.package; default = pkgs.bash; defaultText = lib.literalExpression "pkgs.bash"; description = "The shell of normal users."; };
-    defaultUserHome = mkOption { type = types.str; default = "/home"; description = "Accepted."; };
+    defaultUserHome = mkOption { type = types.str; default = "/home"; inert = true; description = "Accepted."; };
     motd = mkOption { type = types.nullOr types.lines; default = null; description = "A message shown after login."; };
-    motdFile = mkOption { type = types.nullOr types.str; default = null; description = "Accepted."; };
+    motdFile = mkOption { type = types.nullOr types.str; default = null; inert = true; description = "Accepted."; };
     users = mkOption { type = types.attrsOf (types.submodule user); default = { }; example = { anna = { isNormalUser = true; extraGroups = [ "wheel" ]; }; }; description = "The users."; };
     extraUsers = mkOption { type = types.attrsOf types.anything; visible = false; default = { }; description = "The old name of users.users."; };
     groups = mkOption {

@@ -9,7 +9,7 @@ let
       memorySize = mkOption { type = types.ints.positive; default = 1024; description = "Memory in MiB."; };
       cores = mkOption { type = types.ints.positive; default = 1; description = "Processors."; };
       diskSize = mkOption { type = types.either types.ints.positive (types.enum [ "auto" ]); default = 1024; apply = s: if s == "auto" then 4096 else s; description = "The root disk's size in MiB."; };
-      diskImage = mkOption { type = types.nullOr types.str; default = "./${config.system.name}.qcow2"; description = "Accepted; `firn vm` keeps the disk."; };
+      diskImage = mkOption { type = types.nullOr types.str; default = "./${config.system.name}.qcow2"; inert = true; description = "Accepted; `firn vm` keeps the disk."; };
       graphics = mkOption { type = types.bool; default = false; description = "Whether QEMU opens a window; otherwise the machine's console is the terminal."; };
       forwardPorts = mkOption {
         default = [ ];
@@ -26,22 +26,22 @@ let
           };
         });
       };
-      sharedDirectories = mkOption { type = types.attrsOf types.anything; default = { }; description = "Not done."; };
+      sharedDirectories = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Not done."; };
       qemu = {
         options = mkOption { type = types.listOf types.str; default = [ ]; description = "Further arguments of QEMU."; };
-        package = mkOption { type = types.nullOr types.package; default = null; description = "Accepted; the host's QEMU is used."; };
-        networkingOptions = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted."; };
+        package = mkOption { type = types.nullOr types.package; default = null; inert = true; description = "Accepted; the host's QEMU is used."; };
+        networkingOptions = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; };
       };
       useBootLoader = mkOption { type = types.bool; default = false; description = "Whether the machine boots through its boot loader."; };
       useEFIBoot = mkOption { type = types.bool; default = false; description = "Whether that is by UEFI."; };
-      useNixStoreImage = mkOption { type = types.bool; default = true; description = "Accepted; always so."; };
+      useNixStoreImage = mkOption { type = types.bool; default = true; inert = true; description = "Accepted; always so."; };
       writableStore = mkOption { type = types.bool; default = true; description = "Whether the store can be added to."; };
       writableStoreUseTmpfs = mkOption { type = types.bool; default = false; description = "Whether what is added lies in memory."; };
-      mountHostNixStore = mkOption { type = types.bool; default = false; description = "Accepted."; };
+      mountHostNixStore = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
       additionalPaths = mkOption { type = types.listOf types.path; default = [ ]; description = "Further paths of the store image."; };
       restrictNetwork = mkOption { type = types.bool; default = false; description = "Whether the machine is cut off."; };
-      vlans = mkOption { type = types.listOf types.ints.unsigned; default = [ 1 ]; description = "Accepted."; };
-      resolution = mkOption { type = types.attrs; default = { x = 1024; y = 768; }; description = "Accepted."; };
+      vlans = mkOption { type = types.listOf types.ints.unsigned; default = [ 1 ]; inert = true; description = "Accepted."; };
+      resolution = mkOption { type = types.attrs; default = { x = 1024; y = 768; }; inert = true; description = "Accepted."; };
       emptyDiskImages = mkOption { type = types.listOf types.ints.positive; default = [ ]; description = "Further disks, in MiB."; };
       fileSystems = mkOption { type = types.attrsOf types.anything; default = { }; description = "File systems of the virtual machine alone."; };
       asMachine = mkOption { type = types.bool; default = false; internal = true; description = "Whether the system that is built is the variant for `firn vm`."; };

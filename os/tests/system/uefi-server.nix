@@ -11,7 +11,7 @@ in
   units = builtins.filter (n: builtins.match ".*[.](service|timer|mount|swap)" n != null) (builtins.attrNames c.system.build.units);
   firewall = c.networking.firewall.allowedTCPPorts;
   user = builtins.filter (u: u.name == "alice") (map (u: removeAttrs u [ "shell" ]) c.system.build.users);
-  warnings = c.warnings;
+  warnings = map (builtins.replaceStrings [ (toString ../.) ] [ "TESTS" ]) c.warnings;
   backup = removeAttrs c.system.build.units."backup.service".sections.Service [ "Environment" "ExecStart" ];
   backupTimer = c.system.build.units."backup.timer".sections;
   sshd = c.environment.etc."ssh/sshd_config".source.text;
