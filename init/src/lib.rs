@@ -9,4 +9,5 @@ pub mod kernel_command_line;
 pub mod mounting;
 pub mod stage1;
 pub mod superblock;
+pub mod supervisor;
 pub mod uevent;

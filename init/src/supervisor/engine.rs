@@ -1,0 +1,528 @@
+//! The supervisor's mind: `step(state, event) → effects`, without a system call in it. Time comes in with events, everything
+//! that happens to the machine goes out as effects, so that every decision can be tested in a loop of a million.
+//!
+//! The rules are systemd's (systemd.unit(5), systemd.service(5), systemctl(1)): a request becomes a *transaction* of jobs
+//! ([`transaction`]), a job waits for the jobs that its unit is ordered after ([`jobs`]), and a service goes through its
+//! phases ([`service`]).
+
+pub mod jobs;
+pub mod service;
+pub mod transaction;
+pub mod unit_state;
+
+use formats::control::Shutdown;
+use formats::service_graph::UnitKind;
+use formats::service_graph::key::{Key, flag, restart};
+use formats::service_graph::view::{Graph, Unit};
+use std::collections::BTreeSet;
+use unit_state::{JobKind, JobResult, Outcome, Phase, UnitState};
+
+/// How long a shutdown may take as a whole, whatever units say. In microseconds.
+pub const SHUTDOWN_LIMIT: u64 = 20_000_000;
+
+/// Which process of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// The service itself.
+    Main = 1,
+    /// A command beside it.
+    Control = 2,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with that code.
+    Code(u8),
+    /// By a signal.
+    Signal(u8),
+}
+
+impl Exit {
+    /// As exit statuses stand in the graph: signals as 256 + number.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Code(code) => u32::from(code),
+            Self::Signal(signal) => 256 + u32::from(signal),
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody asks for a unit to be started, stopped, ….
+    Request {
+        /// The unit.
+        unit: u32,
+        /// What is asked.
+        kind: JobKind,
+    },
+    /// The answer to [`Effect::CheckConditions`].
+    Conditions {
+        /// The unit.
+        unit: u32,
+        /// `Some(true)` go on, `Some(false)` skip, `None` an assertion failed.
+        verdict: Option<bool>,
+    },
+    /// A process was started for [`Effect::Spawn`] (or a mount began).
+    Spawned {
+        /// The unit.
+        unit: u32,
+        /// Which process.
+        role: Role,
+        /// Its id.
+        pid: u32,
+    },
+    /// It could not be started.
+    SpawnFailed {
+        /// The unit.
+        unit: u32,
+        /// Which process.
+        role: Role,
+    },
+    /// A process ended.
+    Exited {
+        /// The unit.
+        unit: u32,
+        /// Which process.
+        role: Role,
+        /// How.
+        exit: Exit,
+    },
+    /// The last process of the unit's cgroup is gone.
+    CgroupEmpty {
+        /// The unit.
+        unit: u32,
+    },
+    /// The main process as the PID file or the service itself names it; 0 when there is none to be found.
+    MainPid {
+        /// The unit.
+        unit: u32,
+        /// Its id.
+        pid: u32,
+    },
+    /// READY=1.
+    Ready {
+        /// The unit.
+        unit: u32,
+    },
+    /// RELOADING=1.
+    Reloading {
+        /// The unit.
+        unit: u32,
+    },
+    /// STOPPING=1.
+    Stopping {
+        /// The unit.
+        unit: u32,
+    },
+    /// WATCHDOG=1.
+    Alive {
+        /// The unit.
+        unit: u32,
+    },
+    /// EXTEND_TIMEOUT_USEC=.
+    Extend {
+        /// The unit.
+        unit: u32,
+        /// Microseconds from now.
+        span: u64,
+    },
+    /// A socket, timer or path was set up, or could not be.
+    Armed {
+        /// The unit.
+        unit: u32,
+        /// Whether it was.
+        worked: bool,
+    },
+    /// A socket, timer or path fired: start what it triggers.
+    Fired {
+        /// The unit.
+        unit: u32,
+    },
+    /// Forget failures and rate limits.
+    ResetFailed {
+        /// The unit.
+        unit: u32,
+    },
+    /// End the machine.
+    Shutdown {
+        /// How.
+        how: Shutdown,
+    },
+    /// Nothing but the time.
+    Tick,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Find out whether conditions and assertions hold; answer with [`Event::Conditions`].
+    CheckConditions {
+        /// The unit.
+        unit: u32,
+    },
+    /// Start command `number` of `key`.
+    Spawn {
+        /// The unit.
+        unit: u32,
+        /// Which list of commands.
+        key: Key,
+        /// Which of them.
+        number: usize,
+        /// As which process.
+        role: Role,
+    },
+    /// Mount or swap on in a child, as the control process.
+    Mount {
+        /// The unit.
+        unit: u32,
+    },
+    /// Unmount or swap off in a child, as the control process.
+    Unmount {
+        /// The unit.
+        unit: u32,
+    },
+    /// Set a socket, timer or path up; answer with [`Event::Armed`].
+    Arm {
+        /// The unit.
+        unit: u32,
+    },
+    /// Take it down.
+    Disarm {
+        /// The unit.
+        unit: u32,
+    },
+    /// Send a signal.
+    Signal {
+        /// The unit.
+        unit: u32,
+        /// The signal.
+        signal: u8,
+        /// To whom.
+        scope: Scope,
+    },
+    /// Find the main process of a forking service; answer with [`Event::MainPid`].
+    FindMainPid {
+        /// The unit.
+        unit: u32,
+    },
+    /// The unit is down: remove its cgroup, its runtime directory, its sockets.
+    Release {
+        /// The unit.
+        unit: u32,
+    },
+    /// The unit's state changed.
+    Changed {
+        /// The unit.
+        unit: u32,
+    },
+    /// A job is finished.
+    JobDone {
+        /// The unit.
+        unit: u32,
+        /// What it was.
+        kind: JobKind,
+        /// How it went.
+        result: JobResult,
+    },
+    /// Units are down, or time is up: end the machine. Names what did not stop.
+    Final {
+        /// How.
+        how: Shutdown,
+        /// Units that were still not down.
+        culprits: Vec<u32>,
+    },
+}
+
+/// To whom a signal goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The main process.
+    Main,
+    /// The control process.
+    Control,
+    /// Both of them, but no other.
+    Known,
+    /// Every process of the cgroup.
+    All,
+}
+
+/// Everything that the supervisor knows of its units.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Unit by unit, in the order of the graph.
+    pub units: Vec<UnitState>,
+    /// (deadline, unit), earliest first.
+    pub deadlines: BTreeSet<(u64, u32)>,
+    /// Units whose job may have become runnable.
+    queue: BTreeSet<u32>,
+    /// How the machine is being ended and when patience is over.
+    pub shutdown: Option<(Shutdown, u64)>,
+    /// Jobs that run now.
+    running_jobs: u32,
+    /// All jobs.
+    pub job_count: u32,
+}
+
+/// One step's view: the state, the graph, the time, and where effects go.
+#[derive(Debug)]
+pub struct Step<'s, 'g> {
+    pub(crate) state: &'s mut State,
+    pub(crate) graph: &'s Graph<'g>,
+    pub(crate) now: u64,
+    pub(crate) effects: &'s mut Vec<Effect>,
+}
+
+/// Takes one event in and lets the consequences run until nothing more can be decided without the world. `now` is
+/// CLOCK_BOOTTIME in microseconds.
+pub fn step(state: &mut State, graph: &Graph<'_>, now: u64, event: &Event, effects: &mut Vec<Effect>) {
+    let mut step = Step { state, graph, now, effects };
+    step.handle(event);
+    step.pass_deadlines();
+    step.run_queue();
+    step.finish_shutdown();
+}
+
+impl State {
+    /// A state in which everything is down.
+    pub fn new(graph: &Graph<'_>) -> Self {
+        Self { units: vec![UnitState::default(); graph.len() as usize], ..Self::default() }
+    }
+
+    /// One unit's state; an index that is not in the graph gives that of a unit that is down.
+    pub fn unit(&self, index: u32) -> &UnitState {
+        const NONE: &UnitState = &UnitState::DOWN;
+        self.units.get(index as usize).unwrap_or(NONE)
+    }
+}
+
+impl<'g> Step<'_, 'g> {
+    pub(crate) fn unit(&self, index: u32) -> Option<Unit<'g>> {
+        self.graph.unit(index)
+    }
+
+    pub(crate) fn get(&self, index: u32) -> &UnitState {
+        self.state.unit(index)
+    }
+
+    /// Changes a unit's state; nothing happens for an index that is not in the graph.
+    pub(crate) fn with(&mut self, index: u32, change: impl FnOnce(&mut UnitState)) {
+        if let Some(unit) = self.state.units.get_mut(index as usize) {
+            change(unit);
+        }
+    }
+
+    pub(crate) fn emit(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// The units that a unit names under a key.
+    pub(crate) fn listed(&self, index: u32, key: Key) -> Vec<u32> {
+        self.unit(index).map(|unit| unit.units(key).collect()).unwrap_or_default()
+    }
+
+    /// Sets or clears the time at which the unit's present phase is over.
+    pub(crate) fn set_deadline(&mut self, index: u32, deadline: Option<u64>) {
+        if let Some(old) = self.get(index).deadline {
+            self.state.deadlines.remove(&(old, index));
+        }
+        let deadline = deadline.filter(|at| *at != u64::MAX);
+        self.with(index, |unit| unit.deadline = deadline);
+        if let Some(at) = deadline {
+            self.state.deadlines.insert((at, index));
+        }
+    }
+
+    /// Puts a unit into a phase.
+    pub(crate) fn enter(&mut self, index: u32, phase: Phase) {
+        let now = self.now;
+        self.with(index, |unit| {
+            unit.phase = phase;
+            unit.since = now;
+        });
+        self.emit(Effect::Changed { unit: index });
+    }
+
+    fn handle(&mut self, event: &Event) {
+        match *event {
+            Event::Request { unit, kind } => self.request(unit, kind),
+            Event::Conditions { unit, verdict } => self.conditions_known(unit, verdict),
+            Event::Spawned { unit, role, pid } => self.with(unit, |state| {
+                match role {
+                    Role::Main => state.main_pid = pid,
+                    Role::Control => state.control_pid = pid,
+                }
+                state.populated = true;
+            }),
+            Event::SpawnFailed { unit, role } => self.service_exited(unit, role, Exit::Code(203)),
+            Event::Exited { unit, role, exit } => match self.unit(unit).map(|unit| unit.kind()) {
+                Some(UnitKind::Service) => self.service_exited(unit, role, exit),
+                Some(UnitKind::Mount | UnitKind::Swap) => self.mount_exited(unit, exit),
+                _ => {}
+            },
+            Event::CgroupEmpty { unit } => self.cgroup_empty(unit),
+            Event::MainPid { unit, pid } => self.main_pid_known(unit, pid),
+            Event::Ready { unit } => self.service_ready(unit),
+            Event::Reloading { unit } => {
+                if self.get(unit).phase == Phase::Running {
+                    self.enter(unit, Phase::Reload);
+                }
+            }
+            Event::Stopping { unit } => {
+                if matches!(self.get(unit).phase, Phase::Running | Phase::Reload) {
+                    let timeout = self.stop_timeout(unit);
+                    self.enter(unit, Phase::StopSigterm);
+                    self.set_deadline(unit, timeout);
+                }
+            }
+            Event::Alive { unit } => self.feed_watchdog(unit),
+            Event::Extend { unit, span } => {
+                if self.get(unit).deadline.is_some() {
+                    self.set_deadline(unit, Some(self.now.saturating_add(span)));
+                }
+            }
+            Event::Armed { unit, worked } => self.armed(unit, worked),
+            Event::Fired { unit } => self.fired(unit),
+            Event::ResetFailed { unit } => self.reset_failed(unit),
+            Event::Shutdown { how } => self.begin_shutdown(how),
+            Event::Tick => {}
+        }
+    }
+
+    /// Everything whose time has come.
+    fn pass_deadlines(&mut self) {
+        while let Some((at, unit)) = self.state.deadlines.first().copied() {
+            if at > self.now {
+                return;
+            }
+            self.set_deadline(unit, None);
+            self.deadline_passed(unit);
+        }
+    }
+
+    /// What follows a unit's way down or up that no job asked for.
+    pub(crate) fn went_down(&mut self, index: u32, outcome: Outcome) {
+        self.emit(Effect::Release { unit: index });
+        for bound in self.listed(index, Key::BoundBy) {
+            if !self.get(bound).is_down() {
+                self.request(bound, JobKind::Stop);
+            }
+        }
+        if self.state.shutdown.is_none() {
+            let key = if outcome == Outcome::Success { Key::OnSuccess } else { Key::OnFailure };
+            for next in self.listed(index, key) {
+                self.request(next, JobKind::Start);
+            }
+            for needed in [Key::Wants, Key::Requires, Key::BindsTo]
+                .into_iter()
+                .flat_map(|key| self.listed(index, key))
+                .collect::<Vec<_>>()
+            {
+                self.stop_if_unneeded(needed);
+            }
+        }
+    }
+
+    /// StopWhenUnneeded=.
+    fn stop_if_unneeded(&mut self, index: u32) {
+        let Some(unit) = self.unit(index) else { return };
+        if !unit.flag(flag::STOP_WHEN_UNNEEDED) || self.get(index).is_down() {
+            return;
+        }
+        let is_needed = [Key::WantedBy, Key::RequiredBy, Key::BoundBy, Key::UpheldBy]
+            .into_iter()
+            .flat_map(|key| unit.units(key))
+            .any(|by| !self.get(by).is_down() || self.get(by).job.is_some());
+        if !is_needed {
+            self.request(index, JobKind::Stop);
+        }
+    }
+
+    fn reset_failed(&mut self, index: u32) {
+        self.with(index, |unit| {
+            unit.starts.clear();
+            unit.restarts = 0;
+        });
+        if self.get(index).phase == Phase::Failed {
+            self.with(index, |unit| unit.outcome = Outcome::Success);
+            self.enter(index, Phase::Dead);
+        }
+    }
+
+    /// Stops everything, in the reverse of the order in which it was started.
+    fn begin_shutdown(&mut self, how: Shutdown) {
+        if self.state.shutdown.is_some() {
+            return;
+        }
+        self.state.shutdown = Some((how, self.now.saturating_add(SHUTDOWN_LIMIT)));
+        for index in 0..self.state.units.len() as u32 {
+            if self.get(index).job.is_some_and(|job| job.kind != JobKind::Stop) {
+                self.finish_job(index, JobResult::Canceled);
+            }
+            if !self.get(index).is_down() && !self.stays_until_the_end(index) {
+                self.install(index, JobKind::Stop);
+            }
+        }
+    }
+
+    /// The file systems that PID 1 unmounts itself when all processes are gone.
+    fn stays_until_the_end(&self, index: u32) -> bool {
+        self.unit(index).is_some_and(|unit| {
+            unit.kind() == UnitKind::Slice
+                || matches!(
+                    unit.text(Key::MountWhere),
+                    Some("/" | "/nix" | "/nix/store" | "/usr" | "/etc" | "/var")
+                )
+        })
+    }
+
+    fn finish_shutdown(&mut self) {
+        let Some((how, limit)) = self.state.shutdown else { return };
+        if self.state.job_count != 0 && self.now < limit {
+            return;
+        }
+        let culprits: Vec<u32> =
+            (0..self.state.units.len() as u32).filter(|index| self.get(*index).job.is_some()).collect();
+        // Once is enough: PID 1 takes over from here.
+        if limit != u64::MAX {
+            self.state.shutdown = Some((how, u64::MAX));
+            self.emit(Effect::Final { how, culprits });
+        }
+    }
+
+    /// Whether a service comes back by itself after such an end.
+    pub(crate) fn restarts_after(&self, index: u32, outcome: Outcome) -> bool {
+        let Some(unit) = self.unit(index) else { return false };
+        let state = self.get(index);
+        let status = u64::from(state.exit_status);
+        if self.state.shutdown.is_some()
+            || state.job.is_some_and(|job| job.kind == JobKind::Stop)
+            || state.forbid_restart
+        {
+            return false;
+        }
+        if unit.numbers(Key::RestartPreventExitStatus).any(|prevented| prevented == status) {
+            return false;
+        }
+        if unit.numbers(Key::RestartForceExitStatus).any(|forced| forced == status) {
+            return true;
+        }
+        match unit.number(Key::Restart).unwrap_or(restart::NO) {
+            restart::ALWAYS => true,
+            restart::ON_SUCCESS => outcome == Outcome::Success,
+            restart::ON_FAILURE => outcome != Outcome::Success,
+            restart::ON_ABNORMAL => {
+                matches!(outcome, Outcome::Signal | Outcome::CoreDump | Outcome::Timeout | Outcome::Watchdog)
+            }
+            restart::ON_ABORT => matches!(outcome, Outcome::Signal | Outcome::CoreDump),
+            restart::ON_WATCHDOG => outcome == Outcome::Watchdog,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,463 @@
+//! The engine against a small model of a machine: processes start, end and obey signals as the test says.
+
+use super::unit_state::{JobKind, JobResult, Outcome, Phase};
+use super::*;
+use formats::service_graph::builder::{CommandLine, GraphBuilder, Settings, Value};
+use formats::service_graph::key::{kill_mode, service_type};
+
+/// One unit in a line: `name key=value …`. Keys: after, requires, wants, binds, partof, conflicts, upholds, onfailure
+/// (comma-separated names), type, restart, start (a number of commands), pre, post, stop, stoppost, flags, burst, sec, mode.
+fn graph(units: &[&str]) -> Vec<u8> {
+    let mut builder = GraphBuilder::default();
+    for line in units {
+        let mut words = line.split(' ');
+        let name = words.next().unwrap();
+        let mut settings = Settings::new();
+        let commands = |count: &str| {
+            let line = CommandLine { flags: 8, program: "/bin/x".into(), arguments: vec!["x".into()] };
+            Value::Commands(vec![line; count.parse().unwrap()])
+        };
+        if name.ends_with(".service") {
+            settings.insert(Key::ExecStart, commands("1"));
+        }
+        for word in words {
+            let (key, value) = word.split_once('=').unwrap();
+            let number = || Value::Number(value.parse().unwrap());
+            let names = || Value::Units(value.split(',').map(str::to_owned).collect());
+            let (key, value) = match key {
+                "after" => (Key::After, names()),
+                "requires" => (Key::Requires, names()),
+                "wants" => (Key::Wants, names()),
+                "binds" => (Key::BindsTo, names()),
+                "partof" => (Key::PartOf, names()),
+                "conflicts" => (Key::Conflicts, names()),
+                "onfailure" => (Key::OnFailure, names()),
+                "type" => (Key::Type, number()),
+                "restart" => (Key::Restart, number()),
+                "start" => (Key::ExecStart, commands(value)),
+                "pre" => (Key::ExecStartPre, commands(value)),
+                "post" => (Key::ExecStartPost, commands(value)),
+                "stop" => (Key::ExecStop, commands(value)),
+                "stoppost" => (Key::ExecStopPost, commands(value)),
+                "flags" => (Key::Flags, number()),
+                "burst" => (Key::StartLimitBurst, number()),
+                "sec" => (Key::RestartSec, number()),
+                "mode" => (Key::KillMode, number()),
+                other => panic!("{other}"),
+            };
+            settings.insert(key, value);
+        }
+        builder.add(name, settings);
+    }
+    builder.build().unwrap()
+}
+
+/// A machine: what the engine asked for, in words, and the processes that it believes in.
+struct Machine<'g> {
+    graph: Graph<'g>,
+    state: State,
+    now: u64,
+    log: Vec<String>,
+    next_pid: u32,
+    /// Processes obey signals at once.
+    obedient: bool,
+    pending: Vec<Event>,
+}
+
+impl<'g> Machine<'g> {
+    fn new(file: &'g [u8]) -> Self {
+        let graph = Graph::load(file).unwrap();
+        Self {
+            state: State::new(&graph),
+            graph,
+            now: 1000,
+            log: Vec::new(),
+            next_pid: 100,
+            obedient: true,
+            pending: Vec::new(),
+        }
+    }
+
+    fn index(&self, name: &str) -> u32 {
+        self.graph.find(name).unwrap().index()
+    }
+
+    fn send(&mut self, event: Event) {
+        self.pending.push(event);
+        while !self.pending.is_empty() {
+            let event = self.pending.remove(0);
+            let mut effects = Vec::new();
+            step(&mut self.state, &self.graph, self.now, &event, &mut effects);
+            for effect in effects {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        let name = |unit: u32| self.graph.unit(unit).unwrap().name().rsplit_once('.').unwrap().0.to_owned();
+        match effect {
+            Effect::CheckConditions { unit } => {
+                self.pending.push(Event::Conditions { unit, verdict: Some(true) })
+            }
+            Effect::Spawn { unit, key, number, role } => {
+                self.log.push(format!("{}:{}{}", name(unit), key.name(), number));
+                self.next_pid += 1;
+                self.pending.push(Event::Spawned { unit, role, pid: self.next_pid });
+            }
+            Effect::Mount { unit } => {
+                self.pending.push(Event::Exited { unit, role: Role::Control, exit: Exit::Code(0) })
+            }
+            Effect::Unmount { unit } => {
+                self.pending.push(Event::Exited { unit, role: Role::Control, exit: Exit::Code(0) })
+            }
+            Effect::Arm { unit } => self.pending.push(Event::Armed { unit, worked: true }),
+            Effect::Signal { unit, signal, scope } => {
+                self.log.push(format!("{}:signal{signal}", name(unit)));
+                if self.obedient || signal == 9 {
+                    let state = self.state.unit(unit).clone();
+                    let exit = Exit::Signal(signal);
+                    if state.main_pid != 0 && scope != Scope::Control {
+                        self.pending.push(Event::Exited { unit, role: Role::Main, exit });
+                    }
+                    if state.control_pid != 0 && scope != Scope::Main {
+                        self.pending.push(Event::Exited { unit, role: Role::Control, exit });
+                    }
+                    self.pending.push(Event::CgroupEmpty { unit });
+                }
+            }
+            Effect::FindMainPid { unit } => {
+                self.next_pid += 1;
+                self.pending.push(Event::MainPid { unit, pid: self.next_pid });
+            }
+            Effect::JobDone { unit, kind, result } => {
+                self.log.push(format!("{}:{kind:?}-{}", name(unit), result.word()));
+            }
+            Effect::Final { culprits, .. } => self.log.push(format!("final{}", culprits.len())),
+            Effect::Disarm { .. } | Effect::Release { .. } | Effect::Changed { .. } => {}
+        }
+    }
+
+    fn request(&mut self, name: &str, kind: JobKind) {
+        let unit = self.index(name);
+        self.send(Event::Request { unit, kind });
+    }
+
+    /// A process of a unit ends, and with it its cgroup when it was the last.
+    fn exit(&mut self, name: &str, role: Role, exit: Exit) {
+        let unit = self.index(name);
+        self.send(Event::Exited { unit, role, exit });
+        let state = self.state.unit(unit);
+        if state.main_pid == 0 && state.control_pid == 0 {
+            self.send(Event::CgroupEmpty { unit });
+        }
+    }
+
+    fn phase(&self, name: &str) -> Phase {
+        self.state.unit(self.index(name)).phase
+    }
+
+    fn take_log(&mut self) -> String {
+        std::mem::take(&mut self.log).join(" ")
+    }
+
+    fn wait(&mut self, microseconds: u64) {
+        self.now += microseconds;
+        self.send(Event::Tick);
+    }
+}
+
+#[test]
+fn order_is_kept_on_the_way_up_and_reversed_on_the_way_down() {
+    let file = graph(&[
+        "t.target wants=a.service,b.service,c.service after=a.service,b.service,c.service",
+        "a.service",
+        "b.service after=a.service type=5",
+        "c.service after=b.service",
+    ]);
+    let mut machine = Machine::new(&file);
+    machine.request("t.target", JobKind::Start);
+    assert_eq!(machine.take_log(), "a:ExecStart0 a:Start-done b:ExecStart0");
+    let unit = machine.index("b.service");
+    machine.send(Event::Ready { unit });
+    assert_eq!(machine.take_log(), "b:Start-done c:ExecStart0 c:Start-done t:Start-done");
+    machine.send(Event::Shutdown { how: Shutdown::PowerOff });
+    assert_eq!(
+        machine.take_log(),
+        "t:Stop-done c:signal15 c:Stop-done b:signal15 b:Stop-done a:signal15 a:Stop-done final0"
+    );
+}
+
+#[test]
+fn a_oneshot_runs_its_commands_in_order() {
+    let file = graph(&[
+        "a.service type=3 pre=1 start=2 post=1 stoppost=1",
+        "b.service after=a.service requires=a.service",
+    ]);
+    let mut machine = Machine::new(&file);
+    machine.request("b.service", JobKind::Start);
+    for role in [Role::Control, Role::Main, Role::Main, Role::Control, Role::Control] {
+        machine.exit("a.service", role, Exit::Code(0));
+    }
+    assert_eq!(
+        machine.take_log(),
+        "a:ExecStartPre0 a:ExecStart0 a:ExecStart1 a:ExecStartPost0 a:signal15 a:ExecStopPost0 a:signal9 a:Start-done b:ExecStart0 b:Start-done",
+        "the signals go to whatever is left in the cgroup"
+    );
+    assert_eq!(machine.phase("a.service"), Phase::Dead);
+}
+
+#[test]
+fn what_requires_a_failed_unit_does_not_start() {
+    let file = graph(&[
+        "a.service type=3 onfailure=f.service",
+        "b.service after=a.service requires=a.service",
+        "w.service after=a.service wants=a.service",
+        "f.service",
+    ]);
+    let mut machine = Machine::new(&file);
+    machine.request("w.service", JobKind::Start);
+    machine.request("b.service", JobKind::Start);
+    machine.exit("a.service", Role::Main, Exit::Code(3));
+    let log = machine.take_log();
+    assert!(
+        log.contains("b:Start-dependency") && log.contains("w:ExecStart0") && log.contains("f:ExecStart0"),
+        "{log}"
+    );
+    assert_eq!((machine.phase("a.service"), machine.phase("b.service")), (Phase::Failed, Phase::Dead));
+}
+
+/// Restart=, how the process ends, whether it comes back.
+#[test]
+fn restart_policies() {
+    const CASES: &[(u64, Exit, bool)] = &[
+        (restart::NO, Exit::Code(1), false),
+        (restart::ALWAYS, Exit::Code(0), true),
+        (restart::ALWAYS, Exit::Signal(9), true),
+        (restart::ON_SUCCESS, Exit::Code(0), true),
+        (restart::ON_SUCCESS, Exit::Signal(15), true),
+        (restart::ON_SUCCESS, Exit::Code(1), false),
+        (restart::ON_FAILURE, Exit::Code(0), false),
+        (restart::ON_FAILURE, Exit::Signal(1), false),
+        (restart::ON_FAILURE, Exit::Code(1), true),
+        (restart::ON_FAILURE, Exit::Signal(9), true),
+        (restart::ON_FAILURE, Exit::Signal(11), true),
+        (restart::ON_ABNORMAL, Exit::Code(1), false),
+        (restart::ON_ABNORMAL, Exit::Signal(6), true),
+        (restart::ON_ABORT, Exit::Signal(6), true),
+        (restart::ON_ABORT, Exit::Code(1), false),
+        (restart::ON_WATCHDOG, Exit::Code(1), false),
+    ];
+    for (policy, exit, expected) in CASES {
+        let file = graph(&[&format!("a.service restart={policy} sec=0")]);
+        let mut machine = Machine::new(&file);
+        machine.request("a.service", JobKind::Start);
+        machine.exit("a.service", Role::Main, *exit);
+        let starts = machine.take_log().matches("ExecStart0").count();
+        assert_eq!(starts == 2, *expected, "{policy} {exit:?}");
+    }
+}
+
+#[test]
+fn too_many_starts_end_in_failure() {
+    let file = graph(&["a.service restart=6 sec=1000 burst=3"]);
+    let mut machine = Machine::new(&file);
+    machine.request("a.service", JobKind::Start);
+    for _ in 0..5 {
+        machine.exit("a.service", Role::Main, Exit::Code(1));
+        machine.wait(2000);
+    }
+    assert_eq!(machine.take_log().matches("ExecStart0").count(), 3);
+    assert_eq!(
+        (machine.phase("a.service"), machine.state.unit(0).outcome),
+        (Phase::Failed, Outcome::StartLimit)
+    );
+    machine.send(Event::ResetFailed { unit: 0 });
+    machine.request("a.service", JobKind::Start);
+    assert_eq!(machine.phase("a.service"), Phase::Running);
+}
+
+#[test]
+fn a_stop_that_is_not_obeyed_becomes_a_kill() {
+    let file = graph(&["a.service restart=6"]);
+    let mut machine = Machine::new(&file);
+    machine.obedient = false;
+    machine.request("a.service", JobKind::Start);
+    machine.request("a.service", JobKind::Stop);
+    assert_eq!(machine.phase("a.service"), Phase::StopSigterm);
+    machine.wait(90_000_001);
+    assert_eq!(machine.take_log(), "a:ExecStart0 a:Start-done a:signal15 a:signal9 a:Stop-done");
+    assert_eq!(machine.phase("a.service"), Phase::Failed);
+}
+
+#[test]
+fn requirement_kinds_on_the_way_down() {
+    let file = graph(&[
+        "a.service",
+        "r.service requires=a.service",
+        "b.service binds=a.service after=a.service",
+        "p.service partof=a.service",
+        "w.service wants=a.service",
+    ]);
+    let all = ["r.service", "b.service", "p.service", "w.service"];
+    let mut machine = Machine::new(&file);
+    all.iter().for_each(|name| machine.request(name, JobKind::Start));
+    machine.exit("a.service", Role::Main, Exit::Code(0));
+    let down: Vec<bool> = all.iter().map(|name| machine.phase(name) == Phase::Dead).collect();
+    assert_eq!(down, [false, true, false, false], "an end by itself takes only what is bound");
+    machine.request("a.service", JobKind::Start);
+    machine.request("a.service", JobKind::Stop);
+    let down: Vec<bool> = all.iter().map(|name| machine.phase(name) == Phase::Dead).collect();
+    assert_eq!(down, [true, true, true, false], "a stop takes all but who only wishes");
+}
+
+#[test]
+fn conflicts_stop_first() {
+    let file = graph(&["a.service", "b.service conflicts=a.service after=a.service"]);
+    let mut machine = Machine::new(&file);
+    machine.request("a.service", JobKind::Start);
+    machine.take_log();
+    machine.request("b.service", JobKind::Start);
+    assert_eq!(machine.take_log(), "a:signal15 a:Stop-done b:ExecStart0 b:Start-done");
+}
+
+#[test]
+fn restart_takes_dependents_along_in_order() {
+    let file = graph(&["a.service", "b.service requires=a.service after=a.service"]);
+    let mut machine = Machine::new(&file);
+    machine.request("b.service", JobKind::Start);
+    machine.take_log();
+    machine.request("a.service", JobKind::Restart);
+    assert_eq!(
+        machine.take_log(),
+        "b:signal15 a:signal15 a:ExecStart0 a:Start-done b:ExecStart0 b:Start-done"
+    );
+}
+
+#[test]
+fn a_shutdown_is_over_in_time_and_names_who_is_not() {
+    let file = graph(&["a.service", "b.service"]);
+    let mut machine = Machine::new(&file);
+    machine.obedient = false;
+    machine.request("a.service", JobKind::Start);
+    machine.send(Event::Shutdown { how: Shutdown::Reboot });
+    machine.take_log();
+    machine.wait(SHUTDOWN_LIMIT + 1);
+    assert_eq!(machine.take_log(), "final1");
+    machine.request("b.service", JobKind::Start);
+    assert_eq!(machine.take_log(), "b:Start-refused");
+}
+
+/// Random graphs and events: what must hold after every one of them.
+#[test]
+fn invariants_hold_under_random_events() {
+    let mut seed = 42_u64;
+    let mut random = move |bound: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % bound
+    };
+    for round in 0..300 {
+        let count = 3 + random(8);
+        let mut lines = Vec::new();
+        for index in 0..count {
+            let mut line = format!(
+                "u{index}.service type={} restart={} sec={} mode={}",
+                [0, 2, 3, 5][random(4) as usize],
+                random(7),
+                random(2) * 1000,
+                [kill_mode::CONTROL_GROUP, kill_mode::MIXED, kill_mode::PROCESS][random(3) as usize]
+            );
+            for key in ["after", "requires", "wants", "binds", "partof", "conflicts"] {
+                // Only earlier ones, so that there is no circle.
+                if index > 0 && random(4) == 0 {
+                    line.push_str(&format!(" {key}=u{}.service", random(index)));
+                }
+            }
+            for key in ["pre", "post", "stop", "stoppost"] {
+                if random(4) == 0 {
+                    line.push_str(&format!(" {key}=1"));
+                }
+            }
+            lines.push(line);
+        }
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let file = graph(&lines);
+        let mut machine = Machine::new(&file);
+        for _ in 0..60 {
+            machine.obedient = random(3) > 0;
+            let unit = random(count) as u32;
+            let name = machine.graph.unit(unit).unwrap().name().to_owned();
+            let state = machine.state.unit(unit).clone();
+            match random(8) {
+                0 | 1 => machine.request(&name, JobKind::Start),
+                2 => machine.request(&name, JobKind::Stop),
+                3 => machine.request(&name, JobKind::Restart),
+                4 if state.main_pid != 0 => machine.exit(
+                    &name,
+                    Role::Main,
+                    [Exit::Code(0), Exit::Code(1), Exit::Signal(9)][random(3) as usize],
+                ),
+                5 if state.control_pid != 0 => {
+                    machine.exit(&name, Role::Control, [Exit::Code(0), Exit::Code(1)][random(2) as usize])
+                }
+                6 => machine.send(Event::Ready { unit }),
+                _ => machine.wait(random(100_000_000)),
+            }
+            check_invariants(&machine, round);
+        }
+        machine.send(Event::Shutdown { how: Shutdown::PowerOff });
+        machine.wait(SHUTDOWN_LIMIT + 1);
+        assert!(
+            machine.log.iter().any(|line| line.starts_with("final")),
+            "round {round}: the shutdown does not end"
+        );
+    }
+}
+
+fn check_invariants(machine: &Machine<'_>, round: u64) {
+    let jobs = machine.state.units.iter().filter(|unit| unit.job.is_some()).count();
+    assert_eq!(jobs as u32, machine.state.job_count, "round {round}: jobs are counted");
+    let running = machine.state.units.iter().filter(|unit| unit.job.is_some_and(|job| job.running)).count();
+    assert_eq!(running as u32, machine.state.running_jobs, "round {round}: running jobs are counted");
+    for (index, unit) in machine.state.units.iter().enumerate() {
+        if unit.is_down() {
+            assert!(
+                unit.main_pid == 0 && unit.control_pid == 0,
+                "round {round}: unit {index} is down with a process"
+            );
+        }
+        assert_eq!(
+            unit.deadline.is_some(),
+            machine
+                .state
+                .deadlines
+                .iter()
+                .any(|(at, owner)| *owner == index as u32 && Some(*at) == unit.deadline),
+            "round {round}: the deadline of unit {index} is noted"
+        );
+        // Whoever is on the way has something that will end it: a process, a deadline, or another job to wait for.
+        if matches!(
+            unit.phase,
+            Phase::StopSigterm | Phase::StopSigkill | Phase::FinalSigkill | Phase::AutoRestart
+        ) {
+            assert!(
+                unit.deadline.is_some(),
+                "round {round}: unit {index} is in {:?} without a deadline",
+                unit.phase
+            );
+        }
+    }
+}
+
+#[test]
+fn a_forking_service_is_up_when_its_first_process_is_gone() {
+    let file = graph(&[&format!("a.service type={}", service_type::FORKING)]);
+    let mut machine = Machine::new(&file);
+    machine.request("a.service", JobKind::Start);
+    assert_eq!(machine.phase("a.service"), Phase::Start);
+    machine.send(Event::Exited { unit: 0, role: Role::Control, exit: Exit::Code(0) });
+    assert_eq!(machine.phase("a.service"), Phase::Running);
+    assert_ne!(machine.state.unit(0).main_pid, 0);
+    assert!(machine.take_log().ends_with("a:Start-done"));
+    let _ = JobResult::Done;
+}

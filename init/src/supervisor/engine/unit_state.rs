@@ -1,0 +1,281 @@
+//! What the supervisor knows of one unit.
+
+use formats::control::ActiveState;
+use formats::service_graph::UnitKind;
+
+/// A process that was asked for and whose id is not known yet.
+pub const PENDING_PID: u32 = u32::MAX;
+
+/// Where a unit stands. The words are systemd's sub-states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub enum Phase {
+    /// Down.
+    #[default]
+    Dead = 0,
+    /// Down after a failure.
+    Failed = 1,
+    /// Conditions are being looked at.
+    Checking = 2,
+    /// ExecCondition= runs.
+    Condition = 3,
+    /// ExecStartPre= runs.
+    StartPre = 4,
+    /// ExecStart= runs and the service is not up yet.
+    Start = 5,
+    /// ExecStartPost= runs.
+    StartPost = 6,
+    /// Up, with a process.
+    Running = 7,
+    /// Up, its processes have ended.
+    Exited = 8,
+    /// ExecReload= runs, or the service says that it reloads.
+    Reload = 9,
+    /// ExecStop= runs.
+    Stop = 10,
+    /// The stop signal was sent.
+    StopSigterm = 11,
+    /// SIGKILL was sent.
+    StopSigkill = 12,
+    /// ExecStopPost= runs.
+    StopPost = 13,
+    /// What was left was killed.
+    FinalSigkill = 14,
+    /// Waiting to be started again.
+    AutoRestart = 15,
+    /// A target is reached, a slice is there.
+    Active = 16,
+    /// A file system is being mounted.
+    Mounting = 17,
+    /// It is mounted.
+    Mounted = 18,
+    /// It is being unmounted.
+    Unmounting = 19,
+    /// A socket, timer or path is being set up.
+    Arming = 20,
+    /// It is.
+    Armed = 21,
+}
+
+const PHASES: [(Phase, ActiveState, &str); 22] = [
+    (Phase::Dead, ActiveState::Inactive, "dead"),
+    (Phase::Failed, ActiveState::Failed, "failed"),
+    (Phase::Checking, ActiveState::Activating, "checking"),
+    (Phase::Condition, ActiveState::Activating, "condition"),
+    (Phase::StartPre, ActiveState::Activating, "start-pre"),
+    (Phase::Start, ActiveState::Activating, "start"),
+    (Phase::StartPost, ActiveState::Activating, "start-post"),
+    (Phase::Running, ActiveState::Active, "running"),
+    (Phase::Exited, ActiveState::Active, "exited"),
+    (Phase::Reload, ActiveState::Reloading, "reload"),
+    (Phase::Stop, ActiveState::Deactivating, "stop"),
+    (Phase::StopSigterm, ActiveState::Deactivating, "stop-sigterm"),
+    (Phase::StopSigkill, ActiveState::Deactivating, "stop-sigkill"),
+    (Phase::StopPost, ActiveState::Deactivating, "stop-post"),
+    (Phase::FinalSigkill, ActiveState::Deactivating, "final-sigkill"),
+    (Phase::AutoRestart, ActiveState::Activating, "auto-restart"),
+    (Phase::Active, ActiveState::Active, "active"),
+    (Phase::Mounting, ActiveState::Activating, "mounting"),
+    (Phase::Mounted, ActiveState::Active, "mounted"),
+    (Phase::Unmounting, ActiveState::Deactivating, "unmounting"),
+    (Phase::Arming, ActiveState::Activating, "start-pre"),
+    (Phase::Armed, ActiveState::Active, "waiting"),
+];
+
+impl Phase {
+    /// systemd's active state.
+    pub fn active(self) -> ActiveState {
+        PHASES
+            .iter()
+            .find(|(phase, ..)| *phase == self)
+            .map_or(ActiveState::Inactive, |(_, active, _)| *active)
+    }
+
+    /// systemd's sub-state.
+    pub fn word(self, kind: UnitKind) -> &'static str {
+        match (self, kind) {
+            (Self::Armed, UnitKind::Socket) => "listening",
+            _ => PHASES.iter().find(|(phase, ..)| *phase == self).map_or("", |(.., word)| word),
+        }
+    }
+
+    /// The phase of that number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        PHASES.iter().map(|(phase, ..)| *phase).find(|phase| *phase as u32 == number)
+    }
+}
+
+/// How the last run went. The words are systemd's results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Well.
+    #[default]
+    Success = 0,
+    /// With an exit code that is no success.
+    ExitCode = 1,
+    /// By a signal.
+    Signal = 2,
+    /// By a signal that dumps core.
+    CoreDump = 3,
+    /// Too slowly.
+    Timeout = 4,
+    /// Without a sign of life.
+    Watchdog = 5,
+    /// Started too often.
+    StartLimit = 6,
+    /// Not by the rules of its type: no READY=1, no main process.
+    Protocol = 7,
+    /// What it needs could not be set up.
+    Resources = 8,
+    /// ExecCondition= said no.
+    Condition = 9,
+}
+
+const OUTCOMES: [(Outcome, &str); 10] = [
+    (Outcome::Success, "success"),
+    (Outcome::ExitCode, "exit-code"),
+    (Outcome::Signal, "signal"),
+    (Outcome::CoreDump, "core-dump"),
+    (Outcome::Timeout, "timeout"),
+    (Outcome::Watchdog, "watchdog"),
+    (Outcome::StartLimit, "start-limit-hit"),
+    (Outcome::Protocol, "protocol"),
+    (Outcome::Resources, "resources"),
+    (Outcome::Condition, "exec-condition"),
+];
+
+impl Outcome {
+    /// systemd's word.
+    pub fn word(self) -> &'static str {
+        OUTCOMES.iter().find(|(outcome, _)| *outcome == self).map_or("", |(_, word)| word)
+    }
+
+    /// The outcome of that number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        OUTCOMES.iter().map(|(outcome, _)| *outcome).find(|outcome| *outcome as u32 == number)
+    }
+}
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    /// Bring it up.
+    Start,
+    /// Bring it down.
+    Stop,
+    /// Down, then up.
+    Restart,
+    /// Down and up if it is up.
+    TryRestart,
+    /// Read its configuration again.
+    Reload,
+}
+
+/// How a job ended. The words are systemd's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobResult {
+    /// Done.
+    Done,
+    /// The unit failed.
+    Failed,
+    /// A unit that it needs failed.
+    Dependency,
+    /// Another job took its place.
+    Canceled,
+    /// A condition was not met.
+    Skipped,
+    /// The request makes no sense in the unit's state.
+    Refused,
+}
+
+impl JobResult {
+    /// systemd's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Dependency => "dependency",
+            Self::Canceled => "canceled",
+            Self::Skipped => "skipped",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A job of a unit; a unit has at most one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Job {
+    /// What it does.
+    pub kind: JobKind,
+    /// Whether it is under way.
+    pub running: bool,
+}
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnitState {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Its job.
+    pub job: Option<Job>,
+    /// The main process, 0 for none.
+    pub main_pid: u32,
+    /// The control process, 0 for none.
+    pub control_pid: u32,
+    /// Whether its cgroup holds a process.
+    pub populated: bool,
+    /// Which command of the present list runs.
+    pub command: usize,
+    /// Since when it is in its phase, microseconds of CLOCK_BOOTTIME.
+    pub since: u64,
+    /// When the present phase is over at the latest.
+    pub deadline: Option<u64>,
+    /// How the last run went, or is going.
+    pub outcome: Outcome,
+    /// Exit status of the last main process, signals as 256 + number.
+    pub exit_status: u32,
+    /// How often it came back by itself.
+    pub restarts: u32,
+    /// When it was started, as far back as the rate limit looks.
+    pub starts: Vec<u64>,
+    /// An administrator stopped it: a target does not bring it back at a switch.
+    pub held: bool,
+    /// Its end is wanted: no restart.
+    pub forbid_restart: bool,
+}
+
+impl UnitState {
+    /// A unit that is down.
+    pub const DOWN: Self = Self {
+        phase: Phase::Dead,
+        job: None,
+        main_pid: 0,
+        control_pid: 0,
+        populated: false,
+        command: 0,
+        since: 0,
+        deadline: None,
+        outcome: Outcome::Success,
+        exit_status: 0,
+        restarts: 0,
+        starts: Vec::new(),
+        held: false,
+        forbid_restart: false,
+    };
+
+    /// Nothing of it runs and nothing will by itself.
+    pub fn is_down(&self) -> bool {
+        matches!(self.phase, Phase::Dead | Phase::Failed)
+    }
+
+    /// It is up.
+    pub fn is_up(&self) -> bool {
+        matches!(self.phase.active(), ActiveState::Active | ActiveState::Reloading)
+    }
+
+    /// It is on its way down.
+    pub fn is_stopping(&self) -> bool {
+        self.phase.active() == ActiveState::Deactivating
+    }
+}
