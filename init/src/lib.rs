@@ -4,9 +4,13 @@
 //! mounts, reaps and holds what must not die. [`supervisor`] is its child and does the thinking; it may die and come back.
 
 pub mod block_device;
+pub mod channel;
 pub mod console;
+pub mod hand_over;
 pub mod kernel_command_line;
+pub mod log_collector;
 pub mod mounting;
+pub mod pid1;
 pub mod stage1;
 pub mod superblock;
 pub mod supervisor;

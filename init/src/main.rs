@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
+    if arguments.first().is_some_and(|name| name == "firn-supervisor") {
+        return init::supervisor::run(arguments.get(1..).unwrap_or_default());
+    }
     match arguments.get(1).map(String::as_str) {
         Some("on-console") => {
             let error = init::stage1::failure::become_shell(arguments.get(2).map_or("", String::as_str));
@@ -12,6 +15,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         _ if std::process::id() == 1 && Path::new(init::stage1::DESCRIPTION).exists() => init::stage1::run(),
+        _ if std::process::id() == 1 => init::pid1::run(arguments.first().map_or("", String::as_str)),
         _ => ExitCode::FAILURE,
     }
 }

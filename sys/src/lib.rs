@@ -1,6 +1,7 @@
 //! Linux system calls as safe types. The only crate with `unsafe`; it knows neither generations nor services.
 #![expect(unsafe_code, reason = "system calls; this is the one crate that makes them")]
 
+pub mod file_map;
 pub mod namespaced_child;
 pub mod private_mounts;
 pub mod process_limits;

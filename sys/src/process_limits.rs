@@ -79,3 +79,10 @@ pub fn ctrl_alt_del_is_ours() -> io::Result<()> {
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Gives a signal its default disposition back.
+pub fn default_signal(signal: i32) -> io::Result<()> {
+    // SAFETY: SIG_DFL is a valid disposition and no handler runs.
+    let old = unsafe { libc::signal(signal, libc::SIG_DFL) };
+    if old == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -292,6 +292,34 @@ impl State {
         Self { units: vec![UnitState::default(); graph.len() as usize], ..Self::default() }
     }
 
+    /// Counts a job that a predecessor began.
+    pub fn adopt_running_job(&mut self) {
+        self.running_jobs += 1;
+        self.job_count += 1;
+    }
+
+    /// Sets a unit's deadline from outside.
+    pub fn set_deadline(&mut self, index: u32, at: u64) {
+        if let Some(unit) = self.units.get_mut(index as usize) {
+            if let Some(old) = unit.deadline.replace(at) {
+                self.deadlines.remove(&(old, index));
+            }
+            self.deadlines.insert((at, index));
+        }
+    }
+
+    /// Counts jobs, gathers deadlines and looks at every waiting job again, after units were put in from another graph.
+    pub fn recount(&mut self) {
+        let jobs =
+            |running: bool| move |unit: &&UnitState| unit.job.is_some_and(|job| job.running || !running);
+        self.job_count = self.units.iter().filter(jobs(false)).count() as u32;
+        self.running_jobs = self.units.iter().filter(jobs(true)).count() as u32;
+        let indexed = || self.units.iter().enumerate();
+        self.deadlines = indexed().filter_map(|(index, unit)| Some((unit.deadline?, index as u32))).collect();
+        self.queue =
+            indexed().filter(|(_, unit)| unit.job.is_some()).map(|(index, _)| index as u32).collect();
+    }
+
     /// One unit's state; an index that is not in the graph gives that of a unit that is down.
     pub fn unit(&self, index: u32) -> &UnitState {
         const NONE: &UnitState = &UnitState::DOWN;

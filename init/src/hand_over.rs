@@ -1,0 +1,243 @@
+//! What survives the supervisor: one sealed piece of shared memory, made by PID 1, in which the supervisor notes which processes
+//! it has started (*slots*) and where each unit stands (*records*). The kernel itself writes a process's id into its
+//! slot before the process runs, and PID 1 writes how it ended, so that no end is lost whoever is alive.
+//!
+//! ```text
+//! word 0      magic        word 1   slots in use (high water)      word 2   1 when records and path are whole
+//! word 3      length of the graph's path, which stands in words 16..272
+//! slots       4 words each: process id, state (0 free, 1 live, 2 ended), wait status, owner (unit | role << 24)
+//! records     8 words each: phase and flags, main, control, outcome and restarts, exit status, since (2), log tag
+//! ```
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use sys::shared_words::{self, SharedWords};
+
+const MAGIC: u32 = 0x4e52_4946;
+const PATH_AT: usize = 16;
+const PATH_BYTES: usize = 1024;
+const SLOTS_AT: usize = 512;
+const SLOT_WORDS: usize = 4;
+/// How many processes the supervisor can have started and not yet seen the end of.
+pub const SLOTS: usize = 4096;
+const RECORDS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
+const RECORD_WORDS: usize = 8;
+/// How many units a graph may have.
+pub const RECORDS: usize = 8192;
+const WORDS: usize = RECORDS_AT + RECORDS * RECORD_WORDS;
+
+const FREE: u32 = 0;
+const LIVE: u32 = 1;
+const ENDED: u32 = 2;
+
+/// The memory, seen from one side.
+#[derive(Debug, Clone, Copy)]
+pub struct HandOver {
+    words: &'static [AtomicU32],
+}
+
+/// A process that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its id.
+    pub pid: u32,
+    /// Status as wait(2) gives it.
+    pub status: u32,
+    /// Unit and role of the one who started it.
+    pub owner: u32,
+}
+
+/// One unit's record, as numbers.
+pub type Record = [u32; RECORD_WORDS];
+
+/// Makes the memory.
+pub fn create() -> std::io::Result<OwnedFd> {
+    shared_words::create(c"firn-state", WORDS)
+}
+
+impl HandOver {
+    /// Maps it.
+    pub fn map(file: BorrowedFd<'_>) -> std::io::Result<Self> {
+        let words = SharedWords::map(file)?.words();
+        if words.len() < WORDS {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "the shared state is too short",
+            ));
+        }
+        let this = Self { words };
+        this.store(0, MAGIC);
+        Ok(this)
+    }
+
+    fn load(&self, at: usize) -> u32 {
+        self.words.get(at).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn store(&self, at: usize, value: u32) {
+        if let Some(word) = self.words.get(at) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    fn high_water(&self) -> usize {
+        (self.load(1) as usize).min(SLOTS)
+    }
+
+    /// PID 1: a process has ended. Whether it is one of the supervisor's.
+    pub fn note_end(&self, pid: u32, status: u32) -> bool {
+        for slot in 0..self.high_water() {
+            let at = SLOTS_AT + slot * SLOT_WORDS;
+            if self.load(at) == pid && self.load(at + 1) == LIVE {
+                self.store(at + 2, status);
+                self.store(at + 1, ENDED);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Supervisor: a slot for a process that is about to be started.
+    pub fn reserve(&self, owner: u32) -> Option<usize> {
+        let slot = (0..SLOTS).find(|slot| self.load(SLOTS_AT + slot * SLOT_WORDS + 1) == FREE)?;
+        let at = SLOTS_AT + slot * SLOT_WORDS;
+        self.store(at, 0);
+        self.store(at + 3, owner);
+        if slot >= self.high_water() {
+            self.store(1, slot as u32 + 1);
+        }
+        self.store(at + 1, LIVE);
+        Some(slot)
+    }
+
+    /// Where the kernel writes the id of a slot's process.
+    pub fn pid_word(&self, slot: usize) -> Option<&'static AtomicU32> {
+        self.words.get(SLOTS_AT + slot * SLOT_WORDS)
+    }
+
+    /// Supervisor: the slot's process did not come to be.
+    pub fn release(&self, slot: usize) {
+        self.store(SLOTS_AT + slot * SLOT_WORDS + 1, FREE);
+    }
+
+    /// Supervisor: takes every end that PID 1 noted, in the order of the slots.
+    pub fn take_ended(&self) -> Vec<Ended> {
+        let mut found = Vec::new();
+        for slot in 0..self.high_water() {
+            let at = SLOTS_AT + slot * SLOT_WORDS;
+            if self.load(at + 1) == ENDED {
+                found.push(Ended { pid: self.load(at), status: self.load(at + 2), owner: self.load(at + 3) });
+                self.store(at + 1, FREE);
+            }
+        }
+        found
+    }
+
+    /// The live processes with their owners; a slot that was reserved and never filled is freed.
+    pub fn live(&self) -> Vec<(u32, u32)> {
+        let mut found = Vec::new();
+        for slot in 0..self.high_water() {
+            let at = SLOTS_AT + slot * SLOT_WORDS;
+            if self.load(at + 1) == LIVE {
+                match self.load(at) {
+                    0 => self.release(slot),
+                    pid => found.push((pid, self.load(at + 3))),
+                }
+            }
+        }
+        found
+    }
+
+    /// Gives every slot the owner that `rename` says, when the graph changes.
+    pub fn rename_owners(&self, rename: impl Fn(u32) -> u32) {
+        for slot in 0..self.high_water() {
+            let at = SLOTS_AT + slot * SLOT_WORDS + 3;
+            self.store(at, rename(self.load(at)));
+        }
+    }
+
+    /// Whether path and records are whole.
+    pub fn is_whole(&self) -> bool {
+        self.load(2) == 1
+    }
+
+    /// Says that they are, or that they are being rewritten.
+    pub fn set_whole(&self, whole: bool) {
+        self.store(2, u32::from(whole));
+    }
+
+    /// The path of the graph that the records are about.
+    pub fn graph_path(&self) -> String {
+        let length = (self.load(3) as usize).min(PATH_BYTES);
+        let mut bytes = Vec::with_capacity(PATH_BYTES);
+        for word in 0..PATH_BYTES / 4 {
+            bytes.extend(self.load(PATH_AT + word).to_le_bytes());
+        }
+        bytes.truncate(length);
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Notes the graph's path; one that is too long is not noted, which the reader sees by its being empty.
+    pub fn set_graph_path(&self, path: &str) {
+        let fits = path.len() <= PATH_BYTES;
+        self.store(3, if fits { path.len() as u32 } else { 0 });
+        for (word, chunk) in path.as_bytes().chunks(4).take(PATH_BYTES / 4).enumerate() {
+            let mut bytes = [0; 4];
+            for (to, from) in bytes.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.store(PATH_AT + word, u32::from_le_bytes(bytes));
+        }
+    }
+
+    /// A unit's record.
+    pub fn record(&self, unit: u32) -> Record {
+        let at = RECORDS_AT + (unit as usize).min(RECORDS - 1) * RECORD_WORDS;
+        std::array::from_fn(|word| self.load(at + word))
+    }
+
+    /// Writes it.
+    pub fn set_record(&self, unit: u32, record: &Record) {
+        if (unit as usize) < RECORDS {
+            let at = RECORDS_AT + unit as usize * RECORD_WORDS;
+            for (word, value) in record.iter().enumerate() {
+                self.store(at + word, *value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn ends_are_kept_until_they_are_taken() {
+        let file = create().unwrap();
+        let (pid1, supervisor) = (HandOver::map(file.as_fd()).unwrap(), HandOver::map(file.as_fd()).unwrap());
+        let slot = supervisor.reserve(7 | 1 << 24).unwrap();
+        let empty = supervisor.reserve(9).unwrap();
+        assert_eq!((slot, empty), (0, 1));
+        supervisor.pid_word(slot).unwrap().store(4321, Ordering::Release);
+        assert!(!pid1.note_end(99, 0), "an orphan is nobody's");
+        assert!(pid1.note_end(4321, 256));
+        // A new supervisor finds what the old one left.
+        let next = HandOver::map(file.as_fd()).unwrap();
+        assert_eq!(next.live(), []);
+        assert_eq!(next.take_ended(), [Ended { pid: 4321, status: 256, owner: 7 | 1 << 24 }]);
+        assert_eq!(next.take_ended(), []);
+        next.set_graph_path("/nix/store/x/services.graph");
+        next.set_record(3, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(pid1.graph_path(), "/nix/store/x/services.graph");
+        assert_eq!(pid1.record(3)[7], 8);
+    }
+
+    #[test]
+    fn there_are_only_so_many_slots() {
+        let file = create().unwrap();
+        let memory = HandOver::map(file.as_fd()).unwrap();
+        assert!((0..SLOTS).all(|_| memory.reserve(0).is_some()));
+        assert_eq!(memory.reserve(0), None);
+    }
+}

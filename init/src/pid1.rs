@@ -1,0 +1,234 @@
+//! Process 1 of the booted system. It mounts what the kernel offers, runs the generation's activation, starts the supervisor, and
+//! from then on only does what nobody else can: it reaps, it holds the descriptors and the memory that must
+//! outlive the supervisor, it passes signals on, starts the supervisor again when it dies, and ends the machine. It
+//! parses nothing, waits for nothing but events, and keeps going when something fails.
+
+mod ending;
+mod ground;
+
+use crate::channel::{self, Received};
+use crate::console::{self, Level};
+use crate::hand_over::{self, HandOver};
+use formats::control::Shutdown;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+use sys::sibling::{Birth, spawn};
+
+/// The numbers at which the supervisor finds what it inherits; held descriptors follow, with their tags in its arguments.
+pub mod inherited {
+    /// The shared memory.
+    pub const STATE: i32 = 3;
+    /// The socket to PID 1.
+    pub const CHANNEL: i32 = 4;
+    /// The listening control socket.
+    pub const CONTROL: i32 = 5;
+    /// The socket of sd_notify.
+    pub const NOTIFY: i32 = 6;
+    /// The first held descriptor.
+    pub const FIRST_HELD: i32 = 16;
+}
+
+/// So many descriptors are held at most.
+const HELD_LIMIT: usize = 4096;
+
+/// More deaths of the supervisor in this time than that: something is badly wrong, and a console is offered.
+const DEATHS: usize = 8;
+const DEATHS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Everything that PID 1 holds.
+struct Held {
+    state: OwnedFd,
+    memory: HandOver,
+    control: Option<OwnedFd>,
+    notify: Option<OwnedFd>,
+    tagged: Vec<(u32, OwnedFd)>,
+}
+
+/// The supervisor, as PID 1 sees it.
+struct Supervisor {
+    pid: u32,
+    channel: OwnedFd,
+}
+
+/// Runs stage 2 as process 1. `path` is how it was called: the generation's `init`, unresolved.
+pub fn run(path: &str) -> ! {
+    let toplevel = ground::toplevel_of(path);
+    ground::prepare(&toplevel);
+    let held = match hold() {
+        Ok(held) => held,
+        Err(error) => {
+            console::show(&format!("firn: cannot set up process 1: {error}\n"));
+            ending::console_of_last_resort()
+        }
+    };
+    keep_going(held, &toplevel)
+}
+
+/// Sockets and memory that live as long as the machine. A socket that cannot be made only costs its service.
+fn hold() -> std::io::Result<Held> {
+    let state = far(hand_over::create()?);
+    let memory = HandOver::map(state.as_fd())?;
+    let (control, notify) = (ground::control_socket(), ground::notify_socket());
+    Ok(Held { state, memory, control: control.map(far), notify: notify.map(far), tagged: Vec::new() })
+}
+
+/// Moves a descriptor away from the numbers at which the supervisor inherits.
+fn far(descriptor: OwnedFd) -> OwnedFd {
+    match fcntl(descriptor.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(10_000.min(descriptor_limit() / 2))) {
+        Ok(raw) => sys::terminal::adopt(raw).unwrap_or(descriptor),
+        Err(_) => descriptor,
+    }
+}
+
+fn descriptor_limit() -> i32 {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    limit.map_or(1024, |(soft, _)| i32::try_from(soft).unwrap_or(1 << 20))
+}
+
+/// The loop. From here on process 1 may not die.
+fn keep_going(mut held: Held, toplevel: &str) -> ! {
+    let mask = SigSet::all();
+    drop(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None));
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok();
+    let mut deaths: Vec<Instant> = Vec::new();
+    let mut supervisor: Option<Supervisor> = None;
+    let mut asked: Option<u32> = None;
+    loop {
+        if supervisor.is_none() {
+            deaths.retain(|at| at.elapsed() < DEATHS_WITHIN);
+            if deaths.len() >= DEATHS {
+                console::show("firn: the supervisor dies again and again; services are left as they are.\n");
+                ending::rescue_console();
+                deaths.clear();
+            }
+            supervisor = start_supervisor(&held, toplevel);
+            if supervisor.is_none() {
+                deaths.push(Instant::now());
+            }
+        }
+        wait_for_anything(signals.as_ref(), supervisor.as_ref());
+        while let Some(signal) = signals.as_ref().and_then(|signals| signals.read_signal().ok().flatten()) {
+            let number = signal.ssi_signo;
+            let is_for_supervisor = number != Signal::SIGCHLD as u32;
+            if let (true, Some(supervisor)) = (is_for_supervisor, &supervisor) {
+                drop(channel::send(supervisor.channel.as_fd(), channel::SIGNAL, number, None));
+            }
+        }
+        if let Some(current) = &supervisor {
+            asked = listen(current.channel.as_fd(), &mut held).or(asked);
+        }
+        let (ours, died) = reap(&held.memory, supervisor.as_ref().map(|supervisor| supervisor.pid));
+        if let (true, Some(current)) = (ours, &supervisor) {
+            drop(channel::send(current.channel.as_fd(), channel::ENDS, 0, None));
+        }
+        if let Some(how) = asked {
+            ending::end(how_of(how))
+        }
+        if died {
+            deaths.push(Instant::now());
+            console::log(Level::Error, "the supervisor has died; starting it again, services go on");
+            supervisor = None;
+        }
+    }
+}
+
+/// The number on the wire as a way to end.
+fn how_of(number: u32) -> Shutdown {
+    match number {
+        1 => Shutdown::PowerOff,
+        3 => Shutdown::Halt,
+        4 => Shutdown::Kexec,
+        _ => Shutdown::Reboot,
+    }
+}
+
+/// Sleeps until a signal or a message comes; a second at most, should either be missing.
+fn wait_for_anything(signals: Option<&SignalFd>, supervisor: Option<&Supervisor>) {
+    let mut polled = Vec::with_capacity(2);
+    polled.extend(signals.map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
+    polled.extend(supervisor.map(|supervisor| PollFd::new(supervisor.channel.as_fd(), PollFlags::POLLIN)));
+    let timeout = if polled.len() == 2 { PollTimeout::NONE } else { PollTimeout::from(1000_u16) };
+    drop(nix::poll::poll(&mut polled, timeout));
+}
+
+/// Takes the supervisor's messages; returns how the machine is to end when it says so.
+fn listen(channel: BorrowedFd<'_>, held: &mut Held) -> Option<u32> {
+    loop {
+        match channel::receive(channel) {
+            Received::Message(channel::HOLD, tag, Some(raw)) => {
+                if let Ok(descriptor) = sys::terminal::adopt(raw)
+                    && held.tagged.len() < HELD_LIMIT
+                {
+                    held.tagged.retain(|(known, _)| *known != tag);
+                    held.tagged.push((tag, far(descriptor)));
+                }
+            }
+            Received::Message(channel::LET_GO, tag, _) => held.tagged.retain(|(known, _)| *known != tag),
+            Received::Message(channel::FINAL, how, _) => return Some(how),
+            Received::Message(..) => {}
+            Received::Nothing | Received::Closed => return None,
+        }
+    }
+}
+
+/// Reaps all that have ended. Whether the supervisor's processes were among them, and whether it was itself.
+fn reap(memory: &HandOver, supervisor: Option<u32>) -> (bool, bool) {
+    let (mut ours, mut died) = (false, false);
+    loop {
+        let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => (pid, (code as u32 & 0xff) << 8),
+            Ok(WaitStatus::Signaled(pid, signal, core)) => (pid, signal as u32 | u32::from(core) << 7),
+            Ok(WaitStatus::StillAlive) | Err(nix::Error::ECHILD) => return (ours, died),
+            Ok(_) | Err(_) => continue,
+        };
+        let pid = pid.as_raw() as u32;
+        died |= supervisor == Some(pid);
+        ours |= memory.note_end(pid, status);
+    }
+}
+
+/// Starts the booted generation's supervisor with everything that it inherits.
+fn start_supervisor(held: &Held, toplevel: &str) -> Option<Supervisor> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).ok()?;
+    let (ours, theirs) = (far(ours), far(theirs));
+    let mut arguments = vec![CString::new("firn-supervisor").ok()?, CString::new(toplevel).ok()?];
+    for (number, (tag, _)) in held.tagged.iter().enumerate() {
+        arguments.push(CString::new(format!("{tag}={}", inherited::FIRST_HELD + number as i32)).ok()?);
+    }
+    let programs = [CString::new(format!("{toplevel}/init")).ok()?, CString::new("/proc/self/exe").ok()?];
+    let pid = spawn(&Birth::default(), || {
+        drop(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
+        let fixed = [
+            (Some(held.state.as_fd()), inherited::STATE),
+            (Some(theirs.as_fd()), inherited::CHANNEL),
+            (held.control.as_ref().map(OwnedFd::as_fd), inherited::CONTROL),
+            (held.notify.as_ref().map(OwnedFd::as_fd), inherited::NOTIFY),
+        ];
+        for (descriptor, number) in fixed {
+            drop(descriptor.map(|descriptor| sys::terminal::place(descriptor, number)));
+        }
+        for (number, (_, descriptor)) in held.tagged.iter().enumerate() {
+            drop(sys::terminal::place(descriptor.as_fd(), inherited::FIRST_HELD + number as i32));
+        }
+        let environment: [&std::ffi::CStr; 1] = [c"PATH=/run/current-system/sw/bin"];
+        for program in &programs {
+            drop(nix::unistd::execve(program, &arguments, &environment));
+        }
+        127
+    });
+    match pid {
+        Ok(pid) => Some(Supervisor { pid, channel: ours }),
+        Err(error) => {
+            console::log(Level::Error, &format!("cannot start the supervisor: {error}"));
+            None
+        }
+    }
+}

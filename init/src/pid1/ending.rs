@@ -1,0 +1,105 @@
+//! The end of the machine: whoever still runs is ended, every file system is unmounted in the reverse of its mounting or at
+//! least made read-only, all is written out, and the kernel is told. Bounded: nothing here waits for more than a few seconds.
+
+use crate::console::{self, Level};
+use crate::mounting;
+use formats::control::Shutdown;
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long processes without a unit get after SIGTERM.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Ends the machine.
+pub(super) fn end(how: Shutdown) -> ! {
+    end_processes();
+    unmount_all();
+    nix::unistd::sync();
+    let mode = match how {
+        Shutdown::PowerOff => RebootMode::RB_POWER_OFF,
+        Shutdown::Reboot => RebootMode::RB_AUTOBOOT,
+        Shutdown::Halt => RebootMode::RB_HALT_SYSTEM,
+        Shutdown::Kexec => RebootMode::RB_KEXEC,
+    };
+    for mode in [mode, RebootMode::RB_AUTOBOOT] {
+        let Err(error) = reboot(mode);
+        console::show(&format!("firn: the kernel does not end the machine: {error}\n"));
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// TERM to all, a moment, KILL to all. Nobody left: no moment.
+fn end_processes() {
+    let everyone = Pid::from_raw(-1);
+    for (signal, patience) in [(Signal::SIGTERM, GRACE), (Signal::SIGKILL, Duration::from_secs(2))] {
+        if kill(everyone, signal).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + patience;
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Err(nix::Error::ECHILD) => return,
+                Ok(WaitStatus::StillAlive) if Instant::now() >= deadline => break,
+                Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(2)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Unmounts from the last mounted to the first; what is busy is made read-only.
+fn unmount_all() {
+    let keep = ["/proc", "/sys", "/dev", "/run"];
+    let mut stuck = Vec::new();
+    for (place, fs_type) in mounting::mounted().into_iter().rev() {
+        let is_kernels = keep.iter().any(|kept| place == *kept || place.starts_with(&format!("{kept}/")));
+        if is_kernels || place == "/" {
+            continue;
+        }
+        if mounting::unmount(Path::new(&place), false).is_err() && fs_type != "tmpfs" {
+            stuck.push(place);
+        }
+    }
+    nix::unistd::sync();
+    for place in stuck.iter().map(String::as_str).chain(["/"]) {
+        if let Err(error) = mounting::remount_read_only(Path::new(place)) {
+            let text = format!("{place} could not be unmounted or made read-only: {error}");
+            console::log(Level::Warning, &text);
+        }
+    }
+}
+
+/// A shell on the console while the machine stays as it is.
+pub(super) fn rescue_console() {
+    for shell in ["/run/current-system/sw/bin/bash", "/run/booted-system/sw/bin/bash", "/bin/sh"] {
+        if !Path::new(shell).exists() {
+            continue;
+        }
+        let Ok(terminal) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/console") else {
+            break;
+        };
+        let (Ok(input), Ok(output)) = (terminal.try_clone(), terminal.try_clone()) else { break };
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .args(["on-console", shell])
+            .stdin(Stdio::from(input))
+            .stdout(Stdio::from(output))
+            .stderr(Stdio::from(terminal));
+        drop(command.status());
+        return;
+    }
+    std::thread::sleep(Duration::from_secs(5));
+}
+
+/// When process 1 itself cannot be set up: a shell, then a reboot.
+pub(super) fn console_of_last_resort() -> ! {
+    rescue_console();
+    end(Shutdown::Reboot)
+}

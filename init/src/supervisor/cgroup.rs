@@ -1,0 +1,140 @@
+//! One cgroup a unit in the unified hierarchy (cgroup-v2, Documentation/admin-guide/cgroup-v2.rst): made before the first
+//! process, watched for the last one's end, killed as a whole, removed.
+
+use formats::service_graph::key::Key;
+use formats::service_graph::view::Unit;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The unit's path below the root of the hierarchy.
+pub fn path_of(unit: &Unit<'_>) -> String {
+    format!("/{}/{}", slice_path(unit.text(Key::Slice).unwrap_or("system.slice")), unit.name())
+}
+
+/// `a-b.slice` lies in `a.slice`.
+fn slice_path(slice: &str) -> String {
+    let name = slice.strip_suffix(".slice").unwrap_or(slice);
+    if name == "-" {
+        return String::new();
+    }
+    let mut path = String::new();
+    let mut upto = String::new();
+    for part in name.split('-') {
+        if !upto.is_empty() {
+            upto.push('-');
+            path.push('/');
+        }
+        upto.push_str(part);
+        path.push_str(&upto);
+        path.push_str(".slice");
+    }
+    path
+}
+
+/// The directory of a path below the root.
+fn directory(path: &str) -> PathBuf {
+    Path::new(ROOT).join(path.trim_start_matches('/'))
+}
+
+/// Makes the unit's cgroup with its limits and opens it.
+pub fn make(unit: &Unit<'_>) -> io::Result<File> {
+    let path = path_of(unit);
+    let directory = directory(&path);
+    if !directory.is_dir() {
+        std::fs::create_dir_all(&directory)?;
+        if unit.has(Key::CgroupWrites) {
+            enable_controllers(&path);
+            for line in unit.texts(Key::CgroupWrites) {
+                if let Some((file, value)) = line.split_once('=') {
+                    std::fs::write(directory.join(file), value)?;
+                }
+            }
+        }
+    }
+    File::open(directory)
+}
+
+/// Turns the controllers on in every cgroup above.
+fn enable_controllers(path: &str) {
+    let mut above = PathBuf::from(ROOT);
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    for part in parts.iter().take(parts.len()) {
+        for controller in ["+memory", "+pids", "+cpu", "+io"] {
+            // A kernel without one of them: the write of the limit itself will say so.
+            drop(std::fs::write(above.join("cgroup.subtree_control"), controller));
+        }
+        above.push(part);
+    }
+}
+
+/// The file that tells whether the cgroup is populated, for inotify(7).
+pub fn events_file(path: &str) -> PathBuf {
+    directory(path).join("cgroup.events")
+}
+
+/// Whether any process is in it or below it.
+pub fn is_populated(path: &str) -> bool {
+    std::fs::read_to_string(events_file(path)).is_ok_and(|text| text.contains("populated 1"))
+}
+
+/// The processes in it.
+pub fn processes(path: &str) -> Vec<u32> {
+    let text = std::fs::read_to_string(directory(path).join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Kills all of it at once, so that nothing can fork away.
+pub fn kill(path: &str) {
+    if std::fs::write(directory(path).join("cgroup.kill"), "1").is_err() {
+        for pid in processes(path) {
+            drop(nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid as i32),
+                nix::sys::signal::Signal::SIGKILL,
+            ));
+        }
+    }
+}
+
+/// Removes it with what delegated managers left below it. A cgroup that is still populated stays.
+pub fn remove(path: &str) {
+    remove_tree(&directory(path));
+}
+
+fn remove_tree(directory: &Path) {
+    if std::fs::remove_dir(directory).is_ok() {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path());
+        }
+    }
+    drop(std::fs::remove_dir(directory));
+}
+
+/// The unit that a process belongs to, by its cgroup: the last part of the path that is a unit's name.
+pub fn unit_of_process(pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    path.split('/').find(|part| part.ends_with(".service")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_lie_in_each_other() {
+        for (slice, path) in [
+            ("system.slice", "system.slice"),
+            ("a-b-c.slice", "a.slice/a-b.slice/a-b-c.slice"),
+            ("-.slice", ""),
+        ] {
+            assert_eq!(slice_path(slice), path);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Starting one process of a unit (systemd.exec(5)). Everything that can be prepared is prepared before the clone; the child
+//! then runs straight through: session, streams, limits, place, identity, exec. What goes wrong there is told by systemd's
+//! exit codes ("Process Exit Codes") and a line in the unit's log.
+
+mod child;
+mod environment;
+mod sandbox;
+
+pub use environment::Extra;
+
+use super::accounts::{self, Account};
+use super::cgroup;
+use crate::hand_over::HandOver;
+use formats::service_graph::key::{Key, command, flag};
+use formats::service_graph::view::{Command, Unit};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use sys::sibling::{Birth, spawn};
+
+/// Who a process runs as.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// The user, when it is not root.
+    pub account: Option<Account>,
+    /// The group, when it is not root's.
+    pub gid: Option<u32>,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Everything that the child needs, ready.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    unit: Unit<'a>,
+    program: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    identity: Identity,
+    /// Without User= and sandbox.
+    privileged: bool,
+    /// The write end of the unit's log.
+    log: Option<BorrowedFd<'a>>,
+    /// Sockets to pass from number 3 on.
+    sockets: &'a [std::os::fd::OwnedFd],
+}
+
+/// Starts a command; returns the process's id.
+pub fn start(
+    unit: Unit<'_>,
+    line: &Command<'_>,
+    owner: u32,
+    memory: &HandOver,
+    log: Option<BorrowedFd<'_>>,
+    sockets: &[std::os::fd::OwnedFd],
+    extra: &Extra,
+) -> io::Result<u32> {
+    let privileged = line.flags() & command::FULL_PRIVILEGES != 0;
+    let identity = identity(&unit)?;
+    make_directories(&unit, &identity)?;
+    let variables = environment::variables(&unit, &identity, extra, sockets.len())?;
+    let arguments = environment::arguments(line, &variables);
+    let environment = variables
+        .into_iter()
+        .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
+        .collect();
+    let run_as =
+        if privileged || line.flags() & command::NO_SETUID != 0 { Identity::default() } else { identity };
+    let prepared = Prepared {
+        unit,
+        program: line.program().to_owned(),
+        arguments,
+        environment,
+        identity: run_as,
+        privileged,
+        log,
+        sockets,
+    };
+    let group = cgroup::make(&unit)?;
+    let slot = memory.reserve(owner).ok_or_else(|| io::Error::other("too many processes"))?;
+    let birth = Birth { cgroup: Some(group.as_fd()), pid_slot: memory.pid_word(slot), as_sibling: true };
+    match spawn(&birth, || child::run(&prepared)) {
+        Ok(pid) => Ok(pid),
+        Err(error) => {
+            memory.release(slot);
+            Err(error)
+        }
+    }
+}
+
+/// Starts a piece of our own code as the unit's control process.
+pub fn start_own(
+    unit: Unit<'_>,
+    owner: u32,
+    memory: &HandOver,
+    code: impl FnOnce() -> i32,
+) -> io::Result<u32> {
+    let group = cgroup::make(&unit)?;
+    let slot = memory.reserve(owner).ok_or_else(|| io::Error::other("too many processes"))?;
+    let birth = Birth { cgroup: Some(group.as_fd()), pid_slot: memory.pid_word(slot), as_sibling: true };
+    spawn(&birth, code).inspect_err(|_| memory.release(slot))
+}
+
+/// User=, Group=, SupplementaryGroups= as ids.
+fn identity(unit: &Unit<'_>) -> io::Result<Identity> {
+    let unknown = |what: &str, name: &str| io::Error::other(format!("there is no {what} `{name}`"));
+    let mut identity = Identity::default();
+    if let Some(name) = unit.text(Key::User) {
+        let account = accounts::user(name).ok_or_else(|| unknown("user", name))?;
+        identity.groups = accounts::groups_of(&account.name);
+        identity.gid = Some(account.gid);
+        identity.account = Some(account);
+    }
+    if let Some(name) = unit.text(Key::Group) {
+        identity.gid = Some(accounts::group(name).ok_or_else(|| unknown("group", name))?);
+    }
+    for name in unit.texts(Key::SupplementaryGroups) {
+        identity.groups.push(accounts::group(name).ok_or_else(|| unknown("group", name))?);
+    }
+    Ok(identity)
+}
+
+/// The kinds of directories that a unit can own: setting, its mode, base, variable.
+pub(super) const DIRECTORIES: [(Key, Key, &str, &str); 5] = [
+    (Key::RuntimeDirectory, Key::RuntimeDirectoryMode, "/run", "RUNTIME_DIRECTORY"),
+    (Key::StateDirectory, Key::StateDirectoryMode, "/var/lib", "STATE_DIRECTORY"),
+    (Key::CacheDirectory, Key::CacheDirectoryMode, "/var/cache", "CACHE_DIRECTORY"),
+    (Key::LogsDirectory, Key::LogsDirectoryMode, "/var/log", "LOGS_DIRECTORY"),
+    (Key::ConfigurationDirectory, Key::ConfigurationDirectoryMode, "/etc", "CONFIGURATION_DIRECTORY"),
+];
+
+/// Makes RuntimeDirectory= and its kin, owned by the unit's user.
+fn make_directories(unit: &Unit<'_>, identity: &Identity) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for (key, mode_key, base, _) in DIRECTORIES {
+        for name in unit.texts(key) {
+            let path = Path::new(base).join(name.split(':').next().unwrap_or(name));
+            let failed = |error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display()))
+            };
+            std::fs::create_dir_all(&path).map_err(failed)?;
+            let mode = unit.number(mode_key).unwrap_or(0o755) as u32;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+            if key != Key::ConfigurationDirectory {
+                let uid = identity.account.as_ref().map_or(0, |account| account.uid);
+                std::os::unix::fs::chown(&path, Some(uid), Some(identity.gid.unwrap_or(0)))
+                    .map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes RuntimeDirectory= of a unit that is down.
+pub fn remove_runtime_directories(unit: &Unit<'_>) {
+    if unit.number(Key::RuntimeDirectoryPreserve).unwrap_or(0) != 0 {
+        return;
+    }
+    for name in unit.texts(Key::RuntimeDirectory) {
+        let top = Path::new("/run").join(name.split(':').next().unwrap_or(name));
+        // Somebody else's files in it, or nothing there: both are fine.
+        drop(std::fs::remove_dir_all(top));
+    }
+}
+
+/// Whether a unit's flag is set; a short cut for the modules below.
+fn has(unit: &Unit<'_>, bit: u64) -> bool {
+    unit.flag(bit) && bit != flag::TEMPLATE
+}

@@ -1,0 +1,188 @@
+//! The variables that a process gets (systemd.exec(5), "Environment Variables in Spawned Processes") and the substitution of
+//! variables in command lines (systemd.service(5), "Command lines").
+
+use super::{DIRECTORIES, Identity};
+use formats::service_graph::key::{Key, command, notify_access, service_type};
+use formats::service_graph::view::{Command, Unit};
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+
+/// Variables by name.
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// What the moment of the start adds.
+#[derive(Debug, Clone, Default)]
+pub struct Extra {
+    /// $MAINPID, 0 for none.
+    pub main_pid: u32,
+    /// $SERVICE_RESULT, $EXIT_CODE, $EXIT_STATUS for commands of the stop.
+    pub result: Option<(&'static str, u32)>,
+    /// $INVOCATION_ID.
+    pub invocation: String,
+    /// $LISTEN_FDNAMES.
+    pub socket_names: String,
+}
+
+/// All variables of a process.
+pub(super) fn variables(
+    unit: &Unit<'_>,
+    identity: &Identity,
+    extra: &Extra,
+    sockets: usize,
+) -> io::Result<Variables> {
+    let mut variables = Variables::new();
+    let mut set = |name: &str, value: String| {
+        variables.insert(name.to_owned(), value);
+    };
+    set("PATH", "/run/wrappers/bin:/run/current-system/sw/bin:/run/current-system/sw/sbin".into());
+    if let Some(account) = &identity.account {
+        set("USER", account.name.clone());
+        set("LOGNAME", account.name.clone());
+        set("HOME", account.home.clone());
+        set("SHELL", account.shell.clone());
+    }
+    if !extra.invocation.is_empty() {
+        set("INVOCATION_ID", extra.invocation.clone());
+    }
+    if extra.main_pid != 0 {
+        set("MAINPID", extra.main_pid.to_string());
+    }
+    if let Some((result, status)) = extra.result {
+        set("SERVICE_RESULT", result.into());
+        set("EXIT_CODE", if status >= 256 { "killed" } else { "exited" }.into());
+        set("EXIT_STATUS", (status & 255).to_string());
+    }
+    for (key, _, base, name) in DIRECTORIES {
+        let paths: Vec<String> = unit
+            .texts(key)
+            .map(|path| format!("{base}/{}", path.split(':').next().unwrap_or(path)))
+            .collect();
+        if !paths.is_empty() {
+            set(name, paths.join(":"));
+        }
+    }
+    let notifies = matches!(unit.number(Key::Type), Some(service_type::NOTIFY | service_type::NOTIFY_RELOAD))
+        || unit.number(Key::NotifyAccess).is_some_and(|access| access != notify_access::NONE)
+        || unit.has(Key::Watchdog);
+    if notifies {
+        set("NOTIFY_SOCKET", "/run/firn/notify".into());
+    }
+    if let Some(span) = unit.number(Key::Watchdog).filter(|span| *span != 0) {
+        set("WATCHDOG_USEC", span.to_string());
+    }
+    if sockets > 0 {
+        set("LISTEN_FDS", sockets.to_string());
+        set("LISTEN_FDNAMES", extra.socket_names.clone());
+    }
+    if let Some(path) = unit.text(Key::TtyPath) {
+        let serial = path.contains("ttyS") || path.contains("hvc") || path.contains("ttyAMA");
+        set("TERM", if serial { "vt220" } else { "linux" }.into());
+    }
+    for assignment in unit.texts(Key::Environment) {
+        if let Some((name, value)) = assignment.split_once('=') {
+            set(name, value.to_owned());
+        }
+    }
+    for (is_optional, path) in unit.tagged(Key::EnvironmentFiles) {
+        match std::fs::read_to_string(path) {
+            Ok(text) => read_file(&text).into_iter().for_each(|(name, value)| set(&name, value)),
+            Err(_) if is_optional != 0 => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("cannot read {path}: {error}"))),
+        }
+    }
+    for name in unit.texts(Key::UnsetEnvironment) {
+        variables.remove(name.split('=').next().unwrap_or(name));
+    }
+    Ok(variables)
+}
+
+/// Lines of EnvironmentFile=: `NAME=value`, comments, quotes around the value.
+fn read_file(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let mut whole = line.trim().to_owned();
+        while whole.ends_with('\\') {
+            whole.pop();
+            whole.push_str(lines.next().unwrap_or_default().trim());
+        }
+        if whole.starts_with(['#', ';']) {
+            continue;
+        }
+        let Some((name, value)) = whole.split_once('=') else { continue };
+        let value = value.trim();
+        let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        found.push((name.trim().to_owned(), unquoted.unwrap_or(value).to_owned()));
+    }
+    found
+}
+
+/// The arguments with variables put in: `${NAME}` anywhere, `$NAME` as a word of its own, which is then split at blanks.
+pub(super) fn arguments(line: &Command<'_>, variables: &Variables) -> Vec<CString> {
+    if line.flags() & command::NO_EXPAND != 0 {
+        return line.arguments().map(ToOwned::to_owned).collect();
+    }
+    let mut result = Vec::new();
+    for argument in line.arguments() {
+        let text = argument.to_string_lossy();
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        match text.strip_prefix('$').filter(|name| is_name(name)) {
+            Some(name) => {
+                let value = variables.get(name).map_or("", String::as_str);
+                result.extend(value.split_whitespace().filter_map(|word| CString::new(word).ok()));
+            }
+            None => result.extend(CString::new(substitute(&text, variables)).ok()),
+        }
+    }
+    result
+}
+
+/// `${NAME}` replaced, `$$` a dollar.
+fn substitute(text: &str, variables: &Variables) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        result.push_str(before);
+        if let Some(tail) = after.strip_prefix('$') {
+            result.push('$');
+            rest = tail;
+        } else if let Some((name, tail)) = after.strip_prefix('{').and_then(|tail| tail.split_once('}')) {
+            result.push_str(variables.get(name).map_or("", String::as_str));
+            rest = tail;
+        } else {
+            result.push('$');
+            rest = after;
+        }
+    }
+    result.push_str(rest);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_put_in() {
+        let variables = Variables::from([("A".into(), "1 2".into()), ("B".into(), "x".into())]);
+        for (text, expected) in
+            [("${A}-${B}", "1 2-x"), ("$$A", "$A"), ("a$b", "a$b"), ("${NONE}", ""), ("${open", "${open")]
+        {
+            assert_eq!(substitute(text, &variables), expected);
+        }
+    }
+
+    #[test]
+    fn environment_files() {
+        let text = "# c\nA=1\n B = \"x y\" \nC='z'\nnonsense\nD=a\\\nb\n";
+        let expected = [("A", "1"), ("B", "x y"), ("C", "z"), ("D", "ab")];
+        let found = read_file(text);
+        assert_eq!(
+            found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(),
+            expected
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! Sockets of socket units (systemd.socket(5)): made, bound and listened on before their service starts.
+
+use super::accounts;
+use formats::service_graph::key::{Key, flag, listen};
+use formats::service_graph::view::Unit;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, bind,
+    listen as start_listening, setsockopt, socket, sockopt,
+};
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+/// Opens every socket of a unit.
+pub fn open_all(unit: &Unit<'_>) -> io::Result<Vec<OwnedFd>> {
+    unit.tagged(Key::Listen)
+        .map(|(tag, address)| {
+            open_one(unit, tag, address)
+                .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+        })
+        .collect()
+}
+
+fn open_one(unit: &Unit<'_>, tag: u32, address: &str) -> io::Result<OwnedFd> {
+    let kind = match tag {
+        listen::STREAM => SockType::Stream,
+        listen::DATAGRAM => SockType::Datagram,
+        listen::SEQPACKET => SockType::SeqPacket,
+        _ => return Err(io::Error::other("only stream, datagram and sequential packet sockets are opened")),
+    };
+    let backlog = Backlog::new(unit.number(Key::Backlog).unwrap_or(4096).min(4096) as i32)?;
+    if address.starts_with('/') || address.starts_with('@') {
+        let opened = open_unix(unit, kind, address)?;
+        if kind != SockType::Datagram {
+            start_listening(&opened, backlog)?;
+        }
+        return Ok(opened);
+    }
+    let place = parse_address(address)
+        .ok_or_else(|| io::Error::other("neither a path nor a port nor address:port"))?;
+    let family = if place.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let opened = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    setsockopt(&opened, sockopt::ReuseAddr, &true)?;
+    if unit.flag(flag::REUSE_PORT) {
+        setsockopt(&opened, sockopt::ReusePort, &true)?;
+    }
+    if unit.flag(flag::FREE_BIND) {
+        setsockopt(&opened, sockopt::IpFreebind, &true)?;
+    }
+    if let (SocketAddr::V6(_), Some(only @ (1 | 2))) = (&place, unit.number(Key::BindIpv6Only)) {
+        setsockopt(&opened, sockopt::Ipv6V6Only, &(only == 2))?;
+    }
+    let bound: Box<dyn SockaddrLike> = match place {
+        SocketAddr::V4(place) => Box::new(SockaddrIn::from(place)),
+        SocketAddr::V6(place) => Box::new(SockaddrIn6::from(place)),
+    };
+    bind(opened.as_raw_fd(), bound.as_ref())?;
+    if kind != SockType::Datagram {
+        start_listening(&opened, backlog)?;
+    }
+    Ok(opened)
+}
+
+fn open_unix(unit: &Unit<'_>, kind: SockType, address: &str) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let opened = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    if let Some(name) = address.strip_prefix('@') {
+        bind(opened.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+        return Ok(opened);
+    }
+    let path = Path::new(address);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    // Left behind by an earlier life, or not there.
+    drop(std::fs::remove_file(path));
+    bind(opened.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let mode = unit.number(Key::SocketMode).unwrap_or(0o666) as u32;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    let uid = unit
+        .text(Key::SocketUser)
+        .map(|name| {
+            accounts::user(name)
+                .map(|account| account.uid)
+                .ok_or_else(|| io::Error::other(format!("there is no user `{name}`")))
+        })
+        .transpose()?;
+    let gid = unit
+        .text(Key::SocketGroup)
+        .map(|name| {
+            accounts::group(name).ok_or_else(|| io::Error::other(format!("there is no group `{name}`")))
+        })
+        .transpose()?;
+    std::os::unix::fs::chown(path, uid, gid)?;
+    Ok(opened)
+}
+
+/// `80` (all addresses), `127.0.0.1:80`, `[::1]:80`.
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    if let Ok(port) = text.parse() {
+        return Some(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0)));
+    }
+    text.parse().ok()
+}
+
+/// Removes the files of a unit's sockets that ask for it.
+pub fn remove(unit: &Unit<'_>) {
+    if unit.flag(flag::REMOVE_ON_STOP) {
+        for (_, address) in unit.tagged(Key::Listen).filter(|(_, address)| address.starts_with('/')) {
+            drop(std::fs::remove_file(address));
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Effects on the machine: what the engine decides, carried out. Nothing here decides anything.
+
+use super::engine::unit_state::{JobKind, JobResult, PENDING_PID};
+use super::engine::{Effect, Event, Role, Scope, step};
+use super::launch::{self, Extra};
+use super::{COLLECTOR, LogPipe, Supervisor, cgroup, channel, conditions, console, listening, now};
+use crate::console::Level;
+use crate::{block_device, log_collector, mounting};
+use formats::control::Shutdown;
+use formats::service_graph::UnitKind;
+use formats::service_graph::key::{Key, standard_io};
+use formats::service_graph::view::Unit;
+use formats::stage1::Source;
+use nix::fcntl::OFlag;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use nix::sys::inotify::AddWatchFlags;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::Pid;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use sys::sibling::{Birth, spawn};
+
+impl Supervisor {
+    /// One event through the engine and its effects into the world. What the world answers at once is fed as well.
+    pub(super) fn feed(&mut self, event: &Event) {
+        let mut effects = Vec::new();
+        step(&mut self.state, &self.graph, now(), event, &mut effects);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::CheckConditions { unit } => {
+                let verdict = self.graph.unit(unit).map_or(Some(false), |unit| conditions::verdict(&unit));
+                self.events.push_back(Event::Conditions { unit, verdict });
+            }
+            Effect::Spawn { unit, key, number, role } => self.spawn(unit, key, number, role),
+            Effect::Mount { unit } => self.mount(unit, true),
+            Effect::Unmount { unit } => self.mount(unit, false),
+            Effect::Arm { unit } => self.arm(unit),
+            Effect::Disarm { unit } => self.disarm(unit),
+            Effect::Signal { unit, signal, scope } => self.signal(unit, signal, scope),
+            Effect::FindMainPid { unit } => self.find_main_pid(unit),
+            Effect::Release { unit } => self.release(unit),
+            Effect::Changed { unit } => self.changed(unit),
+            Effect::JobDone { unit, kind, result } => self.job_done(unit, kind, result),
+            Effect::Final { how, culprits } => self.end_machine(how, &culprits),
+        }
+    }
+
+    /// Starts a command of a unit.
+    fn spawn(&mut self, index: u32, key: Key, number: usize, role: Role) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let Some(line) = unit.command(key, number) else { return };
+        let needs_log = [Key::StandardOutput, Key::StandardError].iter().any(|key| {
+            unit.tagged(*key).next().is_none_or(|(tag, _)| {
+                matches!(tag, standard_io::LOG | standard_io::LOG_AND_CONSOLE | standard_io::INHERIT)
+            })
+        });
+        if needs_log {
+            self.open_log(&unit);
+        }
+        if role == Role::Main {
+            let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+            self.invocations.insert(index, id.trim().replace('-', ""));
+        }
+        let state = self.state.unit(index);
+        let is_stop = matches!(key, Key::ExecStop | Key::ExecStopPost);
+        let extra = Extra {
+            main_pid: if state.main_pid == PENDING_PID || role == Role::Main { 0 } else { state.main_pid },
+            result: is_stop.then(|| (state.outcome.word(), state.exit_status)),
+            invocation: self.invocations.get(&index).cloned().unwrap_or_default(),
+            socket_names: self.socket_names(&unit),
+        };
+        let owner = index | (role as u32) << 24;
+        let log = self.logs.get(&index).map(|log| log.write.as_fd());
+        let sockets = match role {
+            Role::Main => self.sockets_of(&unit),
+            Role::Control => Vec::new(),
+        };
+        match launch::start(unit, &line, owner, &self.memory, log, &sockets, &extra) {
+            Ok(pid) => {
+                self.watch(&unit);
+                self.feed(&Event::Spawned { unit: index, role, pid });
+                self.note(index);
+            }
+            Err(error) => {
+                console::log(
+                    Level::Error,
+                    &format!("{}: cannot start {}: {error}", unit.name(), line.program().to_string_lossy()),
+                );
+                self.events.push_back(Event::SpawnFailed { unit: index, role });
+            }
+        }
+    }
+
+    /// Copies of the sockets that a service is given.
+    fn sockets_of(&self, unit: &Unit<'_>) -> Vec<std::os::fd::OwnedFd> {
+        let by = unit.units(Key::TriggeredBy).chain(unit.units(Key::Sockets));
+        let lists = by.filter_map(|index| self.sockets.get(&index));
+        lists.flatten().filter_map(|socket| socket.try_clone().ok()).collect()
+    }
+
+    fn socket_names(&self, unit: &Unit<'_>) -> String {
+        let mut names = Vec::new();
+        for index in unit.units(Key::TriggeredBy).chain(unit.units(Key::Sockets)) {
+            let count = self.sockets.get(&index).map_or(0, Vec::len);
+            let socket = self.graph.unit(index);
+            let name =
+                socket.map_or("", |socket| socket.text(Key::FileDescriptorName).unwrap_or(socket.name()));
+            names.extend(std::iter::repeat_n(name, count));
+        }
+        names.join(":")
+    }
+
+    /// Watches a unit's cgroup for its last process's end.
+    fn watch(&mut self, unit: &Unit<'_>) {
+        if self.watched.values().any(|index| *index == unit.index()) {
+            return;
+        }
+        let file = cgroup::events_file(&cgroup::path_of(unit));
+        if let Ok(watch) = self.cgroups.add_watch(&file, AddWatchFlags::IN_MODIFY) {
+            self.watched.insert(watch, unit.index());
+        }
+    }
+
+    /// Makes the unit's log pipe, once: PID 1 holds it, the collector reads it.
+    fn open_log(&mut self, unit: &Unit<'_>) {
+        if self.collector.is_none() {
+            self.start_collector();
+        }
+        if self.logs.contains_key(&unit.index()) {
+            return;
+        }
+        let Ok((read, write)) = nix::unistd::pipe2(OFlag::O_CLOEXEC) else { return };
+        // Only the reading side must not block: services write as they are used to.
+        drop(nix::fcntl::fcntl(read.as_fd(), nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK)));
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        drop(channel::send(self.channel.as_fd(), channel::HOLD, tag, Some(read.as_fd())));
+        if let Some(collector) = &self.collector {
+            drop(log_collector::send_pipe(collector.as_fd(), unit.name(), read.as_fd()));
+        }
+        self.logs.insert(unit.index(), LogPipe { read, write, tag });
+    }
+
+    /// Starts the collector and gives it every pipe there is.
+    pub(super) fn start_collector(&mut self) {
+        let made = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+        let Ok((ours, theirs)) = made else { return };
+        let Some(slot) = self.memory.reserve(COLLECTOR) else { return };
+        let birth = Birth { cgroup: None, pid_slot: self.memory.pid_word(slot), as_sibling: true };
+        let ours_number = std::os::fd::AsRawFd::as_raw_fd(&ours);
+        let mut theirs = Some(theirs);
+        let started = spawn(&birth, || {
+            // The child's copy of our end would keep the socket open for ever.
+            drop(sys::terminal::adopt(ours_number));
+            theirs.take().map_or(1, log_collector::run)
+        });
+        match started {
+            Ok(_) => {
+                for (index, log) in &self.logs {
+                    let name = self.graph.unit(*index).map_or("", |unit| unit.name());
+                    drop(log_collector::send_pipe(ours.as_fd(), name, log.read.as_fd()));
+                }
+                self.collector = Some(ours);
+            }
+            Err(error) => {
+                self.memory.release(slot);
+                console::log(Level::Error, &format!("cannot start the log collector: {error}"));
+            }
+        }
+    }
+
+    /// Mounts (or swaps on) in a child, as a disk may take its time.
+    fn mount(&mut self, index: u32, on: bool) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let owner = index | (Role::Control as u32) << 24;
+        let what = unit.text(Key::MountWhat).unwrap_or_default();
+        let place = unit.text(Key::MountWhere).unwrap_or_default();
+        let fs_type = unit.text(Key::MountType).unwrap_or("auto");
+        let options = unit.text(Key::MountOptions).unwrap_or("defaults");
+        let is_swap = unit.kind() == UnitKind::Swap;
+        let name = unit.name();
+        let started = launch::start_own(unit, owner, &self.memory, || {
+            let result = match (is_swap, on) {
+                (true, _) => Err(std::io::Error::other("swap units are not done yet")),
+                (false, true) => mount_unit(what, place, fs_type, options),
+                (false, false) => mounting::unmount(Path::new(place), false),
+            };
+            match result {
+                Ok(()) => 0,
+                Err(error) => {
+                    console::log(Level::Error, &format!("{name}: {error}"));
+                    1
+                }
+            }
+        });
+        match started {
+            Ok(pid) => {
+                self.feed(&Event::Spawned { unit: index, role: Role::Control, pid });
+                self.note(index);
+            }
+            Err(error) => {
+                console::log(Level::Error, &format!("{name}: {error}"));
+                let exit = super::Exit::Code(1);
+                self.events.push_back(Event::Exited { unit: index, role: Role::Control, exit });
+            }
+        }
+    }
+
+    /// Sets a socket, timer or path up.
+    fn arm(&mut self, index: u32) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let worked = match unit.kind() {
+            UnitKind::Socket => match listening::open_all(&unit) {
+                Ok(sockets) => {
+                    self.sockets.insert(index, sockets);
+                    self.watch_sockets(index);
+                    true
+                }
+                Err(error) => {
+                    console::log(Level::Error, &format!("{}: {error}", unit.name()));
+                    false
+                }
+            },
+            UnitKind::Timer => {
+                self.schedule(index, true);
+                true
+            }
+            _ => {
+                console::log(Level::Warning, &format!("{}: paths are not watched yet", unit.name()));
+                true
+            }
+        };
+        self.events.push_back(Event::Armed { unit: index, worked });
+    }
+
+    /// Waits for connections, as long as the service does not run that takes them itself.
+    pub(super) fn watch_sockets(&mut self, index: u32) {
+        for socket in self.sockets.get(&index).into_iter().flatten() {
+            let event = EpollEvent::new(
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
+                super::SOCKET | u64::from(index),
+            );
+            let mut again = event;
+            if self.epoll.add(socket, event).is_err() {
+                drop(self.epoll.modify(socket, &mut again));
+            }
+        }
+    }
+
+    fn disarm(&mut self, index: u32) {
+        self.timers.remove(&index);
+        for socket in self.sockets.remove(&index).into_iter().flatten() {
+            drop(self.epoll.delete(&socket));
+        }
+        if let Some(unit) = self.graph.unit(index) {
+            listening::remove(&unit);
+        }
+    }
+
+    /// When a timer fires next. Calendar times are the build's to refuse.
+    pub(super) fn schedule(&mut self, index: u32, is_first: bool) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let now = now();
+        let mut next: Option<u64> = None;
+        let mut consider = |at: u64| next = Some(next.map_or(at, |other| other.min(at)));
+        if is_first {
+            for span in unit.numbers(Key::OnActive) {
+                consider(now.saturating_add(span));
+            }
+            for span in unit.numbers(Key::OnBoot).chain(unit.numbers(Key::OnStartup)) {
+                consider(span.max(now));
+            }
+        } else {
+            for span in unit.numbers(Key::OnUnitActive).chain(unit.numbers(Key::OnUnitInactive)) {
+                consider(now.saturating_add(span.max(1_000_000)));
+            }
+        }
+        if let Some(at) = next {
+            self.timers.insert(index, at);
+        }
+    }
+
+    fn signal(&mut self, index: u32, signal: u8, scope: Scope) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let Ok(signal) = Signal::try_from(i32::from(signal)) else { return };
+        let path = cgroup::path_of(&unit);
+        let state = self.state.unit(index);
+        let known =
+            [state.main_pid, state.control_pid].into_iter().filter(|pid| !matches!(*pid, 0 | PENDING_PID));
+        let targets: Vec<u32> = match scope {
+            Scope::Main => vec![state.main_pid],
+            Scope::Control => vec![state.control_pid],
+            Scope::Known => known.collect(),
+            Scope::All if signal == Signal::SIGKILL => {
+                cgroup::kill(&path);
+                Vec::new()
+            }
+            // A main process that left the cgroup is still the service's.
+            Scope::All => {
+                let mut all = cgroup::processes(&path);
+                all.extend(known.filter(|pid| !cgroup::processes(&path).contains(pid)));
+                all
+            }
+        };
+        for pid in targets.into_iter().filter(|pid| !matches!(*pid, 0 | PENDING_PID)) {
+            // Gone already: its end is on its way to us.
+            drop(kill(Pid::from_raw(pid as i32), signal));
+            if signal == Signal::SIGTERM {
+                drop(kill(Pid::from_raw(pid as i32), Signal::SIGCONT));
+            }
+        }
+        if scope == Scope::All && !cgroup::is_populated(&path) {
+            self.events.push_back(Event::CgroupEmpty { unit: index });
+        }
+    }
+
+    /// The main process of a forking service: by its PID file, else the only process that is left.
+    fn find_main_pid(&mut self, index: u32) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let processes = cgroup::processes(&cgroup::path_of(&unit));
+        let pid = match unit.text(Key::PidFile) {
+            Some(path) => {
+                let path = if path.starts_with('/') { path.to_owned() } else { format!("/run/{path}") };
+                let text = std::fs::read_to_string(path).unwrap_or_default();
+                text.trim().parse().ok().filter(|pid| processes.contains(pid))
+            }
+            None => processes.first().copied().filter(|_| processes.len() == 1),
+        };
+        self.events.push_back(Event::MainPid { unit: index, pid: pid.unwrap_or(0) });
+        if processes.is_empty() {
+            self.events.push_back(Event::CgroupEmpty { unit: index });
+        }
+    }
+
+    /// A unit is down.
+    fn release(&mut self, index: u32) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        if unit.kind() == UnitKind::Service {
+            launch::remove_runtime_directories(&unit);
+            let watches: Vec<_> =
+                self.watched.iter().filter(|(_, owner)| **owner == index).map(|(watch, _)| *watch).collect();
+            for watch in watches {
+                drop(self.cgroups.rm_watch(watch));
+                self.watched.remove(&watch);
+            }
+            cgroup::remove(&cgroup::path_of(&unit));
+            self.status.remove(&index);
+            for socket in unit.units(Key::TriggeredBy) {
+                self.watch_sockets(socket);
+            }
+        }
+    }
+
+    /// A job is finished: who waits is told, and people are when it went wrong.
+    fn job_done(&mut self, index: u32, kind: JobKind, result: JobResult) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let name = unit.name();
+        match (kind, result) {
+            (JobKind::Start, JobResult::Done) if !self.quiet && unit.kind() == UnitKind::Service => {
+                console::log(Level::Info, &format!("started {name}"));
+            }
+            (_, JobResult::Failed) => {
+                let state = self.state.unit(index);
+                let text = format!(
+                    "{name} failed to {} ({}); `firn logs -u {name}` has its last words",
+                    verb(kind),
+                    state.outcome.word()
+                );
+                console::log(Level::Error, &text);
+            }
+            (JobKind::Start, JobResult::Dependency) => {
+                console::log(Level::Error, &format!("{name} is not started: a unit that it needs failed"));
+            }
+            _ => {}
+        }
+        self.tell_job_done(index, kind, result);
+    }
+
+    /// Hands the machine to PID 1 for its end.
+    fn end_machine(&mut self, how: Shutdown, culprits: &[u32]) {
+        for unit in culprits.iter().filter_map(|index| self.graph.unit(*index)) {
+            let phase = self.state.unit(unit.index()).phase;
+            let text = format!(
+                "{} did not stop in time ({}); going on without it",
+                unit.name(),
+                phase.word(unit.kind())
+            );
+            console::log(Level::Error, &text);
+        }
+        drop(channel::send(self.channel.as_fd(), channel::FINAL, how as u32, None));
+    }
+}
+
+fn verb(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Start => "start",
+        JobKind::Stop => "stop",
+        JobKind::Restart | JobKind::TryRestart => "restart",
+        JobKind::Reload => "reload",
+    }
+}
+
+/// Mounts what a unit says, finding devices as stage 1 does. What is mounted there already is done.
+fn mount_unit(what: &str, place: &str, fs_type: &str, options: &str) -> std::io::Result<()> {
+    let is_there = mounting::mounted().iter().any(|(mounted, _)| mounted == place);
+    if is_there && !options.split(',').any(|option| option == "remount") {
+        return Ok(());
+    }
+    let source = Source::parse(what);
+    let device = if source.needs_device() {
+        let found = wait_for_device(&source);
+        found
+            .ok_or_else(|| std::io::Error::other(format!("{what} did not appear within 10 seconds")))?
+            .to_string_lossy()
+            .into_owned()
+    } else {
+        what.to_owned()
+    };
+    let fs_type = match fs_type {
+        "auto" | "" => block_device::file_system(Path::new(&device)).map_or("none", |found| found.fs_type),
+        given => given,
+    };
+    mounting::mount_at(&device, Path::new(place), fs_type, options).map_err(|error| {
+        std::io::Error::new(error.kind(), format!("cannot mount {device} on {place} as {fs_type}: {error}"))
+    })
+}
+
+/// A device, now or as soon as the kernel announces it.
+fn wait_for_device(source: &Source) -> Option<std::path::PathBuf> {
+    let uevents = crate::uevent::Uevents::open().ok()?;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        if let Some(path) = block_device::find(source) {
+            return Some(path);
+        }
+        if !matches!(uevents.wait_for_block_device(deadline), Ok(true)) {
+            return None;
+        }
+    }
+}
