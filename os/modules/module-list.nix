@@ -23,14 +23,18 @@
   ./networking/firewall.nix
   ./networking/interfaces.nix
   ./networking/names.nix
+  ./networking/networkd.nix
+  ./networking/wireguard.nix
   ./programs/bash.nix
   ./security/pam.nix
   ./security/pki.nix
   ./security/sudo.nix
   ./security/wrappers.nix
   ./services/accepted.nix
+  ./services/caddy.nix
   ./services/chrony.nix
   ./services/cron.nix
+  ./services/dns.nix
   ./services/getty.nix
   ./services/logrotate.nix
   ./services/nginx.nix

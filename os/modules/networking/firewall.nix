@@ -97,15 +97,12 @@ in
       forwardPorts = mkOption { type = types.listOf (types.submodule { options = { sourcePort = mkOption { type = types.either types.int types.str; description = "The port outside."; }; destination = mkOption { type = types.str; description = "Where it goes."; }; proto = mkOption { type = types.str; default = "tcp"; description = "tcp or udp."; }; loopbackIPs = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; }; }; }); default = [ ]; description = "Ports that are forwarded."; };
       extraCommands = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted."; };
     };
-    wireguard.interfaces = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Not done, see the assertion."; };
-    wireguard.enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
   };
   config = lib.mkMerge [
     {
       system.build.firewallRules = rules;
       assertions = [
         { assertion = cfg.extraCommands == ""; message = "networking.firewall.extraCommands runs iptables, which Firn does not have; write networking.firewall.extraInputRules in nft's language."; }
-        { assertion = config.networking.wireguard.interfaces == { }; message = "networking.wireguard.interfaces is set, but Firn does not set up WireGuard yet."; }
       ];
       boot.kernel.sysctl = lib.mkMerge [
         (lib.mkIf nat.enable { "net.ipv4.conf.all.forwarding" = lib.mkOverride 99 true; "net.ipv4.conf.default.forwarding" = lib.mkOverride 99 true; })

@@ -46,7 +46,7 @@ in
     defaultGateway = mkOption { type = gateway; default = null; example = "192.168.0.1"; description = "The default gateway."; };
     defaultGateway6 = mkOption { type = gateway; default = null; description = "The default gateway for IPv6."; };
     usePredictableInterfaceNames = mkOption { type = types.bool; default = true; inert = true; description = "Accepted: without udev interfaces have the kernel's names, eth0 …"; };
-    useNetworkd = mkOption { type = types.bool; default = false; inert = true; description = "Accepted; systemd-networkd is not used, and systemd.network has no effect."; };
+    useNetworkd = mkOption { type = types.bool; default = false; description = "Whether systemd.network.networks sets up the interfaces; systemd-networkd itself does not run."; };
     networkmanager.enable = lib.mkEnableOption "NetworkManager (not done)" // { inert = true; };
     wireless.enable = lib.mkEnableOption "wireless networks (not done)" // { inert = true; };
     bridges = mkOption { type = types.attrsOf (types.submodule { options = { interfaces = mkOption { type = types.listOf types.str; description = "Its ports."; }; rstp = mkOption { type = types.bool; default = false; description = "Whether it runs the spanning tree protocol."; }; }; }); default = { }; description = "Bridges."; };

@@ -122,7 +122,6 @@ in
     coredump.enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     oomd.enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     user = mkOption { type = types.attrsOf types.anything; default = { }; description = "Units of user sessions: accepted, not run."; };
-    network = mkOption { type = types.attrsOf types.anything; default = { }; description = "systemd-networkd's settings; see networking.useNetworkd."; };
     sleep = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
     units = mkOption { type = types.attrsOf types.anything; default = { }; internal = true; description = "Units as text; use the kinds."; };
   };

@@ -22,5 +22,9 @@ in
   snippets = c.system.build.activation.snippets;
   wrappers = builtins.filter (w: w.program == "reader") (map (w: removeAttrs w [ "source" ]) c.system.build.activation.wrappers);
   names = builtins.filter (n: builtins.match ".*[.](service|timer|socket|path|slice)" n != null) (builtins.attrNames units);
+  dnsmasq = c.services.dnsmasq.settings.server;
+  interfaces = builtins.mapAttrs (_: i: { inherit (i) useDHCP; v4 = i.ipv4.addresses; v6 = i.ipv6.addresses; }) c.networking.interfaces;
+  gateway = { inherit (c.networking.defaultGateway) address interface; };
+  caddy = c.environment.etc."caddy/Caddyfile".source.text;
   builds = builtins.isString c.system.build.toplevel.drvPath;
 }
