@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a step failed.
+#[expect(
+    clippy::error_impl_error,
+    reason = "the crate's one error, always written with its path or alone in its module"
+)]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file operation.

@@ -197,16 +197,14 @@ fn system_links(root: &Root, toplevel: &Toplevel) -> Result<Vec<String>> {
         ("/bin/sh", &toplevel.activation.bin_sh, "sw/bin/sh"),
         ("/usr/bin/env", &toplevel.activation.usr_bin_env, "sw/bin/env"),
     ] {
-        let target = match declared {
-            Some(path) => PathBuf::from(path),
-            None => {
-                let place = root.resolve(toplevel.path.join(default))?;
-                if !place.is_file() {
-                    continue;
-                }
-                // busybox and its like go by the name they are called with: link to the name, not to the file.
-                root.inside(&root.resolve_parent(toplevel.path.join(default))?)
+        let target = if let Some(path) = declared {
+            PathBuf::from(path)
+        } else {
+            if !root.resolve(toplevel.path.join(default))?.is_file() {
+                continue;
             }
+            // busybox and its like go by the name they are called with: link to the name, not to the file.
+            root.inside(&root.resolve_parent(toplevel.path.join(default))?)
         };
         let place = root.resolve_parent(link)?;
         if std::fs::read_link(&place).is_ok_and(|present| present == target) {

@@ -167,17 +167,8 @@ pub fn run(
         Some(supervisor) => supervisor.states()?,
         None => BTreeMap::new(),
     };
-    let running =
-        states.iter().filter(|(_, state)| matches!(state, ActiveState::Active | ActiveState::Reloading));
     let mut record = Record::begin(action, from.as_deref(), &toplevel.path);
-    record.interrupted_units = plan
-        .units
-        .iter()
-        .filter(|unit| unit.action == "restart")
-        .map(|unit| unit.unit.clone())
-        .chain(unfinished.iter().flat_map(|record| record.interrupted_units.iter().cloned()))
-        .collect();
-    record.ran_before = running.map(|(name, _)| name.clone()).collect();
+    note_units(&mut record, &plan, unfinished.as_ref(), &states);
     journal::write(root, &record)?;
 
     let mut remarks: Vec<String> = Vec::new();
@@ -232,6 +223,21 @@ pub fn run(
         remarks.push(format!("only a reboot brings about: {}", plan.needs_reboot.join(", ")));
     }
     Ok(Finished { code, activation, units, remarks })
+}
+
+/// Which units the switch interrupts, and which ran before it.
+fn note_units(
+    record: &mut Record,
+    plan: &Plan,
+    unfinished: Option<&Record>,
+    states: &BTreeMap<String, ActiveState>,
+) {
+    let restarted = plan.units.iter().filter(|unit| unit.action == "restart").map(|unit| unit.unit.clone());
+    let before = unfinished.into_iter().flat_map(|record| record.interrupted_units.iter().cloned());
+    record.interrupted_units = restarted.chain(before).collect();
+    let runs = |state: &ActiveState| matches!(state, ActiveState::Active | ActiveState::Reloading);
+    record.ran_before =
+        states.iter().filter(|(_, state)| runs(state)).map(|(name, _)| name.clone()).collect();
 }
 
 /// Stops, activates, goes over to the new graph; each stage is in the journal before it begins.

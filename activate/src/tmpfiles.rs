@@ -177,32 +177,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Makes room for a thing of this type. True: one of the right type is there.
-    fn already_there(
-        &mut self,
-        rule: &Rule,
-        place: &Path,
-        right: impl Fn(&std::fs::Metadata) -> bool,
-    ) -> Result<bool> {
-        let Ok(found) = place.symlink_metadata() else {
-            if let Some(parent) = place.parent() {
-                durable::make_directories(parent)?;
-            }
-            return Ok(false);
-        };
-        if right(&found) {
-            return Ok(true);
-        }
-        if rule.replace {
-            crate::etc::remove_tree_if_there(place)?;
-            return Ok(false);
-        }
-        Err(Error::Rule {
-            line: rule.line.clone(),
-            problem: format!("{} exists and is of another type", rule.path),
-        })
-    }
-
     fn directory(&mut self, rule: &Rule) -> Result<()> {
         let mut place = self.safe_place(rule, Path::new(&rule.path))?;
         // A link to a directory serves: /var/run and the like.
@@ -211,7 +185,7 @@ impl Run<'_> {
         {
             place = self.root.resolve(&rule.path)?;
         }
-        let new = !self.already_there(rule, &place, std::fs::Metadata::is_dir)?;
+        let new = !already_there(rule, &place, std::fs::Metadata::is_dir)?;
         if new {
             std::fs::create_dir(&place).map_err(Error::file("make the directory", &place))?;
             self.changed.push(format!("make {}", rule.path));
@@ -221,7 +195,7 @@ impl Run<'_> {
 
     fn file(&mut self, rule: &Rule) -> Result<()> {
         let place = self.safe_place(rule, Path::new(&rule.path))?;
-        let there = self.already_there(rule, &place, std::fs::Metadata::is_file)?;
+        let there = already_there(rule, &place, std::fs::Metadata::is_file)?;
         let text = rule.argument.as_deref().map(unescape).unwrap_or_default();
         let differs = || std::fs::read(&place).map_or(true, |found| found != text.as_bytes());
         if !there || (rule.plus && differs()) {
@@ -277,7 +251,7 @@ impl Run<'_> {
     fn node(&mut self, rule: &Rule) -> Result<()> {
         use rustix::fs::{CWD, FileType, makedev, mknodat};
         let place = self.safe_place(rule, Path::new(&rule.path))?;
-        let there = self.already_there(rule, &place, |found| match rule.kind {
+        let there = already_there(rule, &place, |found| match rule.kind {
             Kind::Pipe => found.file_type().is_fifo(),
             Kind::Character => found.file_type().is_char_device(),
             _ => found.file_type().is_block_device(),
@@ -354,8 +328,8 @@ impl Run<'_> {
         if found.is_symlink() {
             return Ok(());
         }
-        let uid = self.id(rule, &rule.user, new, found.uid(), |name| self.names.uid(name))?;
-        let gid = self.id(rule, &rule.group, new, found.gid(), |name| self.names.gid(name))?;
+        let uid = owner_id(rule, &rule.user, new, found.uid(), |name| self.names.uid(name))?;
+        let gid = owner_id(rule, &rule.group, new, found.gid(), |name| self.names.gid(name))?;
         let (uid, gid) = if new { (uid.or(Some(0)), gid.or(Some(0))) } else { (uid, gid) };
         let wanted_owner = (uid.unwrap_or(found.uid()), gid.unwrap_or(found.gid()));
         let mode = wanted_mode(rule.mode, &found, new, default_mode);
@@ -381,24 +355,6 @@ impl Run<'_> {
             self.changed.push(format!("set {}", self.root.inside(place).display()));
         }
         Ok(())
-    }
-
-    fn id(
-        &self,
-        rule: &Rule,
-        field: &OwnerField,
-        new: bool,
-        present: u32,
-        find: impl Fn(&str) -> Option<u32>,
-    ) -> Result<Option<u32>> {
-        let Some(name) = &field.name else { return Ok(None) };
-        if field.only_new && !new {
-            return Ok(Some(present));
-        }
-        find(name).map(Some).ok_or_else(|| Error::Rule {
-            line: rule.line.clone(),
-            problem: format!("there is no user or group `{name}`"),
-        })
     }
 
     /// chattr(1)'s letters, as far as the file system has them.
@@ -468,6 +424,45 @@ impl Run<'_> {
         }
         Ok(place)
     }
+}
+
+/// Makes room for a thing of this type. True: one of the right type is there.
+fn already_there(rule: &Rule, place: &Path, right: impl Fn(&std::fs::Metadata) -> bool) -> Result<bool> {
+    let Ok(found) = place.symlink_metadata() else {
+        if let Some(parent) = place.parent() {
+            durable::make_directories(parent)?;
+        }
+        return Ok(false);
+    };
+    if right(&found) {
+        return Ok(true);
+    }
+    if rule.replace {
+        crate::etc::remove_tree_if_there(place)?;
+        return Ok(false);
+    }
+    Err(Error::Rule {
+        line: rule.line.clone(),
+        problem: format!("{} exists and is of another type", rule.path),
+    })
+}
+
+/// The id that an owner's field names; nothing: the line names none.
+fn owner_id(
+    rule: &Rule,
+    field: &OwnerField,
+    new: bool,
+    present: u32,
+    find: impl Fn(&str) -> Option<u32>,
+) -> Result<Option<u32>> {
+    let Some(name) = &field.name else { return Ok(None) };
+    if field.only_new && !new {
+        return Ok(Some(present));
+    }
+    find(name).map(Some).ok_or_else(|| Error::Rule {
+        line: rule.line.clone(),
+        problem: format!("there is no user or group `{name}`"),
+    })
 }
 
 fn place_is_directory(root: &Root, place: &Path) -> Result<bool> {

@@ -2,6 +2,8 @@
 //! happens when a unit does not come up, when the supervisor goes away, and when the switch is killed at every point at
 //! which it talks to the supervisor.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot do is its failure")]
+
 use formats::control::{ActiveState, Message as _, Phase, Reply, Request, UnitStatus};
 use formats::service_graph::builder::{GraphBuilder, Settings, Value};
 use formats::service_graph::key::Key;

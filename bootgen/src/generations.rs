@@ -80,7 +80,8 @@ impl Generation {
         use std::os::unix::fs::MetadataExt as _;
         let toplevel = std::fs::read_link(link).map_err(|error| format!("{}: {error}", link.display()))?;
         // A link made by an image writer has no date worth showing.
-        let made = link.symlink_metadata().ok().map(|found| found.mtime()).filter(|made| *made > 1_000_000_000);
+        let made =
+            link.symlink_metadata().ok().map(|found| found.mtime()).filter(|made| *made > 1_000_000_000);
         Self::of_toplevel(root, number, &toplevel, made)
     }
 

@@ -4,9 +4,11 @@
 use crate::apply::{self, ApplyError, unobserved};
 use crate::esp::{self, EspError};
 use crate::generations::{Generations, in_root, resolve};
+use crate::grub;
 use crate::grub_bios::{self, GrubBiosError};
 use crate::partition::Partition;
 use crate::plan::{self, BootPlan, PlanError, Request, Step, token_of};
+use crate::systemd_boot::{ENTRIES, EntryFile};
 use formats::bootloader::Bootloader;
 use std::path::{Path, PathBuf};
 
@@ -105,19 +107,12 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
         None => generations.good.last().map(|generation| generation.number).unwrap_or_default(),
     };
     let loader = settings(options, &generations, default)?;
-    let token = token(&options.root)?;
+    let token = token(&options.root, &loader)?;
     let booted = std::fs::read_link(in_root(&options.root, Path::new("/run/booted-system"))).ok();
-    let mount_points = std::iter::once(&loader.efi_sys_mount_point).chain(&loader.mirrored_mount_points);
     let mut partitions = Vec::new();
+    let mount_points = std::iter::once(&loader.efi_sys_mount_point).chain(&loader.mirrored_mount_points);
     for mount_point in mount_points {
-        let directory = in_root(&options.root, Path::new(mount_point));
-        if options.root == Path::new("/") {
-            let efi = loader.systemd_boot.is_some()
-                || loader.grub.as_ref().is_some_and(|grub| grub.efi_core.is_some());
-            esp::check(&directory, efi)?;
-        }
-        let read = |source| UpdateError::Read { path: directory.clone(), source };
-        let mut before = Partition::read(&directory, &token).map_err(read)?;
+        let partition = in_root(&options.root, Path::new(mount_point));
         let request = Request {
             root: &options.root,
             generations: &generations,
@@ -125,14 +120,9 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
             loader: &loader,
             token: &token,
             booted: booted.as_deref(),
-            space: apply::space(&directory).ok(),
+            space: apply::space(&partition).ok(),
         };
-        let mut plan = plan::plan(&request, &before)?;
-        if options.check {
-            before.forget_damaged(&directory, &plan.expected).map_err(read)?;
-            plan = plan::plan(&request, &before)?;
-        }
-        partitions.push(Update { partition: directory, plan, before });
+        partitions.push(plan_partition(options, &request, partition)?);
     }
     if !options.dry_run {
         for update in &partitions {
@@ -143,18 +133,38 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
     Ok(Updates { default, partitions, grub_disks })
 }
 
-fn settings(options: &Options, generations: &Generations, default: u64) -> Result<Bootloader, UpdateError> {
-    match generations.get(default) {
-        Some(generation) => generation
-            .bootloader(&options.root)
-            .map_err(|reason| UpdateError::Settings { number: default, reason }),
-        None => {
-            let broken = generations.broken.iter().find(|generation| generation.number == default);
-            let reason =
-                broken.map_or_else(|| "it does not exist".to_owned(), |generation| generation.reason.clone());
-            Err(UpdateError::Plan(PlanError::DefaultBroken { number: default, reason }))
-        }
+/// Checks, reads and plans one partition.
+fn plan_partition(
+    options: &Options,
+    request: &Request<'_>,
+    partition: PathBuf,
+) -> Result<Update, UpdateError> {
+    let loader = request.loader;
+    if options.root == Path::new("/") {
+        let efi =
+            loader.systemd_boot.is_some() || loader.grub.as_ref().is_some_and(|grub| grub.efi_core.is_some());
+        esp::check(&partition, efi)?;
     }
+    let read = |source| UpdateError::Read { path: partition.clone(), source };
+    let mut before = Partition::read(&partition, request.token).map_err(read)?;
+    let mut plan = plan::plan(request, &before)?;
+    if options.check {
+        before.forget_damaged(&partition, &plan.expected).map_err(read)?;
+        plan = plan::plan(request, &before)?;
+    }
+    Ok(Update { partition, plan, before })
+}
+
+fn settings(options: &Options, generations: &Generations, default: u64) -> Result<Bootloader, UpdateError> {
+    if let Some(generation) = generations.get(default) {
+        return generation
+            .bootloader(&options.root)
+            .map_err(|reason| UpdateError::Settings { number: default, reason });
+    }
+    let broken = generations.broken.iter().find(|generation| generation.number == default);
+    let reason =
+        broken.map_or_else(|| "it does not exist".to_owned(), |generation| generation.reason.clone());
+    Err(UpdateError::Plan(PlanError::DefaultBroken { number: default, reason }))
 }
 
 /// The generation that the profile's own link names.
@@ -163,11 +173,12 @@ pub fn current(profiles: &Path, profile: &str) -> Option<u64> {
     link.file_name()?.to_str()?.strip_prefix(profile)?.strip_prefix('-')?.strip_suffix("-link")?.parse().ok()
 }
 
-/// The installation's name: made once, from the machine's id.
+/// The installation's name. When it is not written down (a new machine from an image, a /var that was lost), it is that of
+/// the entries on the boot partition which boot systems of this store; without any, it is made from the machine's id.
 ///
 /// # Errors
 /// When it can be neither read nor written.
-pub fn token(root: &Path) -> Result<String, UpdateError> {
+pub fn token(root: &Path, loader: &Bootloader) -> Result<String, UpdateError> {
     let place = resolve(root, Path::new(TOKEN_FILE));
     let failed = |source| UpdateError::Read { path: place.clone(), source };
     match std::fs::read_to_string(&place) {
@@ -175,15 +186,40 @@ pub fn token(root: &Path) -> Result<String, UpdateError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let machine = resolve(root, Path::new("/etc/machine-id"));
-    let seed = std::fs::read(&machine).map_err(|source| UpdateError::Read { path: machine, source })?;
-    let token = token_of(&seed);
+    let partition = in_root(root, Path::new(&loader.efi_sys_mount_point));
+    let token = if let Some(token) = token_on(root, &partition) {
+        token
+    } else {
+        let machine = resolve(root, Path::new("/etc/machine-id"));
+        let seed = std::fs::read(&machine).map_err(|source| UpdateError::Read { path: machine, source })?;
+        token_of(&seed)
+    };
     if let Some(parent) = place.parent() {
         std::fs::create_dir_all(parent).map_err(failed)?;
     }
     std::fs::write(&place, format!("{token}\n")).map_err(failed)?;
     std::fs::File::open(&place).and_then(|file| file.sync_all()).map_err(failed)?;
     Ok(token)
+}
+
+/// The token of entries whose systems are in this store.
+fn token_on(root: &Path, partition: &Path) -> Option<String> {
+    let ours = |toplevel: Option<&str>| toplevel.is_some_and(|path| in_root(root, Path::new(path)).exists());
+    let token_in = |id: &str| id.rsplitn(3, '-').nth(2).filter(|token| is_token(token)).map(str::to_owned);
+    if let Ok(files) = std::fs::read_dir(partition.join(ENTRIES)) {
+        for file in files.flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            let entry = EntryFile::parse(&name, text).filter(|entry| ours(entry.toplevel()));
+            if let Some(token) =
+                entry.filter(|entry| entry.stem.starts_with("firn-")).and_then(|entry| token_in(&entry.stem))
+            {
+                return Some(token);
+            }
+        }
+    }
+    let text = std::fs::read_to_string(partition.join(grub::PATH)).unwrap_or_default();
+    grub::blocks(&text).into_iter().find(|block| ours(block.toplevel())).and_then(|block| token_in(&block.id))
 }
 
 /// What may stand in names on the boot partition.
@@ -303,11 +339,24 @@ mod tests {
         std::fs::create_dir(directory.path().join("etc")).unwrap();
         std::fs::write(directory.path().join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")
             .unwrap();
+        let loader = Bootloader::parse(br#"{"version":1}"#).unwrap();
+        let token = |root: &Path| token(root, &loader);
         let first = token(directory.path()).unwrap();
         assert!(first.starts_with("firn-") && first.len() == 13, "{first}");
         std::fs::write(directory.path().join("etc/machine-id"), "another\n").unwrap();
         assert_eq!(token(directory.path()).unwrap(), first);
         std::fs::write(directory.path().join("var/lib/firn/entry-token"), "../evil\n").unwrap();
         assert_ne!(token(directory.path()).unwrap(), "../evil");
+        // Lost, but the boot partition knows it.
+        std::fs::remove_file(directory.path().join("var/lib/firn/entry-token")).unwrap();
+        std::fs::create_dir_all(directory.path().join("boot/loader/entries")).unwrap();
+        std::fs::create_dir_all(directory.path().join("nix/store/mine")).unwrap();
+        for (name, toplevel) in
+            [("firn-aaaaaaaa-1-12345678", "theirs"), ("firn-bbbbbbbb-7-12345678+2-1", "mine")]
+        {
+            let path = directory.path().join(format!("boot/loader/entries/{name}.conf"));
+            std::fs::write(path, format!("options init=/nix/store/{toplevel}/init\n")).unwrap();
+        }
+        assert_eq!(token(directory.path()).unwrap(), "firn-bbbbbbbb");
     }
 }

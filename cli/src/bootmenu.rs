@@ -6,7 +6,9 @@ use crate::settings::Settings;
 use anyhow::{Context as _, Result};
 use bootgen::menu_update::{self, Options, Updates};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use formats::bootloader::Bootloader;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The arguments.
@@ -35,7 +37,7 @@ pub(crate) fn command() -> Command {
 
 /// Runs it.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     if matches.get_flag("good") {
         return mark_good(&machine);
     }
@@ -99,22 +101,29 @@ fn as_json(updates: &Updates) -> serde_json::Value {
 fn mark_good(machine: &Machine) -> Result<ExitCode> {
     let booted = std::fs::read_link(machine.place("/run/booted-system"))
         .context("/run/booted-system: the machine was not booted by Firn")?;
-    for partition in boot_partitions(machine)? {
-        let token = menu_update::token(machine.root())?;
+    let loader = booted_loader(machine)?;
+    let token = menu_update::token(machine.root(), &loader)?;
+    for partition in partitions_of(machine, &loader) {
         let blessed = bootgen::bless::bless(&partition, &token, &booted.to_string_lossy())
             .with_context(|| format!("cannot mark the entry good on {}", partition.display()))?;
-        blessed.iter().for_each(|name| say(&format!("{name} is good")));
+        for name in blessed {
+            say(&format!("{name} is good"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the boot partitions are mounted, by the settings of the generation that was booted.
-pub(crate) fn boot_partitions(machine: &Machine) -> Result<Vec<std::path::PathBuf>> {
+/// The boot loader's settings in the generation that was booted.
+pub(crate) fn booted_loader(machine: &Machine) -> Result<Bootloader> {
     let place = machine.place("/run/booted-system");
     let target = std::fs::read_link(&place).with_context(|| place.display().to_string())?;
     let file = machine.place(&target.to_string_lossy()).join("bootloader.json");
     let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-    let loader = formats::bootloader::Bootloader::parse(&bytes)?;
+    Ok(Bootloader::parse(&bytes)?)
+}
+
+/// Where its boot partitions are mounted.
+pub(crate) fn partitions_of(machine: &Machine, loader: &Bootloader) -> Vec<PathBuf> {
     let points = std::iter::once(&loader.efi_sys_mount_point).chain(&loader.mirrored_mount_points);
-    Ok(points.map(|point| machine.place(point)).collect())
+    points.map(|point| machine.place(point)).collect()
 }

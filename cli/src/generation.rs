@@ -52,7 +52,7 @@ pub(crate) fn command() -> Command {
 
 /// Runs it.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     match matches.subcommand() {
         Some(("show", matches)) => show(&machine, matches)?,
         Some(("diff", matches)) => diff(&machine, matches)?,

@@ -111,7 +111,7 @@ pub(crate) fn confirm(matches: &ArgMatches) -> Result<ExitCode> {
 
 /// Runs `firn switch`.
 pub(crate) fn switch(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     let confirm =
         matches.get_one::<String>("confirm").map(|text| confirmation::parse_time(text)).transpose()?;
     let base = machine.toplevel(matches)?;
@@ -122,7 +122,7 @@ pub(crate) fn switch(matches: &ArgMatches) -> Result<ExitCode> {
 
 /// Runs `firn boot`.
 pub(crate) fn boot(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     let toplevel = machine.toplevel(matches)?;
     let before = machine.current_generation()?;
     let number = machine.set_profile(&toplevel)?;
@@ -130,39 +130,35 @@ pub(crate) fn boot(matches: &ArgMatches) -> Result<ExitCode> {
     if updated.is_err() {
         machine.restore_profile(before, number)?;
     }
-    say(&format!("generation {number} boots next{}", shown(&updated?)));
+    say(&format!("generation {number} boots next{}", shown(updated?.as_ref())));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs `firn test`.
 pub(crate) fn test(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     let toplevel = variant(&machine, &machine.toplevel(matches)?, matches)?;
     machine.activate(&toplevel, "test", matches.get_flag("no-revert")).map(ExitCode::from)
 }
 
 /// Runs `firn dry-activate`.
 pub(crate) fn dry_activate(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     let toplevel = variant(&machine, &machine.toplevel(matches)?, matches)?;
     machine.activate(&toplevel, "dry-activate", false).map(ExitCode::from)
 }
 
 /// Runs `firn rollback`.
 pub(crate) fn rollback(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     let generations = machine.generations()?;
     let current = machine.current_generation()?;
-    let number = match matches.get_one::<u64>("number") {
-        Some(number) => *number,
-        None => {
-            let before = generations
-                .iter()
-                .rfind(|generation| current.is_some_and(|current| generation.number < current));
-            before
-                .map(|generation| generation.number)
-                .context("there is no generation before the current one")?
-        }
+    let number = if let Some(number) = matches.get_one::<u64>("number") {
+        *number
+    } else {
+        let older = |number: u64| current.is_some_and(|current| number < current);
+        let before = generations.iter().rfind(|generation| older(generation.number));
+        before.map(|generation| generation.number).context("there is no generation before the current one")?
     };
     let Some(generation) = generations.iter().find(|generation| generation.number == number) else {
         let known: Vec<String> = generations.iter().map(|generation| generation.number.to_string()).collect();
@@ -171,7 +167,7 @@ pub(crate) fn rollback(matches: &ArgMatches) -> Result<ExitCode> {
     if matches.get_flag("boot-only") {
         let updates = machine.update_menu(Some(number), false)?;
         machine.point_profile(number)?;
-        say(&format!("generation {number} boots next{}", shown(&updates)));
+        say(&format!("generation {number} boots next{}", shown(updates.as_ref())));
         return Ok(ExitCode::SUCCESS);
     }
     outlive_the_terminal()?;
@@ -203,9 +199,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// The system that the settings name.
-    pub(crate) fn of(settings: &Settings) -> Result<Self> {
-        let root = settings.store_root.clone();
-        Ok(Self { root })
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self { root: settings.store_root.clone() }
     }
 
     /// Its root directory.
@@ -280,7 +275,7 @@ impl Machine {
             return Ok(ExitCode::from(code));
         }
         let updates = self.update_menu(Some(number), false)?;
-        say(&format!("switched to generation {number}{}", shown(&updates)));
+        say(&format!("switched to generation {number}{}", shown(updates.as_ref())));
         Ok(ExitCode::from(code))
     }
 
@@ -348,7 +343,7 @@ fn variant(machine: &Machine, toplevel: &Path, matches: &ArgMatches) -> Result<P
     machine.inside(&link).with_context(|| format!("the system has no specialisation `{name}`"))
 }
 
-fn shown(updates: &Option<menu_update::Updates>) -> String {
+fn shown(updates: Option<&menu_update::Updates>) -> String {
     match updates {
         None => " (no boot loader is configured: the boot menu was not touched)".to_owned(),
         Some(updates) if updates.partitions.iter().all(|update| update.plan.steps.is_empty()) => {

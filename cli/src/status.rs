@@ -36,7 +36,7 @@ struct Status {
 
 /// Runs it.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     let status = Status::read(&machine)?;
     let mut output = std::io::stdout().lock();
     if matches.get_flag("json") {
@@ -113,7 +113,7 @@ impl Status {
 
 fn tries_left(machine: &Machine, booted: &std::path::Path) -> Option<u32> {
     let token = std::fs::read_to_string(machine.place(bootgen::menu_update::TOKEN_FILE)).ok()?;
-    let partitions = crate::bootmenu::boot_partitions(machine).ok()?;
+    let partitions = crate::bootmenu::partitions_of(machine, &crate::bootmenu::booted_loader(machine).ok()?);
     let toplevel = booted.to_string_lossy();
     partitions
         .iter()

@@ -1,6 +1,8 @@
 //! `firn boot`, `switch`, `rollback`, `generation`, `bootmenu`, `status` and `confirm` as a user calls them, on a system
 //! below a temporary directory: a real store with its database, a real `firn-activate`, a directory as boot partition.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot do is its failure")]
+
 use formats::content_address::Method;
 use formats::hash::Algorithm;
 use std::collections::BTreeSet;

@@ -209,7 +209,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<EtcPlan> {
         planner.entry(entry)?;
     }
     planner.stale();
-    planner.finish()
+    Ok(planner.finish())
 }
 
 struct Planner<'a> {
@@ -223,17 +223,14 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn entry(&mut self, entry: &EtcEntry) -> Result<()> {
-        if !self.open_ancestors(&entry.target) {
-            return Ok(());
-        }
+        self.open_ancestors(&entry.target);
         match entry.mode.as_str() {
             "symlink" => {
-                let to = match &self.wanted.static_directory {
-                    Some(_) => Path::new(STATIC).join(&entry.target),
-                    None => {
-                        self.plan.ledger.links.insert(entry.target.clone());
-                        PathBuf::from(&entry.source)
-                    }
+                let to = if self.wanted.static_directory.is_some() {
+                    Path::new(STATIC).join(&entry.target)
+                } else {
+                    self.plan.ledger.links.insert(entry.target.clone());
+                    PathBuf::from(&entry.source)
                 };
                 self.link(&entry.target, to);
             }
@@ -246,20 +243,19 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Directories on the way that are links of ours become directories. False: something else stands in the way.
-    fn open_ancestors(&mut self, target: &str) -> bool {
+    /// Directories on the way that are links of ours become directories; a file in the way is set aside.
+    fn open_ancestors(&mut self, target: &str) {
         for (end, _) in target.match_indices('/') {
             let ancestor = &target[..end];
             match self.observed.nodes.get(ancestor) {
+                _ if self.opened.contains(ancestor) => {}
                 Some(Node::Link(to)) if self.ours(ancestor, to) => {
-                    if self.opened.insert(ancestor.to_owned()) {
-                        self.early.push(Change::Open {
-                            target: ancestor.to_owned(),
-                            keep: self.directly_below(ancestor),
-                        });
-                    }
+                    self.opened.insert(ancestor.to_owned());
+                    let keep = self.directly_below(ancestor);
+                    self.early.push(Change::Open { target: ancestor.to_owned(), keep });
                 }
                 Some(Node::File { .. } | Node::Other) => {
+                    self.opened.insert(ancestor.to_owned());
                     self.early.push(Change::Keep { target: ancestor.to_owned() });
                     self.plan
                         .notices
@@ -268,7 +264,6 @@ impl Planner<'_> {
                 _ => {}
             }
         }
-        true
     }
 
     fn link(&mut self, target: &str, to: PathBuf) {
@@ -373,7 +368,7 @@ impl Planner<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<EtcPlan> {
+    fn finish(mut self) -> EtcPlan {
         let mut changes = Vec::new();
         // Directories are opened while /etc/static still shows the old generation's contents.
         let (open, rest): (Vec<_>, Vec<_>) =
@@ -393,7 +388,7 @@ impl Planner<'_> {
             entry.or_insert_with(|| hash.clone());
         }
         self.plan.ledger_meanwhile.links.extend(self.observed.ledger.links.iter().cloned());
-        Ok(self.plan)
+        self.plan
     }
 
     /// Links through /etc/static are ours by where they point, direct ones by the ledger.

@@ -72,6 +72,7 @@ pub struct OwnerField {
 }
 
 /// One line, read.
+#[expect(clippy::struct_excessive_bools, reason = "they are the modifiers of a line, one for one")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// The line itself, for messages.

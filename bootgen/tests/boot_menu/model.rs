@@ -18,7 +18,7 @@ struct Entry {
 }
 
 /// The toplevel that systemd-boot boots unattended.
-pub fn sd_boot_choice(esp: &Path) -> Option<String> {
+pub(crate) fn sd_boot_choice(esp: &Path) -> Option<String> {
     if !esp.join("EFI/BOOT/BOOTX64.EFI").metadata().is_ok_and(|found| found.len() > 0) {
         return None;
     }
@@ -65,7 +65,7 @@ pub fn sd_boot_choice(esp: &Path) -> Option<String> {
 }
 
 /// The toplevel that GRUB boots unattended.
-pub fn grub_choice(esp: &Path) -> Option<String> {
+pub(crate) fn grub_choice(esp: &Path) -> Option<String> {
     let text = std::fs::read_to_string(esp.join("grub/grub.cfg")).ok()?;
     let default = text.lines().find_map(|line| line.strip_prefix("set default="))?;
     let mut lines = text.lines().skip_while(|line| !line.contains(&format!("--id {default} ")));
@@ -98,8 +98,9 @@ fn whole(esp: &Path, files: &[String]) -> bool {
             let path = esp.join(file.trim_start_matches('/'));
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             std::fs::read(&path).is_ok_and(|bytes| {
-                let hash: String =
-                    Sha256::digest(&bytes)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+                let digest = Sha256::digest(&bytes);
+                let hash =
+                    digest[..16].iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
                 name.starts_with(&hash)
             })
         })

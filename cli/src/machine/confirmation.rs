@@ -35,7 +35,7 @@ pub(super) fn command() -> Command {
 
 /// Runs `firn confirm`.
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let machine = Machine::of(Settings::current()?)?;
+    let machine = Machine::of(Settings::current()?);
     let Some(pending) = pending(&machine)? else {
         bail!("no switch waits to be confirmed (it may have gone back already: see `firn status`)");
     };

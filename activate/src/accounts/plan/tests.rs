@@ -154,8 +154,7 @@ fn subordinate_ranges_are_declared_or_chosen_once() {
     let mut bob = user("bob");
     bob.sub_uid_ranges = vec![formats::activation::SubordinateRange { start: 100_000, count: 65_536 }];
     let activation = configuration(vec![alice, bob], vec![], true);
-    let mut before = Accounts::default();
-    before.subuid = Table::parse(b"byhand:900000:1000\n");
+    let before = Accounts { subuid: Table::parse(b"byhand:900000:1000\n"), ..Accounts::default() };
     let result = planned(&before, &activation);
     assert_eq!(result.wanted.subuid.render(), "byhand:900000:1000\nbob:100000:65536\nalice:165536:65536\n");
     assert_eq!(result.wanted.subgid.render(), "alice:165536:65536\n");
