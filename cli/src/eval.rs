@@ -33,6 +33,7 @@ pub(crate) struct Request {
 
 /// How a value is printed.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Output {
     /// Evaluates everything in it first.
     pub(crate) strict: bool,

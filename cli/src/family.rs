@@ -43,6 +43,7 @@ const FAMILIES: &[Family] = &[
     Family { command: crate::eval::command, run: crate::eval::run },
     Family { command: crate::instantiate::command, run: crate::instantiate::run },
     Family { command: crate::parse::command, run: crate::parse::run },
+    Family { command: crate::repl::command, run: crate::repl::run },
     crate::store::STORE,
     crate::store::COLLECT,
     crate::store::PATH_INFO,

@@ -15,6 +15,7 @@ mod instantiate;
 mod machine;
 mod parse;
 mod progress;
+mod repl;
 mod settings;
 mod status;
 mod store;

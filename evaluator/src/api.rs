@@ -404,6 +404,13 @@ impl<'a> Evaluator<'a> {
         Self::find_builtin(name).map(|builtin| builtin.doc)
     }
 
+    /// Forgets the values of files and what the search path led to, so that changed files are read again.
+    pub fn forget_files(&mut self) {
+        self.imported.clear();
+        self.looked_up.clear();
+        self.copied.clear();
+    }
+
     /// An empty set.
     pub fn make_empty_attrs(&self) -> Handle<'a> {
         Handle(self.empty_attrs())

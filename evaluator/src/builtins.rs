@@ -79,6 +79,11 @@ fn tables() -> [&'static [Builtin]; 13] {
     ]
 }
 
+/// The names of all builtin functions.
+pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+    tables().into_iter().flatten().chain(from_toml::TABLE).chain(xml::TABLE).map(Builtin::shown_name)
+}
+
 /// The value of the version that `builtins.nixVersion` claims.
 pub(crate) const NIX_VERSION: &str = "2.34.8";
 

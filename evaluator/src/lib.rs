@@ -30,6 +30,7 @@ mod value;
 pub mod versions;
 
 pub use api::{Dependency, DerivationInfo, Handle, Result, Statistics};
+pub use builtins::builtin_names;
 pub use bumpalo::Bump as Arena;
 pub use diagnostic::{EvalError, TraceLine};
 pub use error::ErrorKind;
