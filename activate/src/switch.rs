@@ -233,7 +233,9 @@ fn note_units(
     states: &BTreeMap<String, ActiveState>,
 ) {
     let restarted = plan.units.iter().filter(|unit| unit.action == "restart").map(|unit| unit.unit.clone());
-    let before = unfinished.into_iter().flat_map(|record| record.interrupted_units.iter().cloned());
+    // A switch that was cut off may have stopped anything that ran before it.
+    let before =
+        unfinished.into_iter().flat_map(|record| record.interrupted_units.union(&record.ran_before)).cloned();
     record.interrupted_units = restarted.chain(before).collect();
     let runs = |state: &ActiveState| matches!(state, ActiveState::Active | ActiveState::Reloading);
     record.ran_before =
@@ -255,7 +257,9 @@ fn carry_out(
     if let Some(supervisor) = supervisor.as_deref_mut().filter(|_| has_graph) {
         record.stage = Stage::Stopping;
         journal::write(root, record)?;
-        units.extend(supervisor.switch(&graph, Phase::Stop)?);
+        // The supervisor answers with its whole plan; only the stops have happened yet.
+        let steps = supervisor.switch(&graph, Phase::Stop)?;
+        units.extend(steps.into_iter().filter(|step| step.action == "stop"));
     }
     record.stage = Stage::Activating;
     journal::write(root, record)?;
@@ -264,10 +268,13 @@ fn carry_out(
         record.stage = Stage::Starting;
         journal::write(root, record)?;
         units.extend(supervisor.switch(&graph, Phase::Finish)?);
-        // What a switch that was cut off had stopped is not in anybody's plan any more.
+        // What was stopped on the way and is in nobody's plan any more: units that stopped along with those that they need,
+        // units that no target wants, and what a switch that was cut off had stopped.
         let states = supervisor.states()?;
-        for unit in &record.interrupted_units {
-            if states.get(unit) == Some(&ActiveState::Inactive) {
+        let meant_to_stop: Vec<String> =
+            units.iter().filter(|step| step.action == "stop").map(|step| step.unit.clone()).collect();
+        for unit in record.interrupted_units.union(&record.ran_before) {
+            if states.get(unit) == Some(&ActiveState::Inactive) && !meant_to_stop.contains(unit) {
                 units.push(supervisor.start(unit)?);
             }
         }

@@ -55,7 +55,7 @@ impl Machine {
             }
         });
         let mut state = machine.supervisor.lock().unwrap();
-        for unit in ["web.service", "db.service", "multi-user.target"] {
+        for unit in ["web.service", "needs-web.service", "db.service", "multi-user.target"] {
             state.states.insert(unit.to_owned(), ActiveState::Active);
         }
         drop(state);
@@ -73,7 +73,9 @@ impl Machine {
             format!(r#"[{{"target":"greeting","source":"/nix/store/greeting-{number}","mode":"symlink"}}]"#);
         std::fs::write(toplevel.join("activation.json"), format!(r#"{{"version":1,"etc":{etc}}}"#)).unwrap();
         let mut graph = GraphBuilder::default();
-        for (unit, fingerprint) in [("web.service", number), ("db.service", 7), ("multi-user.target", 7)] {
+        for (unit, fingerprint) in
+            [("web.service", number), ("needs-web.service", 7), ("db.service", 7), ("multi-user.target", 7)]
+        {
             graph.add(unit, Settings::from([(Key::Fingerprint, Value::Number(fingerprint))]));
         }
         std::fs::write(toplevel.join("services.graph"), graph.build().unwrap()).unwrap();
@@ -162,6 +164,12 @@ fn answer(state: &mut Supervisor, request: &Request) -> Vec<Reply> {
         reason: "definition changed".to_owned(),
         result: result.to_owned(),
     };
+    let kept = || Reply::Step {
+        unit: "db.service".to_owned(),
+        action: "keep".to_owned(),
+        reason: "definition changed".to_owned(),
+        result: "kept".to_owned(),
+    };
     let fails = |state: &Supervisor, graph: &str| state.fails.iter().any(|(_, under)| graph.contains(under));
     match request {
         Request::List => {
@@ -170,7 +178,9 @@ fn answer(state: &mut Supervisor, request: &Request) -> Vec<Reply> {
         Request::Switch { phase: Phase::Stop, .. } => {
             if state.states.get("web.service") == Some(&ActiveState::Active) {
                 state.states.insert("web.service".to_owned(), ActiveState::Inactive);
-                return vec![step("stop", "done"), done()];
+                // It needs web.service and goes down with it; nobody plans to start it again.
+                state.states.insert("needs-web.service".to_owned(), ActiveState::Inactive);
+                return vec![step("restart", "done"), kept(), done()];
             }
             vec![done()]
         }
@@ -178,7 +188,7 @@ fn answer(state: &mut Supervisor, request: &Request) -> Vec<Reply> {
             let failed = fails(state, graph);
             let active = if failed { ActiveState::Failed } else { ActiveState::Active };
             state.states.insert("web.service".to_owned(), active);
-            vec![step("restart", if failed { "failed" } else { "done" }), done()]
+            vec![step("start", if failed { "failed" } else { "done" }), kept(), done()]
         }
         Request::Job { unit, .. } => {
             state.states.insert(unit.clone(), ActiveState::Active);
@@ -217,7 +227,8 @@ fn stop_activate_start_and_only_what_changed() {
     assert_eq!(machine.asked(), ["List"]);
     let output = machine.switch(2);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(machine.asked(), ["List", "List", "Stop system-2", "Finish system-2", "List"]);
+    let asked = ["List", "List", "Stop system-2", "Finish system-2", "List", "Start needs-web.service"];
+    assert_eq!(machine.asked(), asked);
     assert_eq!(machine.greeting(), "generation 2");
     assert!(machine.journal().contains("\"outcome\": \"done\""), "{}", machine.journal());
 }
@@ -279,7 +290,7 @@ fn killed_at_any_point_the_next_switch_finishes() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "killed at {at}: {text}");
         assert_eq!(machine.greeting(), "generation 2");
-        for unit in ["web.service", "db.service"] {
+        for unit in ["web.service", "needs-web.service", "db.service"] {
             assert_eq!(
                 machine.supervisor.lock().unwrap().states[unit],
                 ActiveState::Active,

@@ -28,7 +28,7 @@ pub struct UnitStep {
 impl UnitStep {
     /// Whether it did not come to what was wanted.
     pub fn failed(&self) -> bool {
-        !matches!(self.result.as_str(), "done" | "skipped" | "") && self.action != "stop"
+        matches!(self.result.as_str(), "failed" | "dependency" | "timeout") && self.action != "stop"
     }
 }
 
