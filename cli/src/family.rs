@@ -59,6 +59,10 @@ const FAMILIES: &[Family] = &[
     Family { command: crate::generation::command, run: crate::generation::run },
     Family { command: crate::bootmenu::command, run: crate::bootmenu::run },
     Family { command: crate::status::command, run: crate::status::run },
+    crate::service::SERVICE,
+    crate::logs::LOGS,
+    crate::service::POWEROFF,
+    crate::service::REBOOT,
 ];
 
 /// The Nix tool of that name, if Firn stands in for it.

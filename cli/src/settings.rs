@@ -96,5 +96,7 @@ fn default_distribution() -> Result<PathBuf> {
 /// The channel that `firn channel add` made the current one, else the one that the running system brings along
 /// (`firn.channel.enable`).
 fn default_channel(store_root: &Path) -> Option<PathBuf> {
-    [store_root.join("nix/var/firn/channel"), PathBuf::from("/etc/firn/channel")].into_iter().find(|link| link.exists())
+    [store_root.join("nix/var/firn/channel"), PathBuf::from("/etc/firn/channel")]
+        .into_iter()
+        .find(|link| link.exists())
 }
