@@ -1,7 +1,8 @@
 //! `firn channel`: where packages come from. A channel is an index of a Debian suite (design §5), made from the archive
 //! that the machine's own apt configuration names, or from `--mirror`.
 //!
-//! Each index is a directory of its own below `nix/var/firn/channels`; the link `nix/var/firn/channel` is the one in use.
+//! An index is a store path, so that it can be copied into a machine and is found unchanged there. What keeps it is the
+//! link `nix/var/firn/channels/NAME/index`; the link `nix/var/firn/channel` is the one in use.
 
 mod apt_sources;
 mod control;
@@ -17,17 +18,23 @@ use crate::settings::Settings;
 use anyhow::{Context as _, Result, bail, ensure};
 use apt_sources::Source;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use formats::content_address::Method;
+use formats::hash::Algorithm;
 use index::Fetched;
 use release::Release;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use store::Store;
 
 /// The file beside an index that says how it was made, for `update`.
 const RECIPE: &str = "recipe.json";
 
 /// The file beside an index with a line for each package, for `firn search`.
 const SUMMARIES: &str = "summaries.tsv";
+
+/// The link beside it that keeps the index in the store.
+const INDEX: &str = "index";
 
 /// How a channel is made.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -86,13 +93,15 @@ fn name(matches: &ArgMatches) -> String {
 
 /// The channels of one store.
 struct Channels {
+    /// The store's root.
+    root: PathBuf,
     /// `nix/var/firn` below the store's root.
     state: PathBuf,
 }
 
 impl Channels {
     fn of(settings: &Settings) -> Self {
-        Self { state: settings.store_root.join("nix/var/firn") }
+        Self { root: settings.store_root.clone(), state: settings.store_root.join("nix/var/firn") }
     }
 
     fn add(&self, matches: &ArgMatches) -> Result<()> {
@@ -156,24 +165,20 @@ impl Channels {
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let new = tempfile::Builder::new()
-            .prefix("index-")
+            .prefix(".new-index-")
             .tempdir_in(&directory)
             .with_context(|| format!("cannot write below {}", directory.display()))?;
         let summary = index::write(new.path(), &recipe.architecture, &fetched)?;
-        let new = new.keep();
-        let text = serde_json::to_vec_pretty(recipe).context("cannot write the recipe")?;
-        let recipe_file = directory.join(RECIPE);
-        std::fs::write(&recipe_file, text)
-            .with_context(|| format!("cannot write {}", recipe_file.display()))?;
-        let summaries = directory.join(SUMMARIES);
-        std::fs::write(&summaries, &summary.summaries)
-            .with_context(|| format!("cannot write {}", summaries.display()))?;
-        let old = std::fs::read_link(self.state.join("channel")).ok();
-        point(&self.state.join("channel"), &new)?;
-        if let Some(old) = old.filter(|old| old.starts_with(&directory) && *old != new) {
-            std::fs::remove_dir_all(&old)
-                .with_context(|| format!("cannot remove the old index {}", old.display()))?;
-        }
+        write_file(&directory.join(SUMMARIES), summary.summaries.as_bytes())?;
+        write_file(
+            &directory.join(RECIPE),
+            &serde_json::to_vec_pretty(recipe).context("cannot write the recipe")?,
+        )?;
+        let store = Store::open(&self.root)?;
+        let path =
+            store.add_path(new.path(), &format!("{name}-channel"), Method::Recursive, Algorithm::Sha256)?;
+        store.add_permanent_root(&path, &directory.join(INDEX))?;
+        point(&self.state.join("channel"), Path::new(&store.dir().print(&path)))?;
         say(&format!(
             "channel {name}: {} packages; {} need something that is not in it; {} groups of packages share a store path",
             summary.packages, summary.incomplete, summary.groups
@@ -182,7 +187,7 @@ impl Channels {
 
     fn list(&self) -> Result<()> {
         let channels = self.state.join("channels");
-        let current = std::fs::read_link(self.state.join("channel")).unwrap_or_default();
+        let current = std::fs::read_link(self.state.join("channel")).ok();
         let mut names: Vec<_> = match std::fs::read_dir(&channels) {
             Ok(entries) => entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -192,7 +197,8 @@ impl Channels {
         let mut out = std::io::stdout().lock();
         for directory in names {
             let name = directory.file_name().unwrap_or_default().to_string_lossy();
-            let mark = if current.starts_with(&directory) { " (in use)" } else { "" };
+            let in_use = current.is_some() && current == std::fs::read_link(directory.join(INDEX)).ok();
+            let mark = if in_use { " (in use)" } else { "" };
             let text = std::fs::read(directory.join(RECIPE))
                 .with_context(|| format!("the channel `{name}` is damaged"))?;
             let recipe: Recipe =
@@ -212,7 +218,9 @@ impl Channels {
             "there is no channel `{name}`; `firn channel list` lists them"
         );
         let link = self.state.join("channel");
-        if std::fs::read_link(&link).is_ok_and(|target| target.starts_with(&directory)) {
+        if std::fs::read_link(&link)
+            .is_ok_and(|target| std::fs::read_link(directory.join(INDEX)).is_ok_and(|own| own == target))
+        {
             std::fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
         }
         std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))
@@ -275,6 +283,11 @@ fn architecture() -> Result<&'static str> {
         "x86_64" => Ok("amd64"),
         other => bail!("Firn has no packages for {other} yet; it runs on x86_64"),
     }
+}
+
+/// Writes a file.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes a link lead elsewhere in one step.

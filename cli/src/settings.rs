@@ -93,10 +93,10 @@ fn default_distribution() -> Result<PathBuf> {
     Ok(candidate)
 }
 
-/// The channel that `firn channel add` made the current one, else the one that the running system brings along
-/// (`firn.channel.enable`).
+/// The channel that `firn channel add` made the current one, a link to a path of the store, which lies below its root;
+/// else the one that the running system brings along (`firn.channel.enable`).
 fn default_channel(store_root: &Path) -> Option<PathBuf> {
-    [store_root.join("nix/var/firn/channel"), PathBuf::from("/etc/firn/channel")]
-        .into_iter()
-        .find(|link| link.exists())
+    let added = std::fs::read_link(store_root.join("nix/var/firn/channel"))
+        .map(|target| store_root.join(target.strip_prefix("/").unwrap_or(&target)));
+    added.into_iter().chain([PathBuf::from("/etc/firn/channel")]).find(|index| index.exists())
 }
