@@ -5,6 +5,7 @@
 #
 #   make check  formatting, lints, documentation, the tidy test
 #   make dist   the static binaries and os/ in target/dist, as `firn` expects them
+#   make bench-eval NIX=… NIXPKGS=…  the evaluator's time and memory beside a real Nix's
 #   make needs  install (as root) or name the Debian packages of ci/packages.txt
 
 TARGET  := x86_64-unknown-linux-gnu
@@ -15,7 +16,7 @@ CONFIGURATION ?= examples/server/configuration.nix
 export FIRN_STORE ?= $(CURDIR)/.cache/store
 
 .DEFAULT_GOAL := help
-.PHONY: help needs dist run channel test check unit vm-test os-test clean
+.PHONY: help needs dist run channel test check unit vm-test os-test bench-eval clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +52,10 @@ os-test: dist
 
 vm-test: dist channel
 	FIRN_DIST=$(CURDIR)/$(DIST) cargo test -p qemu-tests -- --test-threads=2
+
+bench-eval:
+	cargo build --release -p cli
+	@ci/bench-eval target/release/firn $(NIX) $(NIXPKGS)
 
 clean:
 	cargo clean

@@ -421,6 +421,7 @@ impl<'a> Evaluator<'a> {
         let compiled = self.compile(text.as_bytes(), Origin::Text, &canonical(directory), None);
         let code = self.outward(compiled)?;
         self.codes.push(code);
+        self.code_places.push(Pos::NONE);
         let thunk = Value::Thunk(self.codes.len() as u32 - 1, self.root);
         let slot: &'a Slot<'a> = self.arena.alloc(Cell::new(thunk));
         Ok(Handle(Value::Ref(slot)))

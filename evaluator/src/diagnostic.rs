@@ -69,19 +69,21 @@ impl<'a> Evaluator<'a> {
                 continue;
             }
             let line = self.trace_line(frame);
+            if matches!(frame.what, What::Needs) {
+                if marks == 1 {
+                    cycle.push(line);
+                }
+                continue;
+            }
             if trace.last() == Some(&line) {
                 continue;
             }
-            if marks == 1
-                && matches!(frame.what, What::Attribute(_))
-                && cause.kind == ErrorKind::InfiniteRecursion
-            {
-                cycle.push(line.clone());
-            }
             trace.push(line);
         }
-        let location =
-            self.location(cause.pos).or_else(|| trace.iter().find_map(|line| line.location.clone()));
+        let location = self
+            .location(cause.pos)
+            .or_else(|| cycle_place(&cycle))
+            .or_else(|| trace.iter().find_map(|line| line.location.clone()));
         EvalError(Box::new(Explanation {
             kind: cause.kind,
             message: cause.message.to_owned(),
@@ -110,9 +112,13 @@ impl<'a> Evaluator<'a> {
             What::Derivation { name, attribute: None } => {
                 (format!("while evaluating the derivation '{name}'"), true)
             }
-            What::Cycle => (String::new(), false),
+            What::Cycle | What::Needs => (String::new(), false),
         };
         let location = if frame.pos == Pos::NONE { None } else { self.location(frame.pos) };
+        let text = match (&frame.what, &location) {
+            (What::Needs, Some(location)) => location.word(),
+            _ => text,
+        };
         TraceLine { text, location, important }
     }
 }
@@ -127,18 +133,14 @@ impl Explanation {
         if let Some(hint) = &self.hint {
             push(&mut text, format_args!("   = {hint}\n"));
         }
-        if self.cycle.len() > 1 {
-            text.push_str("   = these need each other:\n");
-            for line in &self.cycle {
-                push(
-                    &mut text,
-                    format_args!(
-                        "       {}{}\n",
-                        line.text.trim_start_matches("while evaluating "),
-                        place(line)
-                    ),
-                );
+        if let [only] = self.cycle.as_slice() {
+            push(&mut text, format_args!("   = '{}' needs itself\n", only.text));
+        } else if let Some(first) = self.cycle.first() {
+            text.push_str("   = these need each other in turn:\n");
+            for line in self.cycle.iter().rev() {
+                push(&mut text, format_args!("       '{}'{} needs\n", line.text, place(line)));
             }
+            push(&mut text, format_args!("       '{}' again\n", self.cycle.last().unwrap_or(first).text));
         }
         self.push_trace(&mut text, full);
         text.truncate(text.trim_end().len());
@@ -150,7 +152,11 @@ impl Explanation {
             |line: &TraceLine| line.location.as_ref().is_some_and(|location| is_own_file(&location.file));
         let mut shown = 0;
         let mut folded = 0;
-        for line in &self.trace {
+        for (index, line) in self.trace.iter().enumerate() {
+            // The innermost step says nothing when it stands where the message stands.
+            if index == 0 && !full && !line.important && line.location == self.location {
+                continue;
+            }
             if full {
                 push(text, format_args!("   … {}\n", line.text));
                 if let Some(location) = &line.location {
@@ -173,6 +179,11 @@ impl Explanation {
 
 fn push(text: &mut String, arguments: fmt::Arguments<'_>) {
     text.push_str(&arguments.to_string());
+}
+
+/// A place for an error that has none but its cycle.
+fn cycle_place(cycle: &[TraceLine]) -> Option<Location> {
+    cycle.last().and_then(|line| line.location.clone())
 }
 
 /// Whether a file is one that the user is likely to have written.

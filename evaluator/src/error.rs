@@ -82,6 +82,8 @@ pub(crate) enum What<'a> {
     },
     /// A value that turned out to need itself was being evaluated here.
     Cycle,
+    /// A binding on the way from such a value back to itself.
+    Needs,
 }
 
 impl<'a> Error<'a> {

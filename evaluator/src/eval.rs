@@ -241,7 +241,7 @@ impl<'a> Evaluator<'a> {
                 Ok(value)
             }
             Err(error) => {
-                let error = self.note_cycle(slot, error);
+                let error = self.note_cycle(slot, value, error);
                 slot.set(Value::Failed(error));
                 Err(error)
             }

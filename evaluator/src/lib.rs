@@ -32,7 +32,7 @@ pub mod versions;
 pub use api::{Dependency, DerivationInfo, Handle, Result, Statistics};
 pub use builtins::builtin_names;
 pub use bumpalo::Bump as Arena;
-pub use diagnostic::{EvalError, TraceLine};
+pub use diagnostic::{EvalError, Explanation, TraceLine};
 pub use error::ErrorKind;
 pub use evaluator::Evaluator;
 pub use io::EvalIo;

@@ -110,15 +110,21 @@ impl<'a> Evaluator<'a> {
             .within(self.arena, What::Cycle, Pos::NONE)
     }
 
-    /// Marks the place in the trace where the value that needs itself was first asked for.
+    /// Notes the bindings on the way from a value that needs itself, and where the way closes.
     #[cold]
-    pub(crate) fn note_cycle(&mut self, slot: &'a Slot<'a>, error: Error<'a>) -> Error<'a> {
-        match self.cycle {
-            Some(cycle) if std::ptr::eq(cycle, slot) && error.kind() == ErrorKind::InfiniteRecursion => {
-                self.cycle = None;
-                error.within(self.arena, What::Cycle, Pos::NONE)
-            }
-            _ => error,
+    pub(crate) fn note_cycle(&mut self, slot: &'a Slot<'a>, thunk: Value<'a>, error: Error<'a>) -> Error<'a> {
+        let Some(cycle) = self.cycle.filter(|_| error.kind() == ErrorKind::InfiniteRecursion) else {
+            return error;
+        };
+        let place = match thunk {
+            Value::Thunk(number, _) => self.code_places.get(number as usize).copied().unwrap_or_default(),
+            _ => Pos::NONE,
+        };
+        let error = if place == Pos::NONE { error } else { error.within(self.arena, What::Needs, place) };
+        if std::ptr::eq(cycle, slot) {
+            self.cycle = None;
+            return error.within(self.arena, What::Cycle, Pos::NONE);
         }
+        error
     }
 }

@@ -48,6 +48,15 @@ pub struct Location {
     pub source_line: String,
 }
 
+impl Location {
+    /// The word that stands there: an attribute path or a variable.
+    pub(crate) fn word(&self) -> String {
+        let rest = self.source_line.get(self.column as usize - 1..).unwrap_or_default();
+        let belongs = |character: &char| character.is_alphanumeric() || "_'-.\"".contains(*character);
+        rest.chars().take_while(belongs).collect()
+    }
+}
+
 /// All sources read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {

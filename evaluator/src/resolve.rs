@@ -20,6 +20,8 @@ pub(crate) struct Resolver<'a, 'r> {
     pub(crate) arena: &'a Bump,
     pub(crate) symbols: &'r Symbols<'a>,
     pub(crate) codes: &'r mut Vec<&'a Code<'a>>,
+    /// Where the binding of each code that waits was written, for messages.
+    pub(crate) code_places: &'r mut Vec<Pos>,
     pub(crate) lambdas: &'r mut Vec<&'a LambdaCode<'a>>,
     pub(crate) globals: &'r HashMap<Symbol, Value<'a>>,
     pub(crate) scopes: Vec<Scope>,
@@ -110,6 +112,7 @@ impl<'a> Resolver<'a, '_> {
             Code::Lambda(number) => Lazy::Lambda(number),
             _ => {
                 self.codes.push(code);
+                self.code_places.push(Pos::NONE);
                 Lazy::Thunk(self.codes.len() as u32 - 1)
             }
         };
@@ -119,6 +122,17 @@ impl<'a> Resolver<'a, '_> {
     fn lazy(&mut self, expression: &Expr<'_>) -> Resolved<Lazy<'a>> {
         let code = self.code(expression)?;
         Ok(self.lazy_code(code).0)
+    }
+
+    /// The same for what a binding says, remembering where the binding is.
+    fn lazy_binding(&mut self, expression: &Expr<'_>, pos: Pos) -> Resolved<Lazy<'a>> {
+        let lazy = self.lazy(expression)?;
+        if let Lazy::Thunk(number) = lazy
+            && let Some(place) = self.code_places.get_mut(number as usize)
+        {
+            *place = pos;
+        }
+        Ok(lazy)
     }
 
     fn pair(&mut self, left: &Expr<'_>, right: &Expr<'_>) -> Resolved<&'a (Code<'a>, Code<'a>)> {
@@ -270,7 +284,9 @@ impl<'a> Resolver<'a, '_> {
         let mut values = Vec::with_capacity(defs.len());
         for def in &defs {
             values.push(match def.value {
-                AttrValue::Plain(value) => Init { lazy: self.lazy(&value)?, inherited: false },
+                AttrValue::Plain(value) => {
+                    Init { lazy: self.lazy_binding(&value, def.pos)?, inherited: false }
+                }
                 AttrValue::Inherited => {
                     let code = self.variable(def.name, def.pos)?;
                     Init { lazy: self.lazy_code(code).0, inherited: false }
@@ -344,15 +360,24 @@ impl<'a> Resolver<'a, '_> {
         overridden: bool,
     ) -> Resolved<(Vec<Lazy<'a>>, &'a [DynamicCode<'a>])> {
         let mut values = Vec::with_capacity(defs.len());
-        for (def, outside) in defs.iter().zip(outside) {
+        for (index, (def, outside)) in defs.iter().zip(outside).enumerate() {
             values.push(match def.value {
                 // What `__overrides` may replace must not be looked at before.
                 AttrValue::Plain(value) if overridden => {
                     let code = self.code(&value)?;
                     self.codes.push(self.arena.alloc(code));
+                    self.code_places.push(def.pos);
                     Lazy::Thunk(self.codes.len() as u32 - 1)
                 }
-                AttrValue::Plain(value) => self.lazy(&value)?,
+                AttrValue::Plain(value) => match self.lazy_binding(&value, def.pos)? {
+                    // `x = x`: a thunk, so that the message about it has a place.
+                    Lazy::Var { depth: 0, slot } if slot as usize == index => {
+                        self.codes.push(self.arena.alloc(Code::Local(slot)));
+                        self.code_places.push(def.pos);
+                        Lazy::Thunk(self.codes.len() as u32 - 1)
+                    }
+                    lazy => lazy,
+                },
                 AttrValue::InheritedFrom(source) => {
                     let code =
                         Code::Inherited { source: defs.len() as u32 + source, name: def.name, pos: def.pos };

@@ -19,17 +19,20 @@ pub(crate) fn closest<'n>(wanted: &[u8], known: impl Iterator<Item = &'n [u8]>) 
     }
 }
 
-/// The number of single-byte insertions, deletions and changes between two names.
+/// The number of single-byte insertions, deletions, changes and swaps of neighbours between two names.
 fn distance(left: &[u8], right: &[u8]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut next = vec![i + 1];
         for (j, b) in right.iter().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+            let mut best = (row[j] + usize::from(a != b)).min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && left[i - 1] == *b && right[j - 1] == *a {
+                best = best.min(before[j - 1] + 1);
+            }
+            next.push(best);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[right.len()]
 }
@@ -45,6 +48,7 @@ mod tests {
             closest(b"enabel", known.iter().copied()).unwrap(),
             "did you mean one of 'enable' or 'enabled'?"
         );
+        assert_eq!(closest(b"prot", [b"port".as_slice()].into_iter()).unwrap(), "did you mean 'port'?");
         assert_eq!(closest(b"zzz", known.iter().copied()), None);
     }
 }

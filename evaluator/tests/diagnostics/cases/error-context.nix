@@ -1,0 +1,1 @@
+builtins.addErrorContext "while looking at the port:" (throw "it is closed")

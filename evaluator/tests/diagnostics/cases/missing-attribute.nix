@@ -1,0 +1,1 @@
+{ services.nginx.enabel = true; ok = ({ enable = true; package = 1; }).enabel; }

@@ -1,0 +1,1 @@
+({ red = 1; green = 2; }).blue
