@@ -31,6 +31,17 @@ in
         message = "boot.loader.systemd-boot.enable is set, but no file system is mounted at ${config.boot.loader.efi.efiSysMountPoint}: declare the EFI system partition in `fileSystems', or say where it is with boot.loader.efi.efiSysMountPoint.";
       }
     ];
+    # Boot counting's other half: a machine that has come up marks what it booted good. What counts as up is what
+    # boot-complete.target requires. No default dependencies, since multi-user.target, which wants it, comes before it.
+    systemd.services.firn-boot-good = lib.mkIf (cfg.enable && cfg.bootCounting.enable) {
+      description = "Mark the booted generation good";
+      wantedBy = [ "multi-user.target" ];
+      requires = [ "boot-complete.target" ];
+      after = [ "boot-complete.target" ];
+      restartIfChanged = false;
+      unitConfig.DefaultDependencies = false;
+      serviceConfig = { Type = "oneshot"; ExecStart = "${pkgs.firn}/bin/firn bootmenu --good"; };
+    };
     system.build.systemdBoot = if !cfg.enable then null else {
       efi = "${cfg.package}/lib/systemd/boot/efi/systemd-bootx64.efi";
       inherit (cfg) configurationLimit editor consoleMode;
