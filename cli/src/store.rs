@@ -1,6 +1,7 @@
 //! `firn store …`, and the commands that look at single paths: `path-info`, `why-depends`, `log`, `hash`, `gc`.
 
 mod collect;
+pub(crate) mod daemon;
 mod hash;
 pub(crate) mod lines;
 mod objects;

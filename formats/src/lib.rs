@@ -19,9 +19,9 @@ pub mod hash;
 pub mod json_document;
 #[cfg(feature = "store")]
 pub mod nar;
-pub mod service_graph;
-pub mod stage1;
 #[cfg(feature = "store")]
 pub mod path_info;
+pub mod service_graph;
+pub mod stage1;
 #[cfg(feature = "store")]
 pub mod store_path;

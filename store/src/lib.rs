@@ -4,7 +4,9 @@
 //! this crate can take turns on one store: same paths, same database, same locks.
 
 mod add;
+mod add_stream;
 pub mod build;
+pub mod daemon;
 mod database;
 mod derivations;
 mod error;

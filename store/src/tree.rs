@@ -4,13 +4,17 @@
 mod canonical;
 mod dump;
 mod durable;
+mod nothing;
 mod remove;
+mod rename;
 mod restore;
 
 pub(crate) use canonical::{Inode, canonicalise};
 pub use dump::{dump, hash_file, hash_tree};
 pub(crate) use durable::{sync_directory, sync_file_system, sync_tree};
+pub(crate) use nothing::Nothing;
 pub use remove::remove;
+pub(crate) use rename::rename;
 pub(crate) use restore::restore;
 
 use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, chmod, fstat, openat};

@@ -73,6 +73,15 @@ impl Derivation {
         self.modulo(store, false, lookup)
     }
 
+    /// Its hash without its own output paths: what names its outputs as realisations in the worker protocol.
+    pub fn masked_hash<E: From<StorePathError>>(
+        &self,
+        store: &StoreDir,
+        lookup: &mut dyn FnMut(&StorePath) -> Result<ModuloHash, E>,
+    ) -> Result<ModuloHash, E> {
+        self.modulo(store, true, lookup)
+    }
+
     fn modulo<E: From<StorePathError>>(
         &self,
         store: &StoreDir,

@@ -358,7 +358,7 @@ fn compare(job: &Job<'_>, built: &[Built]) -> Result<(), FailureKind> {
             target.push(".check");
             let target = PathBuf::from(target);
             tree::remove(&target)?;
-            rename_tree(&job.built_path(&built.info.path), &target)?;
+            tree::rename(&job.built_path(&built.info.path), &target)?;
             message.push_str(&format!("; the new one is kept as `{}`", target.display()));
         }
         return Err(FailureKind::NotDeterministic(message));
@@ -372,22 +372,5 @@ fn move_into_place(job: &Job<'_>, path: &StorePath) -> Result<()> {
         return Ok(());
     }
     tree::remove(&to)?;
-    rename_tree(&from, &to)
-}
-
-/// Renames a canonical tree. A directory must be writable to get another parent, if we are not root.
-fn rename_tree(from: &Path, to: &Path) -> Result<()> {
-    let found = fs::symlink_metadata(from).map_err(Error::file("examining output", from))?;
-    if !found.is_dir() {
-        return fs::rename(from, to).map_err(Error::file("moving output", from));
-    }
-    let mode = |path: &Path, mode: u32| {
-        fs::set_permissions(path, Permissions::from_mode(mode))
-            .map_err(Error::file("changing the mode of", path))
-    };
-    mode(from, 0o755)?;
-    fs::rename(from, to).map_err(Error::file("moving output", from))?;
-    mode(to, 0o555)?;
-    rustix::fs::utimensat(rustix::fs::CWD, to, &tree::CANONICAL_TIMES, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(Error::call("setting the times of", to))
+    tree::rename(&from, &to)
 }

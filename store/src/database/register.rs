@@ -97,7 +97,6 @@ impl Database {
     }
 
     /// Adds signatures to a valid path.
-    #[expect(dead_code, reason = "signing comes with caches")]
     pub(crate) fn set_signatures(&mut self, path: &StorePath, signatures: &str) -> Result<()> {
         self.connection
             .execute(

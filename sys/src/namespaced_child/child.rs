@@ -216,9 +216,7 @@ fn take(prepared: &Prepared<'_>, step: &Step) -> Call {
         Step::Umask(mask) => call!(libc::SYS_umask, *mask).map(drop),
         Step::SoftLimit { resource, value } => soft_limit(*resource, *value),
         Step::NoCapabilities => no_capabilities(),
-        Step::DieWithParent => {
-            call!(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).map(drop)
-        }
+        Step::DieWithParent => die_with_parent(prepared),
         Step::NoNewPrivileges => call!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).map(drop),
         Step::Seccomp(filter) => seccomp(filter),
         Step::ScopeAbstractSockets => scope_abstract_sockets(),

@@ -1,0 +1,125 @@
+//! `firn daemon` and `nix-daemon`: serves the store to Nix's clients. Reads the few settings of `nix.conf` that a store
+//! has a use for; where the store is comes from Nix's own variables (`NIX_STORE_DIR`, `NIX_STATE_DIR`, …) or `--store`.
+
+use crate::family::Family;
+use anyhow::Result;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use formats::store_path::StoreDir;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use store::build::{BuildOptions, Sandbox};
+use store::daemon::{Settings, Trust, listen, serve};
+use store::{Layout, Options};
+
+/// The family's row.
+pub(crate) const FAMILY: Family = Family { command, run };
+
+fn command() -> Command {
+    Command::new("daemon")
+        .about("Serve the store to other users and to Nix's own clients")
+        .arg(Arg::new("stdio").long("stdio").action(ArgAction::SetTrue).help("Serve standard input and output"))
+        .arg(Arg::new("socket").long("socket").value_name("PATH").help("Where to listen"))
+}
+
+fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    let layout = Layout::below(&crate::settings::Settings::current()?.store_root);
+    let socket = matches.get_one::<String>("socket").map(PathBuf::from);
+    start(&layout, socket, matches.get_flag("stdio"))
+}
+
+/// `nix-daemon [--stdio] [--daemon] [--version]`.
+pub(crate) fn nix_daemon(arguments: &[OsString]) -> Result<ExitCode> {
+    if arguments.iter().any(|argument| argument == "--version") {
+        writeln!(std::io::stdout(), "nix-daemon (Firn) {VERSION}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stdio = arguments.iter().any(|argument| argument == "--stdio");
+    start(&layout_from_environment(), None, stdio)
+}
+
+/// The version of Nix that we behave as.
+const VERSION: &str = "2.8.0";
+
+fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCode> {
+    let configuration = nix_conf();
+    let settings = settings(&configuration);
+    let options = Options { durable: configuration.get("fsync-metadata").is_none_or(|value| value != "false") };
+    if stdio {
+        serve(std::io::stdin(), std::io::stdout(), None, Trust::Trusted, layout, &options, &settings)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let socket = socket
+        .or_else(|| std::env::var_os("NIX_DAEMON_SOCKET_PATH").map(PathBuf::from))
+        .unwrap_or_else(|| layout.state.join("daemon-socket/socket"));
+    listen(&socket, layout, &options, &settings)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where Nix's variables say that the store is.
+pub(crate) fn layout_from_environment() -> Layout {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let mut layout = Layout::below(Path::new("/"));
+    if let Some(store) = variable("NIX_STORE_DIR") {
+        let store = std::fs::canonicalize(store.parent().unwrap_or(Path::new("/")))
+            .map(|parent| parent.join(store.file_name().unwrap_or_default()))
+            .unwrap_or(store);
+        layout.store_dir = StoreDir::new(&store.to_string_lossy());
+        layout.real_store = store;
+    }
+    if let Some(state) = variable("NIX_STATE_DIR") {
+        layout.state = state;
+    }
+    if let Some(log) = variable("NIX_LOG_DIR") {
+        layout.log = log;
+    }
+    layout
+}
+
+/// The settings of `nix.conf` and `NIX_CONFIG`, later ones winning.
+fn nix_conf() -> BTreeMap<String, String> {
+    let directory = std::env::var_os("NIX_CONF_DIR").map_or_else(|| PathBuf::from("/etc/nix"), PathBuf::from);
+    let mut settings = BTreeMap::new();
+    read_conf(&directory.join("nix.conf"), &mut settings, 0);
+    parse_conf(&std::env::var("NIX_CONFIG").unwrap_or_default(), &directory, &mut settings, 0);
+    settings
+}
+
+fn read_conf(file: &Path, settings: &mut BTreeMap<String, String>, depth: u32) {
+    if let Ok(text) = std::fs::read_to_string(file) {
+        parse_conf(&text, file.parent().unwrap_or(Path::new("/")), settings, depth);
+    }
+}
+
+fn parse_conf(text: &str, directory: &Path, settings: &mut BTreeMap<String, String>, depth: u32) {
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if let Some(file) = line.strip_prefix("include ").or_else(|| line.strip_prefix("!include ")) {
+            if depth < 8 {
+                read_conf(&directory.join(file.trim()), settings, depth + 1);
+            }
+        } else if let Some((name, value)) = line.split_once('=') {
+            settings.insert(name.trim().to_owned(), value.trim().to_owned());
+        }
+    }
+}
+
+fn settings(configuration: &BTreeMap<String, String>) -> Settings {
+    let is = |name: &str, value: &str| configuration.get(name).is_some_and(|found| found == value);
+    let mut build = BuildOptions::default();
+    if is("sandbox", "false") || is("sandbox", "relaxed") || std::env::var_os("_NIX_TEST_NO_SANDBOX").is_some() {
+        build.sandbox = Sandbox::Off;
+    }
+    if let Some(jobs) = configuration.get("max-jobs").and_then(|text| text.parse().ok()) {
+        build.max_jobs = jobs;
+    }
+    Settings {
+        trusted_users: std::collections::BTreeSet::new(),
+        build,
+        keep_outputs: is("keep-outputs", "true") || is("gc-keep-outputs", "true"),
+        keep_derivations: !is("keep-derivations", "false") && !is("gc-keep-derivations", "false"),
+        version: VERSION.to_owned(),
+    }
+}

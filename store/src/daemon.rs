@@ -1,0 +1,85 @@
+//! The daemon: Nix's worker protocol over a Unix socket or a pair of pipes, for Nix's own clients. Nix manual, "Nix
+//! Daemon Protocol". One thread and one open store per connection; a client that goes away takes its builds with it.
+//!
+//! The daemon's store is a [`Layout`] and never an address: it cannot connect to itself.
+
+mod connection;
+mod derived_path;
+mod operations;
+mod wire;
+
+pub use connection::{Settings, Trust, serve};
+
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::open::Options;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+/// Listens on a socket and serves everybody who connects, for ever.
+pub fn listen(socket: &Path, layout: &Layout, options: &Options, settings: &Settings) -> Result<()> {
+    // Opened once before anything: what is wrong with the store is said here and not to a client. In this thread, so
+    // that a read-only store is writable for all of them.
+    drop(crate::open::Store::open_with(layout.clone(), options.clone())?);
+    let listener = bind(socket)?;
+    for client in listener.incoming() {
+        let client = match client {
+            Ok(client) => client,
+            Err(error) => {
+                log::warn!("accepting a client: {error}");
+                continue;
+            }
+        };
+        let (layout, options, settings) = (layout.clone(), options.clone(), settings.clone());
+        std::thread::spawn(move || {
+            let trust = trust_of(&client, &settings);
+            let served = client
+                .try_clone()
+                .map_err(Error::file("serving a client of", &layout.state))
+                .and_then(|reader| {
+                    let hang_up = client.try_clone().ok();
+                    serve(reader, client, hang_up, trust, &layout, &options, &settings)
+                });
+            if let Err(error) = served {
+                log::debug!("a client went away: {error}");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Binds the socket anew; its path may be longer than a socket's address can be.
+fn bind(socket: &Path) -> Result<UnixListener> {
+    use std::os::fd::AsRawFd as _;
+    let parent = socket.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent).map_err(Error::file("creating", parent))?;
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::file("removing", socket)(error));
+        }
+        _ => {}
+    }
+    let directory = fs::File::open(parent).map_err(Error::file("opening", parent))?;
+    let name = socket.file_name().unwrap_or_default().to_string_lossy();
+    let short = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    let listener = UnixListener::bind(short).map_err(Error::file("listening on", socket))?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o666))
+        .map_err(Error::file("changing the mode of", socket))?;
+    Ok(listener)
+}
+
+/// Root and the daemon's own user are trusted, and whom the settings name.
+fn trust_of(client: &UnixStream, settings: &Settings) -> Trust {
+    match rustix::net::sockopt::socket_peercred(client) {
+        Ok(peer) => {
+            let user = peer.uid;
+            let trusted = user.is_root()
+                || user == rustix::process::geteuid()
+                || settings.trusted_users.contains(&user.as_raw());
+            if trusted { Trust::Trusted } else { Trust::NotTrusted }
+        }
+        Err(_) => Trust::NotTrusted,
+    }
+}

@@ -1,0 +1,28 @@
+//! What clients ask to build: `/nix/store/….drv!out,dev`, `….drv!*`, or a path that must be there.
+
+use crate::build::Wanted;
+use crate::error::Result;
+use crate::open::Store;
+use formats::store_path::StorePath;
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(super) enum DerivedPath {
+    /// A path as it is.
+    Opaque(StorePath),
+    /// Outputs of a derivation.
+    Built(StorePath, Wanted),
+}
+
+impl DerivedPath {
+    pub(super) fn parse(store: &Store, text: &str) -> Result<Self> {
+        Ok(match text.split_once('!') {
+            None => Self::Opaque(store.dir().parse(text)?),
+            Some((path, "*")) => Self::Built(store.dir().parse(path)?, Wanted::All),
+            Some((path, outputs)) => {
+                let outputs = outputs.split(',').map(str::to_owned).collect();
+                Self::Built(store.dir().parse(path)?, Wanted::Outputs(outputs))
+            }
+        })
+    }
+}

@@ -1,0 +1,608 @@
+//! The requests, by number.
+
+use super::connection::{Client, Failure, Settings, Trust};
+use super::derived_path::DerivedPath;
+use super::wire::{Answer, Framed, read_bool, read_number, read_text, read_texts};
+use crate::build::{BuildOptions, Event, Progress, Wanted};
+use crate::error::{Error, Result};
+use crate::garbage::CollectOptions;
+use crate::open::Store;
+use formats::content_address::Method;
+use formats::hash::{Algorithm, Hash};
+use formats::path_info::PathInfo;
+use formats::store_path::StorePath;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A client's session.
+pub(super) struct Session<'a> {
+    store: &'a Store,
+    client: Client,
+    version: u64,
+    trust: Trust,
+    hang_up: Option<UnixStream>,
+    options: BuildOptions,
+    keep_outputs: bool,
+    keep_derivations: bool,
+}
+
+/// What a request gives back.
+type Reply = std::result::Result<(), Failure>;
+
+/// For errors while a request is read.
+fn fatal(error: Error) -> Failure {
+    Failure::Fatal(error)
+}
+
+/// For errors of the work itself.
+fn failed(error: Error) -> Failure {
+    Failure::Request(error)
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        client: Client,
+        version: u64,
+        trust: Trust,
+        settings: &'a Settings,
+        hang_up: Option<UnixStream>,
+    ) -> Self {
+        Self {
+            store,
+            client,
+            version,
+            trust,
+            hang_up,
+            options: settings.build.clone(),
+            keep_outputs: settings.keep_outputs,
+            keep_derivations: settings.keep_derivations,
+        }
+    }
+
+    /// Reads one request, does it, answers.
+    pub(super) fn perform(&mut self, operation: u64, input: &mut dyn Read) -> Reply {
+        match operation {
+            1 | 6 | 10 | 11 | 22 | 26 | 28 | 33 | 38 | 41 => {
+                let text = read_text(input).map_err(fatal)?;
+                let path = self.store.dir().parse(&text).map_err(|error| failed(error.into()))?;
+                self.about_path(operation, &path)
+            }
+            7 => self.add_to_store(input),
+            9 | 46 => self.build_paths(operation, input),
+            12 => {
+                let link = read_text(input).map_err(fatal)?;
+                let added = self.store.add_indirect_root(Path::new(&link));
+                self.answer(added, |answer, ()| { answer.number(1); })
+            }
+            13 => self.answer(Ok(()), |answer, ()| { answer.number(1); }),
+            14 => self.find_roots(),
+            19 => self.set_options(input),
+            20 => self.collect_garbage(input),
+            23 => {
+                let paths = self.store.all_valid();
+                self.answer(paths, |answer, paths| self.paths(answer, &paths))
+            }
+            29 => {
+                let hash_part = read_text(input).map_err(fatal)?;
+                let found = self.store.by_hash_part(&hash_part);
+                self.answer(found, |answer, found| {
+                    answer.text(&found.map(|path| self.store.dir().print(&path)).unwrap_or_default());
+                })
+            }
+            30 => {
+                // Nothing is substitutable here: no paths with their content addresses are answered.
+                let count = read_number(input).map_err(fatal)?;
+                for _ in 0..count {
+                    read_text(input).map_err(fatal)?;
+                    read_text(input).map_err(fatal)?;
+                }
+                self.answer(Ok(()), |answer, ()| { answer.number(0); })
+            }
+            31 | 32 => self.query_valid(operation, input),
+            34 => {
+                let done = self.store.optimise(&|_| {});
+                self.answer(done, |answer, _| { answer.number(1); })
+            }
+            35 => self.verify(input),
+            37 => self.add_signatures(input),
+            39 => self.add_nar(input),
+            40 => self.query_missing(input),
+            44 => self.add_multiple(input),
+            45 => self.add_build_log(input),
+            47 => {
+                let path = read_text(input).map_err(fatal)?;
+                let link = read_text(input).map_err(fatal)?;
+                let added =
+                    self.parse(&path).and_then(|path| self.store.add_permanent_root(&path, Path::new(&link)));
+                self.answer(added, |answer, ()| { answer.text(&link); })
+            }
+            other => Err(fatal(Error::Invalid(format!("this daemon does not know request {other}")))),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<StorePath> {
+        Ok(self.store.dir().parse(text)?)
+    }
+
+    /// Sends the end of work and an answer, or hands the error on.
+    fn answer<T>(&self, result: Result<T>, write: impl FnOnce(&mut Answer, T)) -> Reply {
+        let value = result.map_err(failed)?;
+        let mut answer = Answer::default();
+        write(&mut answer, value);
+        self.client.last().and_then(|()| self.client.send(&answer.0)).map_err(fatal)
+    }
+
+    fn paths(&self, answer: &mut Answer, paths: &BTreeSet<StorePath>) {
+        let texts: Vec<String> = paths.iter().map(|path| self.store.dir().print(path)).collect();
+        answer.texts(texts.iter());
+    }
+
+    fn about_path(&self, operation: u64, path: &StorePath) -> Reply {
+        let store = self.store;
+        match operation {
+            1 => self.answer(store.is_valid(path), |answer, valid| { answer.number(valid.into()); }),
+            6 => self.answer(store.referrers(path), |answer, paths| self.paths(answer, &paths)),
+            10 => {
+                let valid = store.path_info(path);
+                self.answer(valid, |answer, _| { answer.number(1); })
+            }
+            11 => self.answer(store.add_temp_root(path), |answer, ()| { answer.number(1); }),
+            22 => self.answer(store.derivation_outputs(path), |answer, outputs| {
+                self.paths(answer, &outputs.into_values().collect());
+            }),
+            26 => self.answer(store.query_path_info(path), |answer, info| match info {
+                None => { answer.number(0); },
+                Some(info) => {
+                    answer.number(1);
+                    self.path_info(answer, &info);
+                }
+            }),
+            28 => self
+                .answer(store.derivation_outputs(path), |answer, outputs| { answer.texts(outputs.keys()); }),
+            33 => self.answer(store.valid_derivers(path), |answer, paths| self.paths(answer, &paths)),
+            38 => {
+                store.path_info(path).map_err(failed)?;
+                self.client.last().map_err(fatal)?;
+                let output = std::io::BufWriter::with_capacity(64 * 1024, self.client.writer());
+                let mut output = crate::tree::dump(&store.real_path(path), output).map_err(fatal)?;
+                std::io::Write::flush(&mut output)
+                    .map_err(Error::file("sending", store.real_path(path)))
+                    .map_err(fatal)
+            }
+            _ => {
+                let outputs = store
+                    .read_derivation(path)
+                    .and_then(|derivation| Ok(derivation.output_paths(store.dir())?));
+                self.answer(outputs, |answer, outputs| {
+                    answer.number(outputs.len() as u64);
+                    for (output, path) in outputs {
+                        answer
+                            .text(&output)
+                            .text(&path.map(|path| store.dir().print(&path)).unwrap_or_default());
+                    }
+                })
+            }
+        }
+    }
+
+    /// A description without its path.
+    fn path_info(&self, answer: &mut Answer, info: &PathInfo) {
+        let print = |path: &StorePath| self.store.dir().print(path);
+        answer.text(&info.deriver.as_ref().map(print).unwrap_or_default());
+        answer.text(&info.nar_hash.digits16());
+        self.paths(answer, &info.references);
+        answer.number(info.registration_time as u64).number(info.nar_size).number(info.ultimate.into());
+        answer.texts(info.signatures.iter());
+        answer.text(&info.content_address.map(|address| address.to_string()).unwrap_or_default());
+    }
+
+    fn read_path_info(&self, input: &mut dyn Read) -> Result<PathInfo> {
+        let path = self.parse(&read_text(input)?)?;
+        let deriver = read_text(input)?;
+        let hash = read_text(input)?;
+        let nar_hash = Hash::parse_as(&hash, Algorithm::Sha256)
+            .map_err(|error| Error::Invalid(format!("the client sent a bad hash: {error}")))?;
+        let mut info = PathInfo::new(path, nar_hash, 0);
+        info.deriver = if deriver.is_empty() { None } else { Some(self.parse(&deriver)?) };
+        for reference in read_texts(input)? {
+            info.references.insert(self.parse(&reference)?);
+        }
+        info.registration_time = read_number(input)? as i64;
+        info.nar_size = read_number(input)?;
+        info.ultimate = read_bool(input)?;
+        info.signatures = read_texts(input)?.into_iter().collect();
+        let address = read_text(input)?;
+        if !address.is_empty() {
+            let parsed =
+                address.parse().map_err(|error| Error::Invalid(format!("the client sent: {error}")))?;
+            info.content_address = Some(parsed);
+        }
+        Ok(info)
+    }
+
+    fn add_to_store(&self, input: &mut dyn Read) -> Reply {
+        let name = read_text(input).map_err(fatal)?;
+        let method = read_text(input).map_err(fatal)?;
+        let references = read_texts(input).map_err(fatal)?;
+        let _repair = read_bool(input).map_err(fatal)?;
+        let mut framed = Framed::new(input);
+        let added = (|| {
+            let references: BTreeSet<StorePath> =
+                references.iter().map(|text| self.parse(text)).collect::<Result<_>>()?;
+            let (method, algorithm) = match method.strip_prefix("fixed:") {
+                Some(rest) => Method::split(rest),
+                None => Method::split(&method),
+            };
+            let algorithm = algorithm
+                .parse()
+                .map_err(|error| Error::Invalid(format!("the client sent `{method:?}`: {error}")))?;
+            let path = self.store.add_stream(&name, method, algorithm, &references, &mut framed)?;
+            self.store.path_info(&path)
+        })();
+        framed.drain().map_err(fatal)?;
+        self.answer(added, |answer, info| {
+            answer.text(&self.store.dir().print(&info.path));
+            self.path_info(answer, &info);
+        })
+    }
+
+    /// Refuses what an untrusted client may not bring.
+    fn check_trust(&self, info: &mut PathInfo) -> Result<()> {
+        if self.trust == Trust::Trusted {
+            return Ok(());
+        }
+        info.ultimate = false;
+        let own = info.references.contains(&info.path);
+        let others = info.references.iter().filter(|path| **path != info.path).cloned().collect();
+        let addressed = match &info.content_address {
+            // A self-reference needs the hash modulo itself, which only the content shows.
+            Some(address) if !own => {
+                self.store.dir().make_content_address_path(info.path.name(), address, &others, false)?
+                    == info.path
+                    && address.method == Method::Recursive
+                    && address.hash == info.nar_hash
+            }
+            _ => false,
+        };
+        if addressed {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "cannot add path `{}` because it lacks a signature by a trusted key",
+            self.store.dir().print(&info.path)
+        )))
+    }
+
+    fn add_nar(&self, input: &mut dyn Read) -> Reply {
+        let info = self.read_path_info(input).map_err(fatal)?;
+        let _repair = read_bool(input).map_err(fatal)?;
+        let _unsigned = read_bool(input).map_err(fatal)?;
+        let mut framed = Framed::new(input);
+        let mut info = info;
+        let added = self.check_trust(&mut info).and_then(|()| self.store.add_nar(&info, &mut framed));
+        framed.drain().map_err(fatal)?;
+        self.answer(added, |_, ()| {})
+    }
+
+    fn add_multiple(&self, input: &mut dyn Read) -> Reply {
+        let _repair = read_bool(input).map_err(fatal)?;
+        let _unsigned = read_bool(input).map_err(fatal)?;
+        let mut framed = Framed::new(input);
+        let added = (|| {
+            for _ in 0..read_number(&mut framed)? {
+                let mut info = self.read_path_info(&mut framed)?;
+                self.check_trust(&mut info)?;
+                if self.store.is_valid(&info.path)? {
+                    // Its NAR must be read past.
+                    formats::nar::read(&mut framed, &mut crate::tree::Nothing)
+                        .map_err(Error::nar(info.path.base_name()))?;
+                } else {
+                    self.store.add_nar(&info, &mut framed)?;
+                }
+            }
+            Ok(())
+        })();
+        framed.drain().map_err(fatal)?;
+        self.answer(added, |_, ()| {})
+    }
+
+    fn add_build_log(&self, input: &mut dyn Read) -> Reply {
+        let path = read_text(input).map_err(fatal)?;
+        let mut framed = Framed::new(input);
+        let added = if self.trust == Trust::Trusted {
+            self.parse(&path).and_then(|path| self.store.add_build_log(&path, &mut framed))
+        } else {
+            Err(Error::Invalid("you are not allowed to add logs".to_owned()))
+        };
+        framed.drain().map_err(fatal)?;
+        self.answer(added, |answer, ()| { answer.number(1); })
+    }
+
+    fn add_signatures(&self, input: &mut dyn Read) -> Reply {
+        let path = read_text(input).map_err(fatal)?;
+        let signatures = read_texts(input).map_err(fatal)?;
+        let added = if self.trust == Trust::Trusted {
+            self.parse(&path).and_then(|path| self.store.add_signatures(&path, signatures))
+        } else {
+            Err(Error::Invalid("you are not allowed to add signatures".to_owned()))
+        };
+        self.answer(added, |answer, ()| { answer.number(1); })
+    }
+
+    fn find_roots(&self) -> Reply {
+        self.answer(self.store.find_roots(), |answer, roots| {
+            answer.number(roots.len() as u64);
+            for root in roots {
+                let link = if root.link.starts_with("/proc") && self.trust != Trust::Trusted {
+                    "{censored}".to_owned()
+                } else {
+                    root.link.to_string_lossy().into_owned()
+                };
+                answer.text(&link).text(&self.store.dir().print(&root.target));
+            }
+        })
+    }
+
+    fn query_valid(&self, operation: u64, input: &mut dyn Read) -> Reply {
+        let texts = read_texts(input).map_err(fatal)?;
+        if operation == 31 && self.version >= 27 {
+            read_bool(input).map_err(fatal)?; // whether to substitute them
+        }
+        let valid = (|| {
+            let mut valid = BTreeSet::new();
+            for text in texts.iter().filter(|_| operation == 31) {
+                let path = self.parse(text)?;
+                if self.store.is_valid(&path)? {
+                    valid.insert(path);
+                }
+            }
+            Ok(valid)
+        })();
+        self.answer(valid, |answer, valid| self.paths(answer, &valid))
+    }
+
+    fn verify(&self, input: &mut dyn Read) -> Reply {
+        let contents = read_bool(input).map_err(fatal)?;
+        let _repair = read_bool(input).map_err(fatal)?;
+        let problems = self.store.verify(contents, &|_| {}).and_then(|problems| {
+            for problem in &problems {
+                self.client.message(&problem.to_string())?;
+            }
+            Ok(problems)
+        });
+        self.answer(problems, |answer, problems| { answer.number((!problems.is_empty()).into()); })
+    }
+
+    fn set_options(&mut self, input: &mut dyn Read) -> Reply {
+        let mut numbers = [0; 12];
+        for number in &mut numbers {
+            *number = read_number(input).map_err(fatal)?;
+        }
+        let [keep_failed, keep_going, _, _, jobs, silent, _, _, _, _, cores, _] = numbers;
+        self.options.keep_failed = keep_failed != 0;
+        self.options.keep_going = keep_going != 0;
+        self.options.max_jobs = (jobs as usize).max(1);
+        self.options.max_silent = (silent > 0).then(|| Duration::from_secs(silent));
+        if cores > 0 {
+            self.options.cores = cores as usize;
+        }
+        let count = read_number(input).map_err(fatal)?;
+        for _ in 0..count {
+            let name = read_text(input).map_err(fatal)?;
+            let value = read_text(input).map_err(fatal)?;
+            self.set_option(&name, &value);
+        }
+        self.answer(Ok(()), |_, ()| {})
+    }
+
+    fn set_option(&mut self, name: &str, value: &str) {
+        let number = value.parse::<u64>().ok();
+        match name {
+            "timeout" | "build-timeout" => {
+                self.options.timeout = number.filter(|number| *number > 0).map(Duration::from_secs);
+            }
+            "max-build-log-size" | "build-max-log-size" if self.trust == Trust::Trusted => {
+                self.options.max_log_size = number.filter(|number| *number > 0);
+            }
+            "keep-outputs" | "gc-keep-outputs" if self.trust == Trust::Trusted => {
+                self.keep_outputs = value == "true"
+            }
+            "keep-derivations" | "gc-keep-derivations" if self.trust == Trust::Trusted => {
+                self.keep_derivations = value == "true";
+            }
+            _ => log::debug!("the client's setting {name} is left aside"),
+        }
+    }
+
+    fn collect_garbage(&self, input: &mut dyn Read) -> Reply {
+        let action = read_number(input).map_err(fatal)?;
+        let paths = read_texts(input).map_err(fatal)?;
+        let ignore_liveness = read_bool(input).map_err(fatal)?;
+        let max_freed = read_number(input).map_err(fatal)?;
+        for _ in 0..3 {
+            read_number(input).map_err(fatal)?;
+        }
+        let collected = (|| {
+            if ignore_liveness {
+                return Err(Error::Invalid("you are not allowed to ignore liveness".to_owned()));
+            }
+            let options = CollectOptions {
+                dry_run: action < 2,
+                max_freed: (max_freed != u64::MAX).then_some(max_freed),
+                keep_outputs: self.keep_outputs,
+                keep_derivations: self.keep_derivations,
+            };
+            if action == 3 {
+                let paths = paths.iter().map(|path| self.parse(path)).collect::<Result<_>>()?;
+                let collected = self.store.delete_paths(&paths)?;
+                return Ok((collected.paths, collected.freed));
+            }
+            let collected = self.store.collect_garbage(&options)?;
+            if action == 0 {
+                let mut alive = self.store.all_valid()?;
+                for dead in &collected.paths {
+                    alive.remove(dead);
+                }
+                return Ok((alive.into_iter().collect(), 0));
+            }
+            Ok((collected.paths, collected.freed))
+        })();
+        self.answer(collected, |answer, (paths, freed)| {
+            self.paths(answer, &paths.into_iter().collect());
+            answer.number(freed).number(0);
+        })
+    }
+
+    fn read_derived(&self, input: &mut dyn Read) -> std::result::Result<Vec<(String, DerivedPath)>, Failure> {
+        let texts = read_texts(input).map_err(fatal)?;
+        let mut paths = Vec::new();
+        for text in texts {
+            let path = DerivedPath::parse(self.store, &text).map_err(failed)?;
+            paths.push((text, path));
+        }
+        Ok(paths)
+    }
+
+    fn query_missing(&self, input: &mut dyn Read) -> Reply {
+        let paths = self.read_derived(input)?;
+        let missing = (|| {
+            let (mut build, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+            for (_, path) in &paths {
+                match path {
+                    DerivedPath::Opaque(path) if self.store.is_valid(path)? => {}
+                    DerivedPath::Opaque(path) => drop(unknown.insert(path.clone())),
+                    DerivedPath::Built(path, _) if !self.store.is_valid(path)? => {
+                        drop(unknown.insert(path.clone()))
+                    }
+                    DerivedPath::Built(path, wanted) => {
+                        build.extend(self.store.missing(&[(path.clone(), wanted.clone())])?.build);
+                    }
+                }
+            }
+            Ok((build, unknown))
+        })();
+        self.answer(missing, |answer, (build, unknown)| {
+            self.paths(answer, &build);
+            answer.number(0);
+            self.paths(answer, &unknown);
+            answer.number(0).number(0);
+        })
+    }
+
+    fn build_paths(&mut self, operation: u64, input: &mut dyn Read) -> Reply {
+        let paths = self.read_derived(input);
+        let mode = read_number(input).map_err(fatal)?;
+        let paths = paths?;
+        let mut requests = Vec::new();
+        for (_, path) in &paths {
+            match path {
+                DerivedPath::Built(path, wanted) => requests.push((path.clone(), wanted.clone())),
+                DerivedPath::Opaque(path) => drop(self.store.path_info(path).map_err(failed)?),
+            }
+        }
+        let built = self.build(&requests, mode == 2);
+        if operation == 9 {
+            return self.answer(built, |answer, ()| { answer.number(1); });
+        }
+        let results =
+            paths.iter().map(|(text, path)| self.result(text, path, built.as_ref().err())).collect();
+        self.answer(results, |answer, results: Vec<Answer>| {
+            answer.number(results.len() as u64);
+            for result in results {
+                answer.0.extend(result.0);
+            }
+        })
+    }
+
+    fn build(&self, requests: &[(StorePath, Wanted)], check: bool) -> Result<()> {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let done = AtomicBool::new(false);
+        let mut options = self.options.clone();
+        options.check = check;
+        options.cancel = Arc::clone(&cancel);
+        options.progress =
+            Arc::new(Messages { client: self.client.clone(), store_dir: self.store.dir().to_string() });
+        std::thread::scope(|scope| {
+            if let Some(socket) = &self.hang_up {
+                scope.spawn(|| watch(socket, &done, &cancel));
+            }
+            let built = self.store.build(requests, &options);
+            done.store(true, Ordering::SeqCst);
+            built.map(drop)
+        })
+    }
+
+    /// One path's `BuildResult`.
+    fn result(&self, text: &str, path: &DerivedPath, error: Option<&Error>) -> Result<Answer> {
+        let (mut status, mut message) = (0, String::new());
+        let mut outputs = BTreeMap::new();
+        if let DerivedPath::Built(path, wanted) = path {
+            let derivation = self.store.read_derivation(path)?;
+            for (output, built) in self.store.output_paths(&derivation)? {
+                if wanted.contains(&output) && self.store.is_valid(&built)? {
+                    outputs.insert(self.store.realisation_id(&derivation, &output)?, built);
+                }
+            }
+            let complete =
+                derivation.outputs.keys().filter(|output| wanted.contains(output)).count() == outputs.len();
+            if let Some(error) = error.filter(|_| !complete) {
+                status = 3;
+                message = error.to_string();
+                outputs.clear();
+            }
+        }
+        let mut answer = Answer::default();
+        answer.text(text).number(status).text(&message);
+        if self.version >= 29 {
+            answer.number(1).number(0).number(0).number(0);
+        }
+        if self.version >= 28 {
+            answer.number(outputs.len() as u64);
+            for (id, path) in outputs {
+                let json = serde_json::json!({
+                    "id": id, "outPath": path.base_name(), "signatures": [], "dependentRealisations": {}
+                });
+                answer.text(&id).text(&json.to_string());
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// Tells the client what builders say.
+struct Messages {
+    client: Client,
+    store_dir: String,
+}
+
+impl Progress for Messages {
+    fn event(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::Started { derivation, .. } => format!("building '{}/{derivation}'...", self.store_dir),
+            Event::Line { line, .. } => (*line).to_owned(),
+            _ => return,
+        };
+        if self.client.message(&line).is_err() {
+            log::debug!("the client does not listen any more");
+        }
+    }
+}
+
+/// Cancels when the client hangs up.
+fn watch(socket: &UnixStream, done: &AtomicBool, cancel: &AtomicBool) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let tick = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    while !done.load(Ordering::SeqCst) {
+        let mut descriptors = [PollFd::new(socket, PollFlags::RDHUP)];
+        if poll(&mut descriptors, Some(&tick)).is_ok_and(|count| count > 0) {
+            cancel.store(true, Ordering::SeqCst);
+            return;
+        }
+    }
+}
