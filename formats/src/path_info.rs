@@ -58,15 +58,12 @@ impl PathInfo {
     /// Its entry in the text that `nix-store --load-db` reads.
     #[must_use]
     pub fn to_registration(&self, store: &StoreDir, with_hash: bool) -> String {
-        let mut text = format!("{}\n", store.print(&self.path));
+        let mut text = store.print(&self.path);
         if with_hash {
-            text.push_str(&format!("{}\n{}\n", self.nar_hash.digits16(), self.nar_size));
+            text = format!("{text}\n{}\n{}", self.nar_hash.digits16(), self.nar_size);
         }
-        text.push_str(&format!(
-            "{}\n{}\n",
-            self.deriver.as_ref().map(|path| store.print(path)).unwrap_or_default(),
-            self.references.len()
-        ));
+        let deriver = self.deriver.as_ref().map(|path| store.print(path)).unwrap_or_default();
+        text = format!("{text}\n{deriver}\n{}\n", self.references.len());
         for reference in &self.references {
             text.push_str(&store.print(reference));
             text.push('\n');

@@ -13,6 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why the store could not do it.
 #[derive(Debug, Error)]
+#[expect(clippy::error_impl_error, reason = "the crate's one error, named as in std::io")]
 pub enum Error {
     /// A file operation failed.
     #[error("{doing} `{}`: {source}", path.display())]

@@ -20,7 +20,12 @@ pub(crate) const FAMILY: Family = Family { command, run };
 fn command() -> Command {
     Command::new("daemon")
         .about("Serve the store to other users and to Nix's own clients")
-        .arg(Arg::new("stdio").long("stdio").action(ArgAction::SetTrue).help("Serve standard input and output"))
+        .arg(
+            Arg::new("stdio")
+                .long("stdio")
+                .action(ArgAction::SetTrue)
+                .help("Serve standard input and output"),
+        )
         .arg(Arg::new("socket").long("socket").value_name("PATH").help("Where to listen"))
 }
 
@@ -46,7 +51,8 @@ const VERSION: &str = "2.8.0";
 fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCode> {
     let configuration = nix_conf();
     let settings = settings(&configuration);
-    let options = Options { durable: configuration.get("fsync-metadata").is_none_or(|value| value != "false") };
+    let options =
+        Options { durable: configuration.get("fsync-metadata").is_none_or(|value| value != "false") };
     if stdio {
         serve(std::io::stdin(), std::io::stdout(), None, Trust::Trusted, layout, &options, &settings)?;
         return Ok(ExitCode::SUCCESS);
@@ -109,7 +115,10 @@ fn parse_conf(text: &str, directory: &Path, settings: &mut BTreeMap<String, Stri
 fn settings(configuration: &BTreeMap<String, String>) -> Settings {
     let is = |name: &str, value: &str| configuration.get(name).is_some_and(|found| found == value);
     let mut build = BuildOptions::default();
-    if is("sandbox", "false") || is("sandbox", "relaxed") || std::env::var_os("_NIX_TEST_NO_SANDBOX").is_some() {
+    if is("sandbox", "false")
+        || is("sandbox", "relaxed")
+        || std::env::var_os("_NIX_TEST_NO_SANDBOX").is_some()
+    {
         build.sandbox = Sandbox::Off;
     }
     if let Some(jobs) = configuration.get("max-jobs").and_then(|text| text.parse().ok()) {

@@ -117,7 +117,7 @@ impl BuildError {
             // A plain failure is 100; special kinds alone have their own bit.
             0 | 4 => 100,
             8 => 104,
-            code => 100 | (code & 3),
+            code => 100 + (code & 3),
         }
     }
 }

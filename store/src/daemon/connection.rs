@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const CLIENT_MAGIC: u64 = 0x6e69_7863;
 const SERVER_MAGIC: u64 = 0x6478_696f;
 /// 1.35: what Nix 2.15 speaks; newer clients step down to it.
-const VERSION: u64 = 0x100 | 35;
-const OLDEST: u64 = 0x100 | 25;
+const VERSION: u64 = 0x123;
+const OLDEST: u64 = 0x119;
 
 const NEXT: u64 = 0x6f6c_6d67;
 const FAILED: u64 = 0x6378_7470;

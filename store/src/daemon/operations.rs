@@ -78,9 +78,13 @@ impl<'a> Session<'a> {
             12 => {
                 let link = read_text(input).map_err(fatal)?;
                 let added = self.store.add_indirect_root(Path::new(&link));
-                self.answer(added, |answer, ()| { answer.number(1); })
+                self.answer(added, |answer, ()| {
+                    answer.number(1);
+                })
             }
-            13 => self.answer(Ok(()), |answer, ()| { answer.number(1); }),
+            13 => self.answer(Ok(()), |answer, ()| {
+                answer.number(1);
+            }),
             14 => self.find_roots(),
             19 => self.set_options(input),
             20 => self.collect_garbage(input),
@@ -102,12 +106,16 @@ impl<'a> Session<'a> {
                     read_text(input).map_err(fatal)?;
                     read_text(input).map_err(fatal)?;
                 }
-                self.answer(Ok(()), |answer, ()| { answer.number(0); })
+                self.answer(Ok(()), |answer, ()| {
+                    answer.number(0);
+                })
             }
             31 | 32 => self.query_valid(operation, input),
             34 => {
                 let done = self.store.optimise(&|_| {});
-                self.answer(done, |answer, _| { answer.number(1); })
+                self.answer(done, |answer, _| {
+                    answer.number(1);
+                })
             }
             35 => self.verify(input),
             37 => self.add_signatures(input),
@@ -120,7 +128,9 @@ impl<'a> Session<'a> {
                 let link = read_text(input).map_err(fatal)?;
                 let added =
                     self.parse(&path).and_then(|path| self.store.add_permanent_root(&path, Path::new(&link)));
-                self.answer(added, |answer, ()| { answer.text(&link); })
+                self.answer(added, |answer, ()| {
+                    answer.text(&link);
+                })
             }
             other => Err(fatal(Error::Invalid(format!("this daemon does not know request {other}")))),
         }
@@ -146,25 +156,34 @@ impl<'a> Session<'a> {
     fn about_path(&self, operation: u64, path: &StorePath) -> Reply {
         let store = self.store;
         match operation {
-            1 => self.answer(store.is_valid(path), |answer, valid| { answer.number(valid.into()); }),
+            1 => self.answer(store.is_valid(path), |answer, valid| {
+                answer.number(valid.into());
+            }),
             6 => self.answer(store.referrers(path), |answer, paths| self.paths(answer, &paths)),
             10 => {
                 let valid = store.path_info(path);
-                self.answer(valid, |answer, _| { answer.number(1); })
+                self.answer(valid, |answer, _| {
+                    answer.number(1);
+                })
             }
-            11 => self.answer(store.add_temp_root(path), |answer, ()| { answer.number(1); }),
+            11 => self.answer(store.add_temp_root(path), |answer, ()| {
+                answer.number(1);
+            }),
             22 => self.answer(store.derivation_outputs(path), |answer, outputs| {
                 self.paths(answer, &outputs.into_values().collect());
             }),
             26 => self.answer(store.query_path_info(path), |answer, info| match info {
-                None => { answer.number(0); },
+                None => {
+                    answer.number(0);
+                }
                 Some(info) => {
                     answer.number(1);
                     self.path_info(answer, &info);
                 }
             }),
-            28 => self
-                .answer(store.derivation_outputs(path), |answer, outputs| { answer.texts(outputs.keys()); }),
+            28 => self.answer(store.derivation_outputs(path), |answer, outputs| {
+                answer.texts(outputs.keys());
+            }),
             33 => self.answer(store.valid_derivers(path), |answer, paths| self.paths(answer, &paths)),
             38 => {
                 store.path_info(path).map_err(failed)?;
@@ -321,7 +340,9 @@ impl<'a> Session<'a> {
             Err(Error::Invalid("you are not allowed to add logs".to_owned()))
         };
         framed.drain().map_err(fatal)?;
-        self.answer(added, |answer, ()| { answer.number(1); })
+        self.answer(added, |answer, ()| {
+            answer.number(1);
+        })
     }
 
     fn add_signatures(&self, input: &mut dyn Read) -> Reply {
@@ -332,7 +353,9 @@ impl<'a> Session<'a> {
         } else {
             Err(Error::Invalid("you are not allowed to add signatures".to_owned()))
         };
-        self.answer(added, |answer, ()| { answer.number(1); })
+        self.answer(added, |answer, ()| {
+            answer.number(1);
+        })
     }
 
     fn find_roots(&self) -> Reply {
@@ -376,7 +399,9 @@ impl<'a> Session<'a> {
             }
             Ok(problems)
         });
-        self.answer(problems, |answer, problems| { answer.number((!problems.is_empty()).into()); })
+        self.answer(problems, |answer, problems| {
+            answer.number((!problems.is_empty()).into());
+        })
     }
 
     fn set_options(&mut self, input: &mut dyn Read) -> Reply {
@@ -508,7 +533,9 @@ impl<'a> Session<'a> {
         }
         let built = self.build(&requests, mode == 2);
         if operation == 9 {
-            return self.answer(built, |answer, ()| { answer.number(1); });
+            return self.answer(built, |answer, ()| {
+                answer.number(1);
+            });
         }
         let results =
             paths.iter().map(|(text, path)| self.result(text, path, built.as_ref().err())).collect();

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, fstat, openat, readlinkat, s
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
@@ -85,7 +85,6 @@ fn node<W: Write>(
             let inner = openat(directory, name, OPEN_DIRECTORY, Mode::empty())
                 .map_err(Error::call("opening", place))?;
             writer.begin_directory().map_err(nar())?;
-            use std::os::fd::AsFd as _;
             for entry in sorted_names(inner.as_fd(), place)? {
                 writer.entry(entry.as_bytes()).map_err(nar())?;
                 let entry = std::ffi::OsString::from_vec(entry.into_bytes());

@@ -1,6 +1,10 @@
 //! The store from outside: builds in the sandbox, faults of every kind, taking turns with the real Nix.
 
+#[cfg(test)]
 mod builds;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
 mod turns;

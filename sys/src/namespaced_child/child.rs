@@ -103,8 +103,12 @@ extern "C" fn enter(argument: *mut libc::c_void) -> libc::c_int {
 type Call<T = ()> = Result<T, i32>;
 
 fn checked(result: libc::c_long) -> Call<i32> {
-    // SAFETY: reads the thread's errno, which this process shares with its stopped parent thread.
-    if result < 0 { Err(unsafe { *libc::__errno_location() }) } else { Ok(result as i32) }
+    // Reads the thread's errno, which this process shares with its stopped parent thread; no allocation.
+    if result < 0 {
+        Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+    } else {
+        Ok(result as i32)
+    }
 }
 
 /// A system call with an error from errno.
@@ -148,19 +152,15 @@ fn default_signals() {
         // The kernel's own structure: handler, flags, restorer, mask.
         let action = [0usize; 4];
         // Some cannot be changed (SIGKILL, SIGSTOP): no matter.
-        let _ = call!(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null::<usize>(), 8);
+        call!(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null::<usize>(), 8)
+            .unwrap_or_default();
     }
 }
 
 fn unblock_signals() {
     let none = 0u64;
-    let _ = call!(
-        libc::SYS_rt_sigprocmask,
-        libc::SIG_SETMASK,
-        std::ptr::from_ref(&none),
-        std::ptr::null::<u64>(),
-        8
-    );
+    call!(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, std::ptr::from_ref(&none), std::ptr::null::<u64>(), 8)
+        .unwrap_or_default();
 }
 
 fn wait_for_maps(prepared: &Prepared<'_>) -> Call {

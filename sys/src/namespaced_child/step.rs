@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 
 /// Which namespaces are new.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each kind of namespace")]
 pub struct Namespaces {
     /// Users and capabilities.
     pub user: bool,
