@@ -253,7 +253,7 @@ pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<Copied> {
             dumping.join().unwrap_or_else(|_| Err(Error::Invalid("the copying thread died".to_owned())));
         // When both failed, the source's failure is the cause and the other only its echo.
         match (dumped, restored) {
-            (Err(Error::Nar { .. }), Err(error)) | (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+            (Err(Error::Nar { .. }) | Ok(()), Err(error)) | (Err(error), _) => Err(error),
             (Ok(()), Ok(entries)) => Ok((hash, size, entries)),
         }
     })

@@ -64,12 +64,11 @@ impl Store {
             return Ok(known.clone());
         }
         let read;
-        let derivation = match others.get(path) {
-            Some(derivation) => derivation,
-            None => {
-                read = self.read_derivation(path)?;
-                &read
-            }
+        let derivation = if let Some(derivation) = others.get(path) {
+            derivation
+        } else {
+            read = self.read_derivation(path)?;
+            &read
         };
         let hash = derivation.hash_modulo(self.dir(), &mut |input| self.modulo_among(input, others))?;
         self.modulo_hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), hash.clone());

@@ -15,12 +15,11 @@ impl Store {
     /// The descriptions of these paths, or of all, as text with hashes.
     pub fn dump_database(&self, paths: Option<&BTreeSet<StorePath>>) -> Result<String> {
         let all;
-        let paths = match paths {
-            Some(paths) => paths,
-            None => {
-                all = self.all_valid()?;
-                &all
-            }
+        let paths = if let Some(paths) = paths {
+            paths
+        } else {
+            all = self.all_valid()?;
+            &all
         };
         let mut text = String::new();
         for path in paths {

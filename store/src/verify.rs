@@ -65,7 +65,7 @@ impl Store {
         let mut gone = BTreeSet::new();
         for (index, path) in graph.paths.iter().enumerate() {
             if present.contains(path.base_name()) {
-                there.push(path.clone())
+                there.push(path.clone());
             } else {
                 gone.insert(index);
             }
@@ -102,29 +102,20 @@ impl Store {
         progress: &(dyn Fn(&StorePath) + Sync),
     ) -> Result<Vec<Problem>> {
         let next = Mutex::new(paths.iter());
-        let found = Mutex::new(Vec::new());
-        let failed = Mutex::new(Ok(()));
+        let found: Mutex<Vec<Result<Problem>>> = Mutex::default();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    loop {
-                        let path = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-                        let Some(path) = path else { return };
+                    while let Some(path) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
                         progress(path);
-                        match self.verify_path(path) {
-                            Ok(None) => {}
-                            Ok(Some(problem)) => {
-                                found.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
-                            }
-                            Err(error) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Err(error),
-                        }
+                        let result = self.verify_path(path).transpose();
+                        found.lock().unwrap_or_else(PoisonError::into_inner).extend(result);
                     }
                 });
             }
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-        Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+        found.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
     }
 
     /// Compares one valid path with its registered hash.

@@ -50,12 +50,11 @@ impl<'a> Attributes<'a> {
 
     /// A list of words; `None` when it is not given at all.
     pub(super) fn words(&self, name: &str) -> Option<Vec<String>> {
-        match &self.structured {
-            Some(map) => Some(words_of(map.get(name)?)),
-            None => {
-                let text = self.derivation.variable(name)?;
-                Some(String::from_utf8_lossy(text).split_ascii_whitespace().map(str::to_owned).collect())
-            }
+        if let Some(map) = &self.structured {
+            Some(words_of(map.get(name)?))
+        } else {
+            let text = self.derivation.variable(name)?;
+            Some(String::from_utf8_lossy(text).split_ascii_whitespace().map(str::to_owned).collect())
         }
     }
 

@@ -69,7 +69,7 @@ fn fetch_url(job: &Job<'_>) -> Result<(), FailureKind> {
 /// `unpack`: the file is a NAR, perhaps compressed.
 fn unpack(download: &Path, target: &Path, url: &str) -> Result<(), FailureKind> {
     let file = File::open(download).map_err(Error::file("opening", download))?;
-    let mut input: Box<dyn Read> = if url.ends_with(".xz") {
+    let mut input: Box<dyn Read> = if Path::new(url).extension() == Some("xz".as_ref()) {
         Box::new(liblzma::read::XzDecoder::new_multi_decoder(file))
     } else {
         Box::new(io::BufReader::new(file))

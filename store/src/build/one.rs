@@ -65,12 +65,11 @@ fn attempt(
 ) -> Result<bool, FailureKind> {
     let outputs = store.output_paths(&goal.derivation)?;
     let real: Vec<_> = outputs.values().map(|path| store.real_path(path)).collect();
-    let locks = match PathLocks::try_acquire(&real)? {
-        Some(locks) => locks,
-        None => {
-            options.progress.event(&Event::Waiting { derivation: &goal.path });
-            PathLocks::acquire(&real)?
-        }
+    let locks = if let Some(locks) = PathLocks::try_acquire(&real)? {
+        locks
+    } else {
+        options.progress.event(&Event::Waiting { derivation: &goal.path });
+        PathLocks::acquire(&real)?
     };
     if options.cancel.load(Ordering::SeqCst) {
         return Err(FailureKind::Cancelled);

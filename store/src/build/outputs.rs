@@ -301,7 +301,7 @@ fn check_rules(job: &Job<'_>, built: &Built, all: &[Built]) -> Result<(), Failur
         [] => Ok(()),
         bad => Err(FailureKind::Output(format!(
             "output `{name}` is not allowed to {what}:{}",
-            bad.iter().map(|path| format!("\n  {}", job.store.dir().print(path))).collect::<String>()
+            bad.iter().flat_map(|path| ["\n  ".to_owned(), job.store.dir().print(path)]).collect::<String>()
         ))),
     };
     let references = &built.info.references;
@@ -359,7 +359,7 @@ fn compare(job: &Job<'_>, built: &[Built]) -> Result<(), FailureKind> {
             let target = PathBuf::from(target);
             tree::remove(&target)?;
             tree::rename(&job.built_path(&built.info.path), &target)?;
-            message.push_str(&format!("; the new one is kept as `{}`", target.display()));
+            message = format!("{message}; the new one is kept as `{}`", target.display());
         }
         return Err(FailureKind::NotDeterministic(message));
     }

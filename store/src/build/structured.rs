@@ -44,14 +44,14 @@ fn shell_text(attributes: &Map<String, Value>) -> String {
     let mut text = String::new();
     for (name, value) in attributes.iter().filter(|(name, _)| is_shell_name(name)) {
         if let Some(simple) = simple(value) {
-            text.push_str(&format!("declare {name}={simple}\n"));
+            text += &["declare ", name, "=", &simple, "\n"].concat();
             continue;
         }
         match value {
             Value::Array(items) => {
                 if let Some(items) = items.iter().map(simple).collect::<Option<Vec<_>>>() {
-                    let items: String = items.iter().map(|item| format!("{item} ")).collect();
-                    text.push_str(&format!("declare -a {name}=({items})\n"));
+                    let items: String = items.iter().flat_map(|item| [item, " "]).collect();
+                    text += &["declare -a ", name, "=(", &items, ")\n"].concat();
                 }
             }
             Value::Object(items) => {
@@ -60,7 +60,7 @@ fn shell_text(attributes: &Map<String, Value>) -> String {
                     .map(|(key, item)| Some(format!("[{}]={} ", quote(key), simple(item)?)))
                     .collect();
                 if let Some(items) = items {
-                    text.push_str(&format!("declare -A {name}=({})\n", items.concat()));
+                    text += &["declare -A ", name, "=(", &items.concat(), ")\n"].concat();
                 }
             }
             _ => {}

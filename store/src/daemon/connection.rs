@@ -125,10 +125,8 @@ pub fn serve(
     client.last()?;
     let mut session = Session::new(&store, client.clone(), version, trust, settings, hang_up);
     loop {
-        let operation = match read_number(&mut input) {
-            Ok(operation) => operation,
-            Err(_) => return Ok(()), // it has gone
-        };
+        // No number: it has gone.
+        let Ok(operation) = read_number(&mut input) else { return Ok(()) };
         match session.perform(operation, &mut input) {
             Ok(()) => {}
             // After a request that was not understood nobody knows where the next begins.

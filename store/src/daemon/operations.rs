@@ -436,7 +436,7 @@ impl<'a> Session<'a> {
                 self.options.max_log_size = number.filter(|number| *number > 0);
             }
             "keep-outputs" | "gc-keep-outputs" if self.trust == Trust::Trusted => {
-                self.keep_outputs = value == "true"
+                self.keep_outputs = value == "true";
             }
             "keep-derivations" | "gc-keep-derivations" if self.trust == Trust::Trusted => {
                 self.keep_derivations = value == "true";
@@ -503,7 +503,7 @@ impl<'a> Session<'a> {
                     DerivedPath::Opaque(path) if self.store.is_valid(path)? => {}
                     DerivedPath::Opaque(path) => drop(unknown.insert(path.clone())),
                     DerivedPath::Built(path, _) if !self.store.is_valid(path)? => {
-                        drop(unknown.insert(path.clone()))
+                        drop(unknown.insert(path.clone()));
                     }
                     DerivedPath::Built(path, wanted) => {
                         build.extend(self.store.missing(&[(path.clone(), wanted.clone())])?.build);

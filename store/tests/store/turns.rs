@@ -10,7 +10,7 @@ use std::process::Command;
 use store::build::BuildOptions;
 
 /// Directories with a `nix-store`.
-fn implementations() -> Vec<PathBuf> {
+pub(crate) fn implementations() -> Vec<PathBuf> {
     let given = std::env::var_os("FIRN_TEST_NIX").unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).find(|directory| directory.join("nix-store").exists());
