@@ -89,6 +89,11 @@ pub(crate) fn write(system: &System, output: &Path, size: Option<u64>) -> Result
     Ok(written)
 }
 
+/// Whether the system has GRUB for a BIOS.
+pub(crate) fn boots_from_bios(system: &System) -> Result<bool> {
+    Ok(bootloader(system)?.grub.is_some_and(|grub| grub.bios_core.is_some()))
+}
+
 /// The time of what has none of its own, by reproducible-builds.org's variable.
 fn source_date_epoch() -> Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {

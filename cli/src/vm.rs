@@ -11,7 +11,7 @@ mod forward;
 mod terminal;
 
 use crate::system::System;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use disks::{MACHINE_LABEL, STORE_LABEL};
 use emulator::{Boot, Drive, Machine};
@@ -209,7 +209,10 @@ fn directly(
     disks::write_initrd(system, &initrd)?;
     let mut words = vec![format!("init={}/init", system.toplevel())];
     words.push(system.text("kernel-params")?.trim().to_owned());
-    words.push("console=ttyS0".to_owned());
+    // The last console is the one that /dev/console is.
+    if !words.iter().any(|words| words.ends_with("console=ttyS0")) {
+        words.push("console=ttyS0".to_owned());
+    }
     words.extend(matches.get_many::<String>("kernel-parameter").into_iter().flatten().cloned());
     let drives = vec![
         Drive { file: machine_disk.to_owned(), read_only: false, serial: MACHINE_LABEL },
@@ -226,6 +229,11 @@ fn from_disk(
     size: u64,
     scratch: &Path,
 ) -> Result<(Boot, Vec<Drive>)> {
+    if matches.get_flag("bios") && !crate::image::boots_from_bios(system)? {
+        bail!(
+            "the configuration has nothing that a BIOS can start; set boot.loader.grub.enable and boot.loader.grub.device = \"/dev/vda\""
+        );
+    }
     if !disk.exists() {
         crate::image::write(system, disk, Some(size))?;
     }

@@ -49,7 +49,7 @@ let
   };
 
   # What changes when the configuration runs in `firn vm`: disks and console are those of the virtual machine.
-  vmModule = { config, lib, ... }: {
+  vmModule = { config, lib, pkgs, ... }: {
     boot.initrd.availableKernelModules = [ "virtio_pci" "virtio_blk" "virtio_net" "virtio_console" "ext4" "overlay" "crc32c" "crc32c_generic" ];
     boot.initrd.includeDefaultModules = lib.mkVMOverride false;
     boot.kernelModules = [ "virtio_net" "virtio_console" "virtio_balloon" "virtio_rng" ];
@@ -66,6 +66,18 @@ let
         overlay = { lowerdir = [ "/nix/.ro-store/store" ]; upperdir = "/nix/.rw-store/upper"; workdir = "/nix/.rw-store/work"; };
       };
     } // config.virtualisation.fileSystems);
+    # The disk's database knows the paths that it was made with; the store image of a later build brings others.
+    systemd.services.firn-host-store = {
+      description = "Enter the store paths of the host's image in the database";
+      wantedBy = [ "multi-user.target" ];
+      unitConfig.ConditionPathExists = "/nix/.ro-store/registration";
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${pkgs.firn}/bin/firn store load-db";
+        StandardInput = "file:/nix/.ro-store/registration";
+      };
+    };
     services.fstrim.enable = lib.mkVMOverride false;
     # What is built inside the machine is the machine's variant again, not the system for the hardware.
     virtualisation.asMachine = lib.mkVMOverride false;
