@@ -1,6 +1,6 @@
 # What a machine under test has beside its own configuration: the test driver's agent, a console that is read, and what
 # the machine needs to build its next generation without a network: the channel's index.
-{ pkgs, ... }:
+{ lib, pkgs, ... }:
 {
   boot.kernelParams = [ "console=ttyS0" "panic=-1" ];
   boot.kernelModules = [ "virtio_console" ];
@@ -9,8 +9,8 @@
     wantedBy = [ "multi-user.target" ];
     # A switch must not cut off the test that asked for it.
     restartIfChanged = false;
+    environment.PATH = lib.mkForce "/run/wrappers/bin:/run/current-system/sw/bin";
     serviceConfig = { ExecStart = "${pkgs.firn-agent}"; Restart = "always"; };
   };
-  environment.etc."firn/channel".source = builtins.path { name = "channel"; path = <debian>; };
-  environment.variables.FIRN_CHANNEL = "/etc/firn/channel";
+  firn.channel.enable = true;
 }

@@ -7,7 +7,7 @@
   boot.loader.systemd-boot.enable = true;
   boot.loader.grub.enable = true;
   boot.loader.grub.device = "/dev/vda";
-  boot.loader.timeout = 20;
+  boot.loader.timeout = 8;
   fileSystems."/" = { device = "/dev/disk/by-label/root"; fsType = "ext4"; };
   fileSystems."/boot" = { device = "/dev/disk/by-label/BOOT"; fsType = "vfat"; };
 
