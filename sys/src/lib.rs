@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "system calls; this is the one crate that makes them")]
 
 pub mod file_map;
+pub mod loopback;
 pub mod namespaced_child;
 pub mod private_mounts;
 pub mod process_limits;

@@ -39,6 +39,7 @@ pub(super) fn prepare(toplevel: &str) {
             _ => {}
         }
     }
+    told("set up the loopback interface", sys::loopback::set_up());
     drop(sys::process_limits::ctrl_alt_del_is_ours());
     for directory in ["/run/firn", "/run/lock", "/run/systemd/system"] {
         told(&format!("make {directory}"), std::fs::create_dir_all(directory));

@@ -1,7 +1,7 @@
 //! Units of a guest whose PID 1 speaks Firn's control protocol ([`formats::control`]): their states, waits that end
 //! when PID 1 says so, and jobs.
 
-use formats::control::{ActiveState, Message as _, Reply, Request, SOCKET, UnitStatus, Verb};
+use formats::control::{ActiveState, Message as _, Reply, Request, SOCKET, Shutdown, UnitStatus, Verb};
 
 use super::Machine;
 use crate::error::{Error, Result};
@@ -63,6 +63,14 @@ impl Machine {
             Reply::Refused { reason } => Err(self.refused_by_pid_1(&what, &reason)),
             other => Err(self.odd(&what, &other)),
         }
+    }
+
+    /// Asks PID 1 to power off or to reboot in order, and waits until it has done so.
+    pub fn shut_down(&self, how: Shutdown) -> Result<()> {
+        let mut stream = self.connect(SOCKET)?;
+        let sent = Request::Shutdown { how }.send(&mut stream);
+        sent.map_err(|e| self.refused_by_pid_1("the end", &e.to_string()))?;
+        if how == Shutdown::Reboot { self.wait_for_reset() } else { self.wait_for_shutdown() }
     }
 
     /// One question to PID 1.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use formats::control::ActiveState;
+use formats::control::{ActiveState, Shutdown};
 use qemu_tests::{Builder, Command, Disk, Machine};
 
 use crate::distribution;
@@ -88,8 +88,7 @@ fn mission(name: &str, builder: Builder) {
     assert_eq!(fingerprint(&machine), before, "the second boot changed something");
 
     // Generation 1 chosen in the menu.
-    machine.succeed("(sleep 1; reboot) >/dev/null 2>&1 &").unwrap();
-    machine.wait_for_reset().unwrap();
+    machine.shut_down(Shutdown::Reboot).unwrap();
     machine.select_menu_entry("Generation 1").unwrap();
     is_generation_1(&machine);
     assert_eq!(machine.link_target("/run/booted-system").unwrap(), toplevel_1);
@@ -97,8 +96,7 @@ fn mission(name: &str, builder: Builder) {
     assert_eq!(machine.read_text("/var/lib/kept").unwrap(), "kept\n");
 
     // It ends when it is told to.
-    machine.succeed("(sleep 1; poweroff) >/dev/null 2>&1 &").unwrap();
-    machine.wait_for_shutdown().unwrap();
+    machine.shut_down(Shutdown::PowerOff).unwrap();
 }
 
 fn is_generation_1(machine: &Machine) {
@@ -150,8 +148,7 @@ fn store_is_read_only(machine: &Machine) {
 }
 
 fn reboot(machine: &Machine) {
-    machine.succeed("(sleep 1; reboot) >/dev/null 2>&1 &").unwrap();
-    machine.wait_for_reset().unwrap();
+    machine.shut_down(Shutdown::Reboot).unwrap();
     machine.wait_for_agent().unwrap();
 }
 
