@@ -10,7 +10,7 @@ let
     tree);
   own = toString ../.;
   # Definitions by the user's files, with their places; the system's own modules may set what they like.
-  byUser = o: builtins.filter (d: !(lib.hasPrefix own (toString d.file))) o.definitionsWithLocations;
+  byUser = o: builtins.filter (d: !(lib.hasPrefix own (toString d.file)) && !(d ? at && lib.hasPrefix own (toString d.at.file))) o.definitionsWithLocations;
   isDefault = o: o ? default && (let v = builtins.tryEval (o.value == o.default); in v.success && v.value);
   place = d: if d ? at && lib.hasPrefix "/" (toString d.at.file) then "${d.at.file}:${toString d.at.line}" else toString d.file;
   found = builtins.filter (o: o.highestPrio < 1500 && byUser o != [ ] && !(isDefault o)) (inertOptions options);
