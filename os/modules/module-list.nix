@@ -44,6 +44,7 @@
   ./services/redis.nix
   ./system/activation.nix
   ./system/etc.nix
+  ./system/power.nix
   ./system/specialisation.nix
   ./system/tool.nix
   ./system/toplevel.nix

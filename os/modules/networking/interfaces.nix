@@ -58,7 +58,16 @@ in
       { assertion = !cfg.networkmanager.enable; message = "networking.networkmanager.enable is set, but Firn has no NetworkManager (it wants D-Bus); use networking.useDHCP or networking.interfaces."; }
       { assertion = !cfg.wireless.enable; message = "networking.wireless.enable is set, but Firn does not set up wireless networks yet."; }
     ];
-    systemd.services = lib.listToAttrs (map
+    systemd.services = {
+      network-loopback = {
+        description = "Loopback interface";
+        wantedBy = [ "sysinit.target" ];
+        before = [ "network-pre.target" ];
+        unitConfig.DefaultDependencies = false;
+        serviceConfig = { Type = "oneshot"; RemainAfterExit = true; ExecStart = "${ip} link set dev lo up"; };
+      };
+    }
+    // lib.listToAttrs (map
       (i: lib.nameValuePair "network-addresses-${i.name}" {
         description = "Addresses of ${i.name}";
         wantedBy = [ "multi-user.target" "network.target" ];
