@@ -475,7 +475,9 @@ impl Message for Reply {
             }
             Self::Units(units) => {
                 body.byte(3).word(units.len() as u32);
-                units.iter().for_each(|unit| unit.encode(body));
+                for unit in units {
+                    unit.encode(body);
+                }
             }
             Self::Changed(unit) => unit.encode(body.byte(4)),
             Self::Step { unit, action, reason, result } => {
@@ -564,7 +566,9 @@ mod tests {
     #[test]
     fn what_is_sent_is_received() {
         let mut stream = Vec::new();
-        requests().iter().for_each(|request| request.send(&mut stream).unwrap());
+        for request in requests() {
+            request.send(&mut stream).unwrap();
+        }
         let mut reader = stream.as_slice();
         for request in requests() {
             assert_eq!(Request::receive(&mut reader).unwrap(), Some(request));
@@ -592,7 +596,7 @@ mod tests {
             for position in 0..body.len() {
                 let mut damaged = body.to_vec();
                 damaged[position] = 0xff;
-                let _ = (Request::from_body(&damaged), Reply::from_body(&damaged));
+                drop((Request::from_body(&damaged), Reply::from_body(&damaged)));
             }
         }
     }

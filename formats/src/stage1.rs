@@ -79,7 +79,8 @@ pub enum Source {
 impl Source {
     /// Reads a source as fstab and `root=` spell it. Also takes the `/dev/disk/by-*` links, which exist only under udev.
     pub fn parse(text: &str) -> Self {
-        let tags: [(&str, &str, fn(String) -> Self); 4] = [
+        type Tag = (&'static str, &'static str, fn(String) -> Source);
+        let tags: [Tag; 4] = [
             ("UUID=", "/dev/disk/by-uuid/", Self::Uuid),
             ("LABEL=", "/dev/disk/by-label/", Self::Label),
             ("PARTUUID=", "/dev/disk/by-partuuid/", Self::PartUuid),

@@ -3,6 +3,7 @@
 //! [`stage1`] runs in the initrd: modules, devices, mounts, switch_root. [`pid1`] is the machine's process 1 afterwards: it
 //! mounts, reaps and holds what must not die. [`supervisor`] is its child and does the thinking; it may die and come back.
 
+pub mod best_effort;
 pub mod block_device;
 pub mod channel;
 pub mod console;

@@ -95,7 +95,7 @@ fn descriptor_limit() -> i32 {
 /// The loop. From here on process 1 may not die.
 fn keep_going(mut held: Held, toplevel: &str) -> ! {
     let mask = SigSet::all();
-    drop(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None));
+    crate::best_effort::tolerate(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None));
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok();
     let mut deaths: Vec<Instant> = Vec::new();
     let mut supervisor: Option<Supervisor> = None;
@@ -118,7 +118,12 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
             let number = signal.ssi_signo;
             let is_for_supervisor = number != Signal::SIGCHLD as u32;
             if let (true, Some(supervisor)) = (is_for_supervisor, &supervisor) {
-                drop(channel::send(supervisor.channel.as_fd(), channel::SIGNAL, number, None));
+                crate::best_effort::tolerate(channel::send(
+                    supervisor.channel.as_fd(),
+                    channel::SIGNAL,
+                    number,
+                    None,
+                ));
             }
         }
         if let Some(current) = &supervisor {
@@ -126,7 +131,7 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
         }
         let (ours, died) = reap(&held.memory, supervisor.as_ref().map(|supervisor| supervisor.pid));
         if let (true, Some(current)) = (ours, &supervisor) {
-            drop(channel::send(current.channel.as_fd(), channel::ENDS, 0, None));
+            crate::best_effort::tolerate(channel::send(current.channel.as_fd(), channel::ENDS, 0, None));
         }
         if let Some(how) = asked {
             ending::end(how_of(how))
@@ -155,7 +160,7 @@ fn wait_for_anything(signals: Option<&SignalFd>, supervisor: Option<&Supervisor>
     polled.extend(signals.map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
     polled.extend(supervisor.map(|supervisor| PollFd::new(supervisor.channel.as_fd(), PollFlags::POLLIN)));
     let timeout = if polled.len() == 2 { PollTimeout::NONE } else { PollTimeout::from(1000_u16) };
-    drop(nix::poll::poll(&mut polled, timeout));
+    crate::best_effort::tolerate(nix::poll::poll(&mut polled, timeout));
 }
 
 /// Takes the supervisor's messages; returns how the machine is to end when it says so.
@@ -205,7 +210,7 @@ fn start_supervisor(held: &Held, toplevel: &str) -> Option<Supervisor> {
     }
     let programs = [CString::new(format!("{toplevel}/init")).ok()?, CString::new("/proc/self/exe").ok()?];
     let pid = spawn(&Birth::default(), || {
-        drop(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
+        crate::best_effort::tolerate(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
         let fixed = [
             (Some(held.state.as_fd()), inherited::STATE),
             (Some(theirs.as_fd()), inherited::CHANNEL),
@@ -220,7 +225,7 @@ fn start_supervisor(held: &Held, toplevel: &str) -> Option<Supervisor> {
         }
         let environment: [&std::ffi::CStr; 1] = [c"PATH=/run/current-system/sw/bin"];
         for program in &programs {
-            drop(nix::unistd::execve(program, &arguments, &environment));
+            crate::best_effort::tolerate(nix::unistd::execve(program, &arguments, &environment));
         }
         127
     });

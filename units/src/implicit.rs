@@ -16,7 +16,7 @@ pub fn depend(settings: &mut Settings, key: Key, target: &str) {
 }
 
 /// The units listed under a key.
-pub fn listed<'a>(settings: &'a Settings, key: Key) -> &'a [String] {
+pub fn listed(settings: &Settings, key: Key) -> &[String] {
     match settings.get(&key) {
         Some(Value::Units(list)) => list,
         _ => &[],
@@ -61,7 +61,8 @@ pub fn add(units: &mut BTreeMap<String, Settings>) {
             }
             Some(UnitKind::Timer | UnitKind::Path) => {
                 if default {
-                    let target = if name.ends_with(".timer") { "timers.target" } else { "paths.target" };
+                    let is_timer = UnitKind::of_name(name) == Some(UnitKind::Timer);
+                    let target = if is_timer { "timers.target" } else { "paths.target" };
                     add(Key::Before, target);
                     add(Key::Requires, "sysinit.target");
                     add(Key::After, "sysinit.target");

@@ -1,6 +1,8 @@
 //! Specifiers (systemd.unit(5), "Specifiers"), expanded at build time. Those whose value only the machine knows are
 //! refused by name.
 
+use std::fmt::Write as _;
+
 /// What specifiers stand for in one unit.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -115,7 +117,10 @@ pub fn escape_path(path: &str) -> String {
             }
             b'.' if number == 0 => result.push_str("\\x2e"),
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' | b'.' => result.push(char::from(byte)),
-            _ => result.push_str(&format!("\\x{byte:02x}")),
+            _ => {
+                // Writing to a string cannot fail.
+                write!(result, "\\x{byte:02x}").unwrap_or_default();
+            }
         }
     }
     result

@@ -173,18 +173,11 @@ impl GraphBuilder {
         let mut found: Vec<(String, Key, String)> = Vec::new();
         for (name, settings) in &self.units {
             for (key, inverse) in INVERSES {
-                if let Some(Value::Units(targets)) = settings.get(&key) {
-                    for target in targets {
-                        if !self.units.contains_key(target) {
-                            return Err(BuildError::MissingUnit {
-                                unit: name.clone(),
-                                key,
-                                target: target.clone(),
-                            });
-                        }
-                        found.push((target.clone(), inverse, name.clone()));
-                    }
+                let Some(Value::Units(targets)) = settings.get(&key) else { continue };
+                if let Some(target) = targets.iter().find(|target| !self.units.contains_key(*target)) {
+                    return Err(BuildError::MissingUnit { unit: name.clone(), key, target: target.clone() });
                 }
+                found.extend(targets.iter().map(|target| (target.clone(), inverse, name.clone())));
             }
             if let Some(Value::Units(targets)) = settings.get(&Key::After) {
                 found.extend(targets.iter().map(|target| (target.clone(), Key::Before, name.clone())));
@@ -217,16 +210,16 @@ impl GraphBuilder {
         while let Some(name) = ready.pop() {
             waiting.remove(name);
             order.push(name.to_owned());
-            if let Some(Value::Units(list)) =
+            let Some(Value::Units(list)) =
                 self.units.get(name).and_then(|settings| settings.get(&Key::Before))
-            {
-                for next in list {
-                    if let Some(count) = waiting.get_mut(next.as_str()) {
-                        *count -= 1;
-                        if *count == 0 {
-                            ready.push(next);
-                        }
-                    }
+            else {
+                continue;
+            };
+            for next in list {
+                let Some(count) = waiting.get_mut(next.as_str()) else { continue };
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(next);
                 }
             }
         }
@@ -287,7 +280,9 @@ impl Pools {
             Value::Number(number) => push_number(&mut words, *number),
             Value::Numbers(numbers) => {
                 words.push(numbers.len() as u32);
-                numbers.iter().for_each(|number| push_number(&mut words, *number));
+                for number in numbers {
+                    push_number(&mut words, *number);
+                }
             }
             Value::Texts(texts) => {
                 words.push(texts.len() as u32);

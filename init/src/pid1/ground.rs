@@ -89,8 +89,8 @@ pub(super) fn control_socket() -> Option<OwnedFd> {
 /// The socket of sd_notify(3).
 pub(super) fn notify_socket() -> Option<OwnedFd> {
     let socket = unix_socket("/run/firn/notify", SockType::Datagram, 0o666)?;
-    drop(setsockopt(&socket, sockopt::PassCred, &true));
-    drop(setsockopt(&socket, sockopt::RcvBuf, &(8 << 20)));
+    crate::best_effort::tolerate(setsockopt(&socket, sockopt::PassCred, &true));
+    crate::best_effort::tolerate(setsockopt(&socket, sockopt::RcvBuf, &(8 << 20)));
     Some(socket)
 }
 

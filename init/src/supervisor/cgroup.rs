@@ -90,7 +90,7 @@ pub fn processes(path: &str) -> Vec<u32> {
 pub fn kill(path: &str) {
     if std::fs::write(directory(path).join("cgroup.kill"), "1").is_err() {
         for pid in processes(path) {
-            drop(nix::sys::signal::kill(
+            crate::best_effort::tolerate(nix::sys::signal::kill(
                 nix::unistd::Pid::from_raw(pid as i32),
                 nix::sys::signal::Signal::SIGKILL,
             ));

@@ -2,7 +2,7 @@
 
 use super::engine::Role;
 use super::engine::unit_state::{Job, JobKind, Outcome, PENDING_PID, Phase};
-use super::{COLLECTOR, LogPipe, Supervisor};
+use super::{LogPipe, Supervisor};
 use crate::console::{self, Level};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -80,7 +80,7 @@ impl Supervisor {
             self.take_up(index, phase);
         }
         // The old collector drains its pipes and ends when our predecessor's socket closes.
-        drop(live.into_iter().filter(|(_, owner)| *owner == COLLECTOR).count());
+
         self.start_collector();
         console::log(Level::Info, &format!("the supervisor is back; {count} services went on running"));
         self.take_ends();
@@ -141,7 +141,12 @@ impl Supervisor {
     /// Lets go of a unit's log for good.
     pub(super) fn close_log(&mut self, index: u32) {
         if let Some(log) = self.logs.remove(&index) {
-            drop(crate::channel::send(self.channel.as_fd(), crate::channel::LET_GO, log.tag, None));
+            crate::best_effort::tolerate(crate::channel::send(
+                self.channel.as_fd(),
+                crate::channel::LET_GO,
+                log.tag,
+                None,
+            ));
         }
     }
 }

@@ -37,7 +37,7 @@ impl Supervisor {
         let mut flags = EpollFlags::EPOLLIN;
         flags.set(EpollFlags::EPOLLOUT, client.has_output());
         let mut event = EpollEvent::new(flags, super::CLIENT | u64::from(number));
-        drop(self.epoll.modify(client.stream(), &mut event));
+        crate::best_effort::tolerate(self.epoll.modify(client.stream(), &mut event));
     }
 
     fn reply(&mut self, number: u32, reply: &Reply) {
@@ -187,7 +187,10 @@ impl Supervisor {
             _ => cgroup::processes(&cgroup::path_of(&unit)),
         };
         for pid in pids.into_iter().filter(|pid| !matches!(*pid, 0 | PENDING_PID)) {
-            drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal));
+            crate::best_effort::tolerate(nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid as i32),
+                signal,
+            ));
         }
     }
 

@@ -137,12 +137,24 @@ impl Supervisor {
         }
         let Ok((read, write)) = nix::unistd::pipe2(OFlag::O_CLOEXEC) else { return };
         // Only the reading side must not block: services write as they are used to.
-        drop(nix::fcntl::fcntl(read.as_fd(), nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK)));
+        crate::best_effort::tolerate(nix::fcntl::fcntl(
+            read.as_fd(),
+            nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK),
+        ));
         let tag = self.next_tag;
         self.next_tag += 1;
-        drop(channel::send(self.channel.as_fd(), channel::HOLD, tag, Some(read.as_fd())));
+        crate::best_effort::tolerate(channel::send(
+            self.channel.as_fd(),
+            channel::HOLD,
+            tag,
+            Some(read.as_fd()),
+        ));
         if let Some(collector) = &self.collector {
-            drop(log_collector::send_pipe(collector.as_fd(), unit.name(), read.as_fd()));
+            crate::best_effort::tolerate(log_collector::send_pipe(
+                collector.as_fd(),
+                unit.name(),
+                read.as_fd(),
+            ));
         }
         self.logs.insert(unit.index(), LogPipe { read, write, tag });
     }
@@ -164,7 +176,11 @@ impl Supervisor {
             Ok(_) => {
                 for (index, log) in &self.logs {
                     let name = self.graph.unit(*index).map_or("", |unit| unit.name());
-                    drop(log_collector::send_pipe(ours.as_fd(), name, log.read.as_fd()));
+                    crate::best_effort::tolerate(log_collector::send_pipe(
+                        ours.as_fd(),
+                        name,
+                        log.read.as_fd(),
+                    ));
                 }
                 self.collector = Some(ours);
             }
@@ -248,7 +264,7 @@ impl Supervisor {
             );
             let mut again = event;
             if self.epoll.add(socket, event).is_err() {
-                drop(self.epoll.modify(socket, &mut again));
+                crate::best_effort::tolerate(self.epoll.modify(socket, &mut again));
             }
         }
     }
@@ -256,7 +272,7 @@ impl Supervisor {
     fn disarm(&mut self, index: u32) {
         self.timers.remove(&index);
         for socket in self.sockets.remove(&index).into_iter().flatten() {
-            drop(self.epoll.delete(&socket));
+            crate::best_effort::tolerate(self.epoll.delete(&socket));
         }
         if let Some(unit) = self.graph.unit(index) {
             listening::remove(&unit);
@@ -310,9 +326,9 @@ impl Supervisor {
         };
         for pid in targets.into_iter().filter(|pid| !matches!(*pid, 0 | PENDING_PID)) {
             // Gone already: its end is on its way to us.
-            drop(kill(Pid::from_raw(pid as i32), signal));
+            crate::best_effort::tolerate(kill(Pid::from_raw(pid as i32), signal));
             if signal == Signal::SIGTERM {
-                drop(kill(Pid::from_raw(pid as i32), Signal::SIGCONT));
+                crate::best_effort::tolerate(kill(Pid::from_raw(pid as i32), Signal::SIGCONT));
             }
         }
         if scope == Scope::All && !cgroup::is_populated(&path) {
@@ -346,7 +362,7 @@ impl Supervisor {
             let watches: Vec<_> =
                 self.watched.iter().filter(|(_, owner)| **owner == index).map(|(watch, _)| *watch).collect();
             for watch in watches {
-                drop(self.cgroups.rm_watch(watch));
+                crate::best_effort::tolerate(self.cgroups.rm_watch(watch));
                 self.watched.remove(&watch);
             }
             cgroup::remove(&cgroup::path_of(&unit));
@@ -393,7 +409,7 @@ impl Supervisor {
             );
             console::log(Level::Error, &text);
         }
-        drop(channel::send(self.channel.as_fd(), channel::FINAL, how as u32, None));
+        crate::best_effort::tolerate(channel::send(self.channel.as_fd(), channel::FINAL, how as u32, None));
     }
 }
 

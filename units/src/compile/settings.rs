@@ -304,11 +304,6 @@ impl<'a> Reader<'a> {
                     self.settings.insert(key, Value::Number(span));
                 }
             }
-            ("Service", "GuessMainPID") => {
-                if !value::boolean(text)? {
-                    *self.flags() &= !flag::GUESS_MAIN_PID;
-                }
-            }
             (_, "WorkingDirectory") => {
                 let (optional, path) = text.strip_prefix('-').map_or((false, text), |path| (true, path));
                 let path = self.context.expand(path)?;
@@ -327,7 +322,7 @@ impl<'a> Reader<'a> {
                 self.settings.insert(Key::Triggers, Value::Units(vec![target]));
             }
             ("Timer", "OnCalendar") => {
-                self.extend(Key::OnCalendar, text, Value::Texts(vec![text.to_owned()]))
+                self.extend(Key::OnCalendar, text, Value::Texts(vec![text.to_owned()]));
             }
             // [Install] is carried out when all units are read.
             _ => {}
@@ -435,7 +430,9 @@ impl<'a> Reader<'a> {
                 }
                 mix(section);
                 mix(directive);
-                values.iter().for_each(|value| mix(value));
+                for value in values {
+                    mix(value);
+                }
             }
         }
         hash

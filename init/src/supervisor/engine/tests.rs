@@ -1,6 +1,5 @@
 //! The engine against a small model of a machine: processes start, end and obey signals as the test says.
 
-use super::unit_state::{JobKind, JobResult, Outcome, Phase};
 use super::*;
 use formats::service_graph::builder::{CommandLine, GraphBuilder, Settings, Value};
 use formats::service_graph::key::{kill_mode, service_type};
@@ -456,5 +455,4 @@ fn a_forking_service_is_up_when_its_first_process_is_gone() {
     assert_eq!(machine.phase("a.service"), Phase::Running);
     assert_ne!(machine.state.unit(0).main_pid, 0);
     assert!(machine.take_log().ends_with("a:Start-done"));
-    let _ = JobResult::Done;
 }

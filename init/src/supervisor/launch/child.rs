@@ -49,9 +49,9 @@ pub(super) fn run(prepared: &Prepared<'_>) -> i32 {
 fn become_service(prepared: &Prepared<'_>) -> Result<std::convert::Infallible, Failure> {
     let step = |code: i32, what: &'static str| move |error: io::Error| Failure(code, what, error);
     let unit = &prepared.unit;
-    drop(nix::unistd::setsid());
+    crate::best_effort::tolerate(nix::unistd::setsid());
     streams(prepared)?;
-    drop(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
+    crate::best_effort::tolerate(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
     if has(unit, flag::KEEP_SIGPIPE) {
         drop(limits::default_signal(libc::SIGPIPE));
     } else {
@@ -169,7 +169,10 @@ fn terminal(prepared: &Prepared<'_>) -> io::Result<OwnedFd> {
         drop(sys::terminal::hang_up(before.as_fd()));
     }
     let terminal = open(path, flags, Mode::empty())?;
-    drop(nix::fcntl::fcntl(terminal.as_fd(), nix::fcntl::FcntlArg::F_SETFL(OFlag::O_RDWR)));
+    crate::best_effort::tolerate(nix::fcntl::fcntl(
+        terminal.as_fd(),
+        nix::fcntl::FcntlArg::F_SETFL(OFlag::O_RDWR),
+    ));
     drop(sys::terminal::take_control(terminal.as_fd()));
     if has(unit, flag::TTY_RESET) {
         drop(sys::terminal::reset(terminal.as_fd()));
