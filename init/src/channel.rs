@@ -28,7 +28,7 @@ pub fn send(
     for (to, from) in bytes.iter_mut().zip(kind.to_le_bytes().into_iter().chain(number.to_le_bytes())) {
         *to = from;
     }
-    let raw: Vec<RawFd> = descriptor.iter().map(|descriptor| descriptor.as_raw_fd()).collect();
+    let raw: Vec<RawFd> = descriptor.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;

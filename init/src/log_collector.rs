@@ -47,11 +47,11 @@ struct Stream {
 }
 
 /// Runs until the supervisor's socket closes.
-pub fn run(socket: OwnedFd) -> i32 {
+pub fn run(socket: &OwnedFd) -> i32 {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let boot = boot.get(..8).unwrap_or("00000000").to_owned();
     let Ok(epoll) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) else { return 1 };
-    if epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, 0)).is_err() {
+    if epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, 0)).is_err() {
         return 1;
     }
     let mut streams: BTreeMap<u64, Stream> = BTreeMap::new();
@@ -69,7 +69,7 @@ pub fn run(socket: OwnedFd) -> i32 {
         for event in events.iter().take(count) {
             match event.data() {
                 0 => match receive(socket.as_fd()) {
-                    Some(Some((unit, pipe))) => {
+                    Received::Pipe(unit, pipe) => {
                         if epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, next)).is_ok() {
                             let stream =
                                 Stream { unit, pipe, partial: Vec::new(), backlog: Vec::new(), file: None };
@@ -77,8 +77,8 @@ pub fn run(socket: OwnedFd) -> i32 {
                             next += 1;
                         }
                     }
-                    Some(None) => {}
-                    None => open = false,
+                    Received::Nothing => {}
+                    Received::Closed => open = false,
                 },
                 number => {
                     let goes_on = streams.get_mut(&number).is_some_and(|stream| stream.read(&boot));
@@ -102,8 +102,18 @@ pub fn run(socket: OwnedFd) -> i32 {
     }
 }
 
-/// A pipe with its unit; the inner nothing is a message without one, the outer the end.
-fn receive(socket: BorrowedFd<'_>) -> Option<Option<(String, OwnedFd)>> {
+/// What the supervisor says.
+enum Received {
+    /// A unit and its pipe.
+    Pipe(String, OwnedFd),
+    /// Nothing yet, or nothing of use.
+    Nothing,
+    /// It is gone.
+    Closed,
+}
+
+/// Takes the next message.
+fn receive(socket: BorrowedFd<'_>) -> Received {
     let mut bytes = [0; 512];
     let mut space = cmsg_space!([RawFd; 1]);
     let mut buffers = [IoSliceMut::new(&mut bytes)];
@@ -111,21 +121,25 @@ fn receive(socket: BorrowedFd<'_>) -> Option<Option<(String, OwnedFd)>> {
     let (length, raw) = match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut buffers, Some(&mut space), flags) {
         Ok(message) => {
             let mut raw = None;
-            for item in message.cmsgs().ok()? {
+            let Ok(items) = message.cmsgs() else { return Received::Nothing };
+            for item in items {
                 if let ControlMessageOwned::ScmRights(list) = item {
                     raw = list.first().copied();
                 }
             }
             (message.bytes, raw)
         }
-        Err(nix::Error::EAGAIN | nix::Error::EINTR) => return Some(None),
-        Err(_) => return None,
+        Err(nix::Error::EAGAIN | nix::Error::EINTR) => return Received::Nothing,
+        Err(_) => return Received::Closed,
     };
     if length == 0 {
-        return None;
+        return Received::Closed;
     }
-    let unit = String::from_utf8_lossy(bytes.get(..length)?).into_owned();
-    Some(raw.and_then(|raw| sys::terminal::adopt(raw).ok()).map(|pipe| (unit, pipe)))
+    let unit = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned();
+    match raw.and_then(|raw| sys::terminal::adopt(raw).ok()) {
+        Some(pipe) => Received::Pipe(unit, pipe),
+        None => Received::Nothing,
+    }
 }
 
 impl Stream {
@@ -187,15 +201,12 @@ impl Stream {
             self.file = open_log(&self.unit);
         }
         let Some((file, size)) = &mut self.file else { return };
-        match file.write_all(&self.backlog) {
-            Ok(()) => {
-                *size += self.backlog.len() as u64;
-                self.backlog.clear();
-            }
-            Err(_) => {
-                self.file = None;
-                return;
-            }
+        if let Ok(()) = file.write_all(&self.backlog) {
+            *size += self.backlog.len() as u64;
+            self.backlog.clear();
+        } else {
+            self.file = None;
+            return;
         }
         if *size > FILE_LIMIT {
             let (current, old) = (path_of(&self.unit), path_of(&self.unit).with_extension("log.1"));

@@ -117,7 +117,7 @@ fn load_modules(description: &Stage1) -> Result<(), Failure> {
         match nix::kmod::finit_module(&file, &parameters, nix::kmod::ModuleInitFlags::empty()) {
             Ok(()) | Err(nix::Error::EEXIST | nix::Error::ENODEV) => {}
             Err(error) => {
-                console::log(Level::Error, &format!("cannot load {}: {}", module.path, error.desc()))
+                console::log(Level::Error, &format!("cannot load {}: {}", module.path, error.desc()));
             }
         }
     }

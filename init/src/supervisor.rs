@@ -207,10 +207,8 @@ impl Supervisor {
             for event in events.iter().take(count) {
                 let number = event.data() as u32;
                 match event.data() & !0xffff_ffff {
-                    CHANNEL => {
-                        if !self.listen_to_pid1() {
-                            return;
-                        }
+                    CHANNEL if !self.listen_to_pid1() => {
+                        return;
                     }
                     CONTROL => self.accept(),
                     NOTIFY => self.take_notices(),

@@ -506,14 +506,17 @@ mod tests {
                 loaded += 1;
                 for unit in graph.units() {
                     for key in unit.keys() {
-                        let _ = (
+                        let read = (
                             unit.number(key),
                             unit.text(key),
                             unit.texts(key).count(),
                             unit.numbers(key).count(),
                         );
+                        assert!(read.2 + read.3 <= hostile.len());
                         assert!(unit.units(key).all(|index| index < graph.len()));
-                        let _ = unit.commands(key).map(|command| command.arguments().count()).sum::<usize>();
+                        let words: usize =
+                            unit.commands(key).map(|command| command.arguments().count()).sum();
+                        assert!(words <= hostile.len());
                     }
                 }
             }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 /// The generation's directory from the path of its `init`: the link's own place, not where it leads.
 pub(super) fn toplevel_of(path: &str) -> String {
-    let parent = Path::new(path).parent().map(Path::to_path_buf).unwrap_or_else(|| PathBuf::from("/"));
+    let parent = Path::new(path).parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
     std::fs::canonicalize(&parent).unwrap_or(parent).to_string_lossy().into_owned()
 }
 

@@ -6,6 +6,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 
 /// One message.
+#[expect(clippy::struct_excessive_bools, reason = "one a kind of message, and one message may carry several")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notice {
     /// The process that sent it.

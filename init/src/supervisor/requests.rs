@@ -137,7 +137,6 @@ impl Supervisor {
         let kind = match verb {
             Verb::Start => JobKind::Start,
             Verb::Stop => JobKind::Stop,
-            Verb::Restart => JobKind::Restart,
             Verb::TryRestart => JobKind::TryRestart,
             Verb::Reload if !can_reload => {
                 self.refuse(number, &format!("{name} says no way to reload it (ExecReload=)"));
@@ -149,7 +148,7 @@ impl Supervisor {
             }
             Verb::Reload => JobKind::Reload,
             Verb::ReloadOrRestart if can_reload && is_up => JobKind::Reload,
-            Verb::ReloadOrRestart => JobKind::Restart,
+            Verb::Restart | Verb::ReloadOrRestart => JobKind::Restart,
         };
         let refusal = match kind {
             JobKind::Start if unit.flag(flag::REFUSE_MANUAL_START) => Some("started"),

@@ -229,7 +229,7 @@ impl Supervisor {
         for client in self.clients.values_mut() {
             match &mut client.waiting {
                 Waiting::Job(index) | Waiting::State(index, ..) => {
-                    *index = renamed.get(index).copied().unwrap_or(u32::MAX)
+                    *index = renamed.get(index).copied().unwrap_or(u32::MAX);
                 }
                 _ => {}
             }

@@ -166,11 +166,10 @@ impl Supervisor {
         let Some(slot) = self.memory.reserve(COLLECTOR) else { return };
         let birth = Birth { cgroup: None, pid_slot: self.memory.pid_word(slot), as_sibling: true };
         let ours_number = std::os::fd::AsRawFd::as_raw_fd(&ours);
-        let mut theirs = Some(theirs);
         let started = spawn(&birth, || {
             // The child's copy of our end would keep the socket open for ever.
             drop(sys::terminal::adopt(ours_number));
-            theirs.take().map_or(1, log_collector::run)
+            log_collector::run(&theirs)
         });
         match started {
             Ok(_) => {

@@ -134,6 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds to a list setting; an empty text resets it.
+    #[expect(clippy::match_same_arms, reason = "each arm's list is of another type")]
     fn extend(&mut self, key: Key, text: &str, new: Value) {
         if text.is_empty() {
             self.settings.remove(&key);

@@ -216,15 +216,14 @@ impl Step<'_, '_> {
             }
             // A notify service that ends before it is ready.
             Phase::Start => {
-                self.fail(unit, if outcome == Outcome::Success { Outcome::Protocol } else { outcome })
+                self.fail(unit, if outcome == Outcome::Success { Outcome::Protocol } else { outcome });
             }
-            // ExecStartPost= is still running: its end decides.
-            Phase::StartPost => {}
             Phase::Running | Phase::Reload => {
                 self.finish_reload(unit, JobResult::Failed);
                 self.main_is_gone(unit, outcome);
             }
             Phase::StopSigterm | Phase::StopSigkill => self.check_stopped(unit),
+            // Where ExecStartPost= is still running, its end decides.
             _ => {}
         }
         self.emit(Effect::Changed { unit });
@@ -352,7 +351,7 @@ impl Step<'_, '_> {
         let nobody = state.main_pid == 0 && state.control_pid == 0;
         match (state.phase, mode) {
             (Phase::StopSigterm | Phase::StopSigkill, kill_mode::NONE) => {
-                self.run_commands(unit, Phase::StopPost, 0)
+                self.run_commands(unit, Phase::StopPost, 0);
             }
             (Phase::StopSigterm | Phase::StopSigkill, kill_mode::PROCESS) if nobody => {
                 self.run_commands(unit, Phase::StopPost, 0);
@@ -404,7 +403,7 @@ impl Step<'_, '_> {
     pub(crate) fn service_deadline(&mut self, unit: u32) {
         match self.get(unit).phase {
             Phase::Condition | Phase::StartPre | Phase::Start | Phase::StartPost => {
-                self.fail(unit, Outcome::Timeout)
+                self.fail(unit, Outcome::Timeout);
             }
             Phase::Running => {
                 let has_watchdog = self

@@ -97,18 +97,15 @@ impl<'g> Machine<'g> {
         let name = |unit: u32| self.graph.unit(unit).unwrap().name().rsplit_once('.').unwrap().0.to_owned();
         match effect {
             Effect::CheckConditions { unit } => {
-                self.pending.push(Event::Conditions { unit, verdict: Some(true) })
+                self.pending.push(Event::Conditions { unit, verdict: Some(true) });
             }
             Effect::Spawn { unit, key, number, role } => {
                 self.log.push(format!("{}:{}{}", name(unit), key.name(), number));
                 self.next_pid += 1;
                 self.pending.push(Event::Spawned { unit, role, pid: self.next_pid });
             }
-            Effect::Mount { unit } => {
-                self.pending.push(Event::Exited { unit, role: Role::Control, exit: Exit::Code(0) })
-            }
-            Effect::Unmount { unit } => {
-                self.pending.push(Event::Exited { unit, role: Role::Control, exit: Exit::Code(0) })
+            Effect::Mount { unit } | Effect::Unmount { unit } => {
+                self.pending.push(Event::Exited { unit, role: Role::Control, exit: Exit::Code(0) });
             }
             Effect::Arm { unit } => self.pending.push(Event::Armed { unit, worked: true }),
             Effect::Signal { unit, signal, scope } => {
@@ -300,7 +297,9 @@ fn requirement_kinds_on_the_way_down() {
     ]);
     let all = ["r.service", "b.service", "p.service", "w.service"];
     let mut machine = Machine::new(&file);
-    all.iter().for_each(|name| machine.request(name, JobKind::Start));
+    for name in all {
+        machine.request(name, JobKind::Start);
+    }
     machine.exit("a.service", Role::Main, Exit::Code(0));
     let down: Vec<bool> = all.iter().map(|name| machine.phase(name) == Phase::Dead).collect();
     assert_eq!(down, [false, true, false, false], "an end by itself takes only what is bound");
@@ -369,12 +368,15 @@ fn invariants_hold_under_random_events() {
             for key in ["after", "requires", "wants", "binds", "partof", "conflicts"] {
                 // Only earlier ones, so that there is no circle.
                 if index > 0 && random(4) == 0 {
-                    line.push_str(&format!(" {key}=u{}.service", random(index)));
+                    let target = random(index).to_string();
+                    line.extend([" ", key, "=u", &target, ".service"]);
                 }
             }
             for key in ["pre", "post", "stop", "stoppost"] {
                 if random(4) == 0 {
-                    line.push_str(&format!(" {key}=1"));
+                    line.push(' ');
+                    line.push_str(key);
+                    line.push_str("=1");
                 }
             }
             lines.push(line);
@@ -397,7 +399,7 @@ fn invariants_hold_under_random_events() {
                     [Exit::Code(0), Exit::Code(1), Exit::Signal(9)][random(3) as usize],
                 ),
                 5 if state.control_pid != 0 => {
-                    machine.exit(&name, Role::Control, [Exit::Code(0), Exit::Code(1)][random(2) as usize])
+                    machine.exit(&name, Role::Control, [Exit::Code(0), Exit::Code(1)][random(2) as usize]);
                 }
                 6 => machine.send(Event::Ready { unit }),
                 _ => machine.wait(random(100_000_000)),

@@ -138,7 +138,7 @@ fn streams(prepared: &Prepared<'_>) -> Result<(), Failure> {
                 }
             }
             standard_io::FILE if number == 0 => {
-                place(open_at(&path, OFlag::O_RDONLY).map_err(failed)?.as_fd())?
+                place(open_at(&path, OFlag::O_RDONLY).map_err(failed)?.as_fd())?;
             }
             standard_io::FILE => place(open_at(&path, write).map_err(failed)?.as_fd())?,
             standard_io::APPEND => place(open_at(&path, write | OFlag::O_APPEND).map_err(failed)?.as_fd())?,
