@@ -501,9 +501,9 @@ impl<'a> Session<'a> {
             for (_, path) in &paths {
                 match path {
                     DerivedPath::Opaque(path) if self.store.is_valid(path)? => {}
-                    DerivedPath::Opaque(path) => drop(unknown.insert(path.clone())),
+                    DerivedPath::Opaque(path) => unknown.extend([path.clone()]),
                     DerivedPath::Built(path, _) if !self.store.is_valid(path)? => {
-                        drop(unknown.insert(path.clone()));
+                        unknown.extend([path.clone()]);
                     }
                     DerivedPath::Built(path, wanted) => {
                         build.extend(self.store.missing(&[(path.clone(), wanted.clone())])?.build);
