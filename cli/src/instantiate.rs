@@ -129,7 +129,8 @@ fn read_arguments(arguments: &[OsString]) -> Result<(Request, Output, Mode)> {
             "--arg" => request.arguments.push((next()?, next()?, false)),
             "--argstr" => request.arguments.push((next()?, next()?, true)),
             "--option" => request.options.push((next()?, next()?)),
-            "--add-root" | "--store" | "--eval-store" | "--log-format" | "-j" | "--max-jobs" | "--cores" => {
+            "--timeout" | "--max-silent-time" | "--builders" | "--add-root" | "--store" | "--eval-store"
+            | "--log-format" | "-j" | "--max-jobs" | "--cores" => {
                 next()?;
             }
             "--dry-run" | "--indirect" | "--readonly-mode" | "--read-write-mode" | "--quiet" | "-v"
