@@ -165,7 +165,7 @@ impl Tree {
                         .map_err(|source| damaged(&after, source))?
                         .unwrap_or_default()
                         .into_owned();
-                    self.note_link(place, origin, target)?;
+                    self.note_link(place, &origin, target)?;
                 }
                 EntryType::Link => {
                     let target = entry
@@ -289,15 +289,15 @@ impl Tree {
     }
 
     /// Notes a link, unless it leads from the one place of a merged pair to the other.
-    fn note_link(&mut self, place: PathBuf, origin: PathBuf, target: PathBuf) -> Result<(), UnpackError> {
-        let link = UnpackedLink { text: target.clone(), origin: origin.clone(), target };
+    fn note_link(&mut self, place: PathBuf, origin: &Path, target: PathBuf) -> Result<(), UnpackError> {
+        let link = UnpackedLink { text: target.clone(), origin: origin.to_path_buf(), target };
         if layout::place(&link.resolved()).as_deref() == Some(place.as_path()) {
             return Ok(());
         }
         if self.links.get(&place).is_some_and(|other| other.resolved() == link.resolved()) {
             return Ok(());
         }
-        self.free_place(&place, &origin)?;
+        self.free_place(&place, origin)?;
         self.links.insert(place, link);
         Ok(())
     }

@@ -33,19 +33,21 @@ pub fn wrap(tree: &mut Tree, place: &Path, wrapping: &Wrapping, shell: &Path) ->
     let program = set_aside(tree, place)?;
     let own = tree.root.display().to_string();
     let filled = |value: &str| quoted(&value.replace(OWN_PATH, &own));
-    let mut script = format!("#!{}\n", shell.display());
-    for (name, value) in &wrapping.set_default {
-        script
-            .push_str(&format!("if [ -z \"${{{name}+set}}\" ]; then export {name}={}; fi\n", filled(value)));
-    }
-    for (name, value) in &wrapping.prefix {
-        script.push_str(&format!("export {name}={}\"${{{name}:+:${name}}}\"\n", filled(value)));
-    }
-    script.push_str(&format!("exec {}", quoted(&tree.root.join(program).display().to_string())));
-    for flag in &wrapping.flags {
-        script.push_str(&format!(" {}", filled(flag)));
-    }
-    script.push_str(" \"$@\"\n");
+    let mut lines = vec![format!("#!{}", shell.display())];
+    lines.extend(wrapping.set_default.iter().map(|(name, value)| {
+        format!("if [ -z \"${{{name}+set}}\" ]; then export {name}={}; fi", filled(value))
+    }));
+    lines.extend(
+        wrapping
+            .prefix
+            .iter()
+            .map(|(name, value)| format!("export {name}={}\"${{{name}:+:${name}}}\"", filled(value))),
+    );
+    let mut words = vec!["exec".to_owned(), quoted(&tree.root.join(program).display().to_string())];
+    words.extend(wrapping.flags.iter().map(|flag| filled(flag)));
+    words.push("\"$@\"\n".to_owned());
+    lines.push(words.join(" "));
+    let script = lines.join("\n");
     write_script(tree, place, &script)
 }
 

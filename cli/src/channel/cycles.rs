@@ -58,39 +58,40 @@ fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
             let next = edges.get(node).and_then(|edges| edges.get(*followed)).copied();
             *followed += 1;
             let low = nodes.get(node).map_or(0, |state| state.low);
-            match next {
-                Some(next) => {
-                    let other = nodes.get(next).copied().unwrap_or_default();
-                    if other.met == 0 {
-                        path.push((next, 0));
-                    } else if other.open
-                        && let Some(state) = nodes.get_mut(node)
-                    {
-                        state.low = low.min(other.met);
-                    }
+            if let Some(next) = next {
+                let other = nodes.get(next).copied().unwrap_or_default();
+                if other.met == 0 {
+                    path.push((next, 0));
+                } else if other.open
+                    && let Some(state) = nodes.get_mut(node)
+                {
+                    state.low = low.min(other.met);
                 }
-                None => {
-                    path.pop();
-                    if let Some((parent, _)) = path.last()
-                        && let Some(state) = nodes.get_mut(*parent)
-                    {
-                        state.low = state.low.min(low);
-                    }
-                    if nodes.get(node).is_some_and(|state| state.met == low) {
-                        let start = open.iter().rposition(|other| *other == node).unwrap_or(0);
-                        let component = open.split_off(start);
-                        for member in &component {
-                            if let Some(state) = nodes.get_mut(*member) {
-                                state.open = false;
-                            }
-                        }
-                        found.push(component);
-                    }
-                }
+                continue;
+            }
+            path.pop();
+            if let Some((parent, _)) = path.last()
+                && let Some(state) = nodes.get_mut(*parent)
+            {
+                state.low = state.low.min(low);
+            }
+            if nodes.get(node).is_some_and(|state| state.met == low) {
+                let start = open.iter().rposition(|other| *other == node).unwrap_or(0);
+                found.push(close(open.split_off(start), &mut nodes));
             }
         }
     }
     found
+}
+
+/// Marks a component's members as done.
+fn close(component: Vec<usize>, nodes: &mut [Node]) -> Vec<usize> {
+    for member in &component {
+        if let Some(state) = nodes.get_mut(*member) {
+            state.open = false;
+        }
+    }
+    component
 }
 
 #[cfg(test)]

@@ -153,8 +153,8 @@ fn choose<'a>(relation: &Relation<'a>, packages: &Packages<'a>, provided: &Virtu
         return Some(name);
     }
     let providers = provided.get(relation.name)?;
-    let fits = |version: &Option<&str>| relation.bound.is_none() || version.is_some_and(admits);
-    providers.iter().find(|(_, version)| fits(version)).map(|(name, _)| *name)
+    let fits = |version: Option<&str>| relation.bound.is_none() || version.is_some_and(admits);
+    providers.iter().find(|(_, version)| fits(*version)).map(|(name, _)| *name)
 }
 
 /// Packages that have to lie in one store path though they do not depend on each other in a cycle, since each finds the

@@ -49,7 +49,9 @@ fn text(left: &str, right: &str) -> Ordering {
     };
     let length = left.len().max(right.len());
     (0..length)
-        .map(|index| weight(left.bytes().nth(index)).cmp(&weight(right.bytes().nth(index))))
+        .map(|index| {
+            weight(left.as_bytes().get(index).copied()).cmp(&weight(right.as_bytes().get(index).copied()))
+        })
         .find(|order| *order != Ordering::Equal)
         .unwrap_or(Ordering::Equal)
 }

@@ -143,6 +143,14 @@ impl Change {
         let table = self.headers.file.e_phoff;
         let end = table + PROGRAM_HEADER * u64::from(self.headers.file.e_phnum);
         let wanted_end = end + PROGRAM_HEADER;
+        let holds_it = |load: &&ProgramHeader| {
+            load.p_type == PT_LOAD
+                && load.p_offset <= table
+                && wanted_end <= load.p_offset.saturating_add(load.p_filesz)
+        };
+        if !self.headers.program.iter().any(|header| holds_it(&header)) {
+            return Err(ElfError::NoRoom("its program headers stand at the end of a segment"));
+        }
         let mut free_from = end;
         while free_from < wanted_end {
             // The next thing behind the free room: it has to be `.interp` or a note.
