@@ -512,8 +512,9 @@ impl<'g> Step<'_, 'g> {
         if self.state.job_count != 0 && self.now < limit {
             return;
         }
-        let culprits: Vec<u32> =
-            (0..self.state.units.len() as u32).filter(|index| self.get(*index).job.is_some()).collect();
+        let culprits: Vec<u32> = (0..self.state.units.len() as u32)
+            .filter(|index| self.get(*index).job.is_some_and(|job| job.running))
+            .collect();
         // Once is enough: PID 1 takes over from here.
         if limit != u64::MAX {
             self.state.shutdown = Some((how, u64::MAX));
