@@ -234,6 +234,12 @@ fn from_disk(
             "the configuration has nothing that a BIOS can start; set boot.loader.grub.enable and boot.loader.grub.device = \"/dev/vda\""
         );
     }
+    if !system.text("kernel-params")?.contains("console=ttyS0") {
+        log::warn!(
+            "after the boot menu this terminal stays dark: the configuration's kernel does not use the serial console; \
+             add boot.kernelParams = [ \"console=ttyS0\" ]"
+        );
+    }
     if !disk.exists() {
         crate::image::write(system, disk, Some(size))?;
     }
