@@ -238,8 +238,25 @@ impl Request {
 
     /// An evaluation's error as this command shows it.
     pub(crate) fn explain(&self, error: &EvalError) -> anyhow::Error {
-        Explained(error.render(self.show_trace)).into()
+        let text = error.render(self.show_trace);
+        // Messages of nixpkgs carry colours; a file or pipe gets the text.
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        Explained(if colours { text } else { without_colours(&text) }).into()
     }
+}
+
+/// A text without the escape sequences of a terminal.
+fn without_colours(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        if character == '\u{1b}' {
+            rest.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
 }
 
 /// Where the program was called.
