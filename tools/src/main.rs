@@ -85,12 +85,11 @@ fn main() -> ExitCode {
 
 /// Lists the commands.
 fn help() -> ExitCode {
-    let mut text =
-        String::from("firn-tools COMMAND: the builder of Firn's derivations (reads $NIX_ATTRS_JSON_FILE)\n");
-    for command in COMMANDS {
-        text.push_str(&format!("\n  {:<16} {}", command.name, command.about));
-    }
-    say(&text);
+    let mut lines = vec![
+        "firn-tools COMMAND: the builder of Firn's derivations (reads $NIX_ATTRS_JSON_FILE)\n".to_owned(),
+    ];
+    lines.extend(COMMANDS.iter().map(|command| format!("  {:<16} {}", command.name, command.about)));
+    say(&lines.join("\n"));
     ExitCode::SUCCESS
 }
 

@@ -1,6 +1,8 @@
 //! Programs and libraries, linked here by the system's compiler, packed as a .deb, unpacked into a store path and run
 //! there: what the relocator promises, for each kind of file that a linker makes.
 
+#![expect(clippy::expect_used, reason = "a test that cannot prepare its files has failed")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
