@@ -3,28 +3,24 @@
 { lib }:
 final: prev:
 let
+  # Only names that differ: one that leads to itself would never end.
   same = {
     # nixpkgs = Debian
-    acl = "acl";
-    bash-completion = "bash-completion";
     bashInteractive = "bash";
     bind = "bind9";
     cacert = "ca-certificates";
     coreutils-full = "coreutils";
-    cron = "cron";
     dhcpcd = "dhcpcd-base";
     dig = "bind9-dnsutils";
     dnsutils = "bind9-dnsutils";
     dockerTools = "docker.io";
     doas = "opendoas";
     emacs = "emacs-nox";
-    emacs-nox = "emacs-nox";
     fd = "fd-find";
     gnugrep = "grep";
     gnused = "sed";
     gnutar = "tar";
     gnumake = "make";
-    gnupg = "gnupg";
     go = "golang-go";
     inetutils = "inetutils-tools";
     iputils = "iputils-ping";
@@ -40,25 +36,18 @@ let
     netcat-gnu = "netcat-traditional";
     nettools = "net-tools";
     ncurses = "ncurses-bin";
-    nodejs = "nodejs";
-    openssl = "openssl";
     p7zip = "p7zip-full";
-    pciutils = "pciutils";
     pkg-config = "pkgconf";
     procps-ng = "procps";
-    prometheus-node-exporter = "prometheus-node-exporter";
     python3Minimal = "python3-minimal";
     redis = "redis-server";
     shadow = "passwd";
-    sshfs = "sshfs";
     sqlite = "sqlite3";
     systemd-boot = "systemd-boot-efi";
-    unbound = "unbound";
     utillinux = "util-linux";
     vim-full = "vim";
     xz = "xz-utils";
     zlib = "zlib1g";
-    zstd = "zstd";
   };
 in
 lib.mapAttrs (_: name: final.${name} or (final.debian.package name)) same // {
@@ -66,12 +55,9 @@ lib.mapAttrs (_: name: final.${name} or (final.debian.package name)) same // {
   util-linux = final.debian.join { name = "util-linux"; packages = [ "util-linux" "mount" "bsdutils" "fdisk" "util-linux-extra" ]; mainProgram = "lsblk"; };
   util-linuxMinimal = final.util-linux;
   busybox = prev.busybox-static;
-  sudo = prev.sudo;
-  kbd = prev.kbd;
   postgresql = final.postgresql_15 or prev.postgresql;
   glibc = prev.libc6;
   glibcLocales = prev.locales-all;
   recurseIntoAttrs = set: set // { recurseForDerivations = true; };
   nix = final.firn;
-  hello = prev.hello;
 }
