@@ -48,7 +48,7 @@ unit: needs
 	cargo test --workspace --exclude qemu-tests
 
 os-test: dist
-	os/tests/run $(DIST)/bin/firn
+	os/tests/run $(CURDIR)/$(DIST)/bin/nix-instantiate
 
 vm-test: dist channel
 	FIRN_DIST=$(CURDIR)/$(DIST) cargo test -p qemu-tests -- --test-threads=2
