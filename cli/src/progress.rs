@@ -50,28 +50,30 @@ impl StatusLine {
             text.push(' ');
             text.push_str(name(derivation));
             if *bytes > 0 {
-                text.push_str(&format!(" ({:.1} MB)", *bytes as f64 / 1e6));
+                let size = format!(" ({:.1} MB)", *bytes as f64 / 1e6);
+                text.push_str(&size);
             }
         }
         if state.running.len() > 4 {
-            text.push_str(&format!(" and {} more", state.running.len() - 4));
+            let others = format!(" and {} more", state.running.len() - 4);
+            text.push_str(&others);
         }
         let text: String = text.chars().take(110).collect();
-        self.write(&format!("\r\x1b[K{text}"));
+        write(&format!("\r\x1b[K{text}"));
     }
 
     /// A line that stays.
     fn line(&self, text: &str) {
         let clear = if self.terminal { "\r\x1b[K" } else { "" };
-        self.write(&format!("{clear}{text}\n"));
+        write(&format!("{clear}{text}\n"));
     }
+}
 
-    fn write(&self, text: &str) {
-        let mut output = std::io::stderr().lock();
-        // Progress that nobody can see is no reason to stop a build.
-        if output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_err() {
-            log::debug!("standard error is gone");
-        }
+fn write(text: &str) {
+    let mut output = std::io::stderr().lock();
+    // Progress that nobody can see is no reason to stop a build.
+    if output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_err() {
+        log::debug!("standard error is gone");
     }
 }
 
@@ -100,7 +102,7 @@ impl Progress for StatusLine {
                 state.running.remove(*derivation);
                 state.done += 1;
                 if self.terminal && state.running.is_empty() && state.done == state.builds + state.fetches {
-                    self.write("\r\x1b[K");
+                    write("\r\x1b[K");
                     return;
                 }
             }

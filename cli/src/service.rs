@@ -199,7 +199,7 @@ fn jobs(stream: &mut UnixStream, verb: Verb, units: Vec<String>, wait: bool) -> 
         match ask(stream, &request, |_| Ok(()))? {
             Reply::Done { result } if matches!(result.as_str(), "done" | "queued" | "skipped") => {}
             Reply::Done { result } => {
-                failed.push(format!("{unit}: {result}; `firn logs -u {unit}` may say why"))
+                failed.push(format!("{unit}: {result}; `firn logs -u {unit}` may say why"));
             }
             _ => bail!("the supervisor gave an answer that does not fit the question"),
         }
@@ -257,7 +257,10 @@ fn status(stream: &mut UnixStream, names: &[String], json: bool) -> Result<ExitC
 /// A unit for people, with its memory and its last lines.
 fn describe(unit: &UnitStatus) -> String {
     let mut text = format!("{} - {}\n", unit.name, unit.description);
-    let mut line = |name: &str, value: String| text.push_str(&format!("  {name:>10}: {value}\n"));
+    let mut line = |name: &str, value: String| {
+        let line = format!("  {name:>10}: {value}\n");
+        text.push_str(&line);
+    };
     line("state", format!("{} ({})", unit.active.word(), unit.sub));
     if unit.since != 0 {
         line("since", crate::logs::format_time(unit.since));
@@ -287,7 +290,8 @@ fn describe(unit: &UnitStatus) -> String {
         line("defined", unit.defined_at.clone());
     }
     for entry in crate::logs::last_lines(&unit.name, 8) {
-        text.push_str(&format!("  | {entry}\n"));
+        let line = format!("  | {entry}\n");
+        text.push_str(&line);
     }
     text
 }

@@ -39,13 +39,11 @@ impl System {
     /// The system that the arguments mean, built if need be.
     pub(crate) fn from_arguments(matches: &ArgMatches) -> Result<Self> {
         let builder = Builder::new(Some(matches))?;
-        let toplevel = match matches.get_one::<String>("toplevel") {
-            Some(path) => given_toplevel(&Settings::current()?.store_root, Path::new(path))?,
-            None => {
-                let path =
-                    builder.system_attribute(configuration(matches), "config.system.build.toplevel")?;
-                builder.store.dir().print(&path)
-            }
+        let toplevel = if let Some(path) = matches.get_one::<String>("toplevel") {
+            given_toplevel(&Settings::current()?.store_root, Path::new(path))?
+        } else {
+            let path = builder.system_attribute(configuration(matches), "config.system.build.toplevel")?;
+            builder.store.dir().print(&path)
         };
         Self::new(&builder, toplevel)
     }

@@ -76,8 +76,9 @@ fn forget_old_images(cache: &Path) -> Result<()> {
     let mut images = Vec::new();
     for entry in std::fs::read_dir(cache).with_context(|| format!("cannot read {}", cache.display()))? {
         let entry = entry?;
+        let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("store-") && name.ends_with(".ext4") {
+        if name.starts_with("store-") && path.extension().is_some_and(|extension| extension == "ext4") {
             images.push((entry.metadata()?.modified()?, entry.path()));
         }
     }

@@ -112,7 +112,11 @@ impl Machine {
         add("-m", self.memory_mib.to_string());
         add("-smp", self.cpus.to_string());
         add("-device", "virtio-rng-pci".to_owned());
-        let forwards: String = self.forwards.iter().map(|forward| format!(",{}", forward.rule())).collect();
+        let mut forwards = String::new();
+        for forward in &self.forwards {
+            forwards.push(',');
+            forwards.push_str(&forward.rule());
+        }
         let restricted = if self.restricted { ",restrict=on" } else { "" };
         add("-netdev", format!("user,id=net0{restricted}{forwards}"));
         add("-device", "virtio-net-pci,netdev=net0,romfile=".to_owned());
