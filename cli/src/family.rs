@@ -14,7 +14,7 @@ pub(crate) struct Family {
     pub(crate) run: fn(&ArgMatches) -> Result<ExitCode>,
 }
 
-/// What a Nix tool's name runs: the arguments without argv[0], in Nix's own syntax.
+/// What a Nix tool's name runs: the arguments without `argv[0]`, in Nix's own syntax.
 pub(crate) type NixTool = fn(&[OsString]) -> Result<ExitCode>;
 
 /// An error that wants an exit code of its own (100 build failed, 4 a unit failed, …).

@@ -55,7 +55,7 @@ pub struct Derivation {
     pub platform: Bytes,
     /// The program that builds, or `builtin:…`.
     pub builder: Bytes,
-    /// Its arguments, without argv[0].
+    /// Its arguments, without `argv[0]`.
     pub args: Vec<Bytes>,
     /// Its environment.
     pub env: BTreeMap<Bytes, Bytes>,

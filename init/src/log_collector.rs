@@ -1,6 +1,6 @@
 //! The log collector: a child that reads every unit's pipe and writes lines to `/var/log/firn/UNIT.log`. It holds nothing that
 //! cannot be lost with it: the pipes' read ends are also held by PID 1, what is in a pipe stays there until the next
-//! collector reads it. Each file is bounded: at [`FILE_LIMIT`] it becomes `UNIT.log.1` and a new one begins, so one
+//! collector reads it. Each file is bounded: at `FILE_LIMIT` it becomes `UNIT.log.1` and a new one begins, so one
 //! chatty unit costs only its own history.
 //!
 //! A line is `MICROSECONDS BOOT TEXT`: CLOCK_REALTIME, the first eight digits of the boot's id, what the service wrote.

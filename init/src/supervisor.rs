@@ -1,5 +1,5 @@
 //! The supervisor: PID 1's child that does the thinking. It maps the service graph, feeds what happens to the engine
-//! ([`engine`]) and carries out what the engine decides ([`world`]). It keeps nothing that its successor would miss: where
+//! (`engine`) and carries out what the engine decides (`world`). It keeps nothing that its successor would miss: where
 //! each unit stands is noted in shared memory before anybody else can see it, descriptors are held by PID 1, the
 //! services are PID 1's children.
 

@@ -31,7 +31,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What it executes, as seen after the steps.
     pub program: CString,
-    /// argv, with argv[0].
+    /// argv, with `argv[0]`.
     pub arguments: Vec<CString>,
     /// `NAME=value` strings: the whole environment.
     pub environment: Vec<CString>,

@@ -168,7 +168,7 @@ fn template_of(name: &str) -> Option<String> {
     (!instance.is_empty()).then(|| format!("{prefix}@.{suffix}"))
 }
 
-/// Carries out [Install], as `systemctl enable` would.
+/// Carries out `[Install]`, as `systemctl enable` would.
 fn install(definitions: &BTreeMap<String, UnitDefinition>, units: &mut BTreeMap<String, Settings>) {
     for (name, definition) in definitions {
         let Some(section) = definition.sections.get("Install") else { continue };

@@ -76,7 +76,7 @@ use Rule::{
     Words,
 };
 
-/// Directives of [Unit].
+/// Directives of `[Unit]`.
 const UNIT: &[(&str, Rule)] = &[
     ("Description", Text(Key::Description)),
     ("Documentation", Informative),
@@ -140,7 +140,7 @@ const CONDITIONS: &[(&str, u32)] = &[
     ("Security", condition::SECURITY),
 ];
 
-/// Directives of [Service] that are about the service, not the process.
+/// Directives of `[Service]` that are about the service, not the process.
 const SERVICE: &[(&str, Rule)] = &[
     (
         "Type",
@@ -325,7 +325,7 @@ const EXEC: &[(&str, Rule)] = &[
     ("InaccessiblePaths", OptionalPaths(Key::InaccessiblePaths)),
 ];
 
-/// Directives of [Install].
+/// Directives of `[Install]`.
 const INSTALL: &[(&str, Rule)] = &[
     ("WantedBy", Compiler),
     ("RequiredBy", Compiler),
@@ -335,7 +335,7 @@ const INSTALL: &[(&str, Rule)] = &[
     ("DefaultInstance", Informative),
 ];
 
-/// Directives of [Mount].
+/// Directives of `[Mount]`.
 const MOUNT: &[(&str, Rule)] = &[
     ("What", Text(Key::MountWhat)),
     ("Where", Text(Key::MountWhere)),
@@ -345,11 +345,11 @@ const MOUNT: &[(&str, Rule)] = &[
     ("TimeoutSec", Compiler),
 ];
 
-/// Directives of [Swap].
+/// Directives of `[Swap]`.
 const SWAP: &[(&str, Rule)] =
     &[("What", Text(Key::MountWhat)), ("Priority", Number(Key::Nice)), ("Options", Text(Key::MountOptions))];
 
-/// Directives of [Socket].
+/// Directives of `[Socket]`.
 const SOCKET: &[(&str, Rule)] = &[
     ("ListenStream", Tagged(Key::Listen, listen::STREAM)),
     ("ListenDatagram", Tagged(Key::Listen, listen::DATAGRAM)),
@@ -368,7 +368,7 @@ const SOCKET: &[(&str, Rule)] = &[
     ("Service", Compiler),
 ];
 
-/// Directives of [Timer].
+/// Directives of `[Timer]`.
 const TIMER: &[(&str, Rule)] = &[
     ("OnCalendar", Compiler),
     ("OnActiveSec", Times(Key::OnActive)),
@@ -383,7 +383,7 @@ const TIMER: &[(&str, Rule)] = &[
     ("Unit", Compiler),
 ];
 
-/// Directives of [Path].
+/// Directives of `[Path]`.
 const PATH: &[(&str, Rule)] = &[
     ("PathExists", Tagged(Key::PathWatches, path_watch::EXISTS)),
     ("PathExistsGlob", Tagged(Key::PathWatches, path_watch::EXISTS_GLOB)),

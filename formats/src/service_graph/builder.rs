@@ -13,7 +13,7 @@ pub struct CommandLine {
     pub flags: u32,
     /// The absolute path of the program.
     pub program: String,
-    /// The arguments with argv[0].
+    /// The arguments with `argv[0]`.
     pub arguments: Vec<String>,
 }
 

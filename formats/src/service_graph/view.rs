@@ -387,7 +387,7 @@ impl<'a> Command<'a> {
         offset.and_then(|offset| self.graph.c_text(offset)).unwrap_or_default()
     }
 
-    /// The arguments with argv[0].
+    /// The arguments with `argv[0]`.
     pub fn arguments(&self) -> impl ExactSizeIterator<Item = &'a CStr> + use<'a> {
         let (graph, at) = (self.graph, self.at);
         let count = word(graph.words, at.saturating_add(2)).unwrap_or(0) as usize;

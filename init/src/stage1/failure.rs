@@ -66,7 +66,7 @@ fn shell(busybox: &Path) -> io::Result<()> {
     command.spawn()?.wait().map(drop)
 }
 
-/// What the child of [`shell`] does: its own session, the terminal, the shell.
+/// What the child of `shell` does: its own session, the terminal, the shell.
 pub fn become_shell(busybox: &str) -> io::Error {
     if let Err(error) = nix::unistd::setsid() {
         return error.into();

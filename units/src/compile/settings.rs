@@ -13,7 +13,7 @@ use formats::service_graph::builder::{Settings, Value};
 use formats::service_graph::key::{Key, condition, flag, service_type, standard_io};
 use std::path::Path;
 
-/// Directives of [Unit] whose change is no reason to restart (NixOS, "What happens during a system switch").
+/// Directives of `[Unit]` whose change is no reason to restart (NixOS, "What happens during a system switch").
 const NOT_IN_FINGERPRINT: [&str; 12] = [
     "X-Reload-Triggers",
     "X-Restart-Triggers",
