@@ -151,6 +151,12 @@ impl Tree {
             match entry.header().entry_type() {
                 EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                     let mode = entry.header().mode().map_err(|source| damaged(&after, source))?;
+                    if self
+                        .has_same_file(&place, entry.size(), &mut entry)
+                        .map_err(|source| damaged(&after, source))?
+                    {
+                        continue;
+                    }
                     self.free_place(&place, &origin)?;
                     self.write_file(&place, &origin, mode, entry.size(), &mut entry).map_err(|error| {
                         match error {
@@ -173,7 +179,10 @@ impl Tree {
                         .map_err(|source| damaged(&after, source))?
                         .unwrap_or_default()
                         .into_owned();
-                    if let Some(target) = layout::place(&absolute(deb, &target)?) {
+                    // `/usr/sbin/x` as a link to `/usr/bin/x` is the one file already.
+                    if let Some(target) =
+                        layout::place(&absolute(deb, &target)?).filter(|target| *target != place)
+                    {
                         self.free_place(&place, &origin)?;
                         self.hard_links.insert(place, target);
                     }
@@ -286,6 +295,17 @@ impl Tree {
             });
         }
         Ok(())
+    }
+
+    /// Whether the file at a place has the bytes of this entry, so that the entry need not be written. A file that turns
+    /// out different is a collision, which [`Tree::free_place`] reports.
+    fn has_same_file(&self, place: &Path, size: u64, from: &mut impl Read) -> io::Result<bool> {
+        if !self.files.contains_key(place) || fs::metadata(self.root.join(place))?.len() != size {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        Ok(fs::read(self.root.join(place))? == bytes)
     }
 
     /// Notes a link, unless it leads from the one place of a merged pair to the other.
@@ -477,6 +497,18 @@ pub(crate) mod tests {
             Entry::File("./lib/x86_64-linux-gnu/ld.so", 0o755, b"\x7fELF"),
         ]);
         assert!(tree.expect("no collision").files.contains_key(Path::new("lib/ld.so")));
+    }
+
+    #[test]
+    fn the_same_file_twice_is_one_file() {
+        let (_directory, tree) = unpacked(&[
+            Entry::File("./usr/bin/a", 0o755, b"same"),
+            Entry::File("./usr/sbin/a", 0o755, b"same"),
+            Entry::HardLink("./bin/a", "./usr/bin/a"),
+        ]);
+        let tree = tree.expect("no collision");
+        tree.make_links().expect("nothing to link");
+        assert_eq!(fs::read(tree.root.join("bin/a")).expect("one file"), b"same");
     }
 
     #[test]
