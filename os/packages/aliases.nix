@@ -40,7 +40,6 @@ let
     pkg-config = "pkgconf";
     procps-ng = "procps";
     python3Minimal = "python3-minimal";
-    redis = "redis-server";
     shadow = "passwd";
     sqlite = "sqlite3";
     systemd-boot = "systemd-boot-efi";
@@ -55,7 +54,6 @@ lib.mapAttrs (_: name: final.${name} or (final.debian.package name)) same // {
   util-linux = final.debian.join { name = "util-linux"; packages = [ "util-linux" "mount" "bsdutils" "fdisk" "util-linux-extra" ]; mainProgram = "lsblk"; };
   util-linuxMinimal = final.util-linux;
   busybox = prev.busybox-static;
-  postgresql = final.postgresql_15 or prev.postgresql;
   glibc = prev.libc6;
   glibcLocales = prev.locales-all;
   recurseIntoAttrs = set: set // { recurseForDerivations = true; };

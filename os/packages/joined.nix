@@ -8,6 +8,24 @@ in
 {
   openssh = join { name = "openssh"; packages = [ "openssh-client" "openssh-server" "openssh-sftp-server" ]; mainProgram = "ssh"; };
   nginx = join { name = "nginx"; packages = [ "nginx" "nginx-common" ]; };
+  redis = join { name = "redis"; packages = [ "redis-server" "redis-tools" ]; mainProgram = "redis-cli"; };
+  dbus = join { name = "dbus"; packages = [ "dbus" "dbus-daemon" "dbus-bin" "dbus-system-bus-common" "dbus-session-bus-common" ]; mainProgram = "dbus-daemon"; };
+
+  # The release that Debian's metapackage stands for, with the programs that Debian keeps out of $PATH in `bin`.
+  postgresql =
+    let
+      server = lib.head (builtins.filter (lib.hasPrefix "postgresql-") (final.debian.entryOf "postgresql").depends);
+      release = lib.removePrefix "postgresql-" server;
+      programs = [ "postgres" "initdb" "pg_ctl" "pg_resetwal" "pg_upgrade" "pg_controldata" "psql" "createdb" "createuser" "dropdb" "dropuser" "pg_dump" "pg_dumpall" "pg_restore" "pg_basebackup" "pg_isready" "vacuumdb" ];
+    in
+    join {
+      name = "postgresql";
+      packages = [ server "postgresql-client-${release}" ];
+      mainProgram = "psql";
+      links = lib.listToAttrs (map (program: { name = "bin/${program}"; value = "lib/postgresql/${release}/bin/${program}"; }) programs);
+      passthru.psqlSchema = release;
+    };
+
   # Both platforms' modules and the programs, as grub-mkimage wants them side by side.
   grub2 = join { name = "grub"; packages = [ "grub-common" "grub2-common" "grub-pc-bin" "grub-efi-amd64-bin" ]; mainProgram = "grub-install"; };
   grub2_efi = final.grub2;

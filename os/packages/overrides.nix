@@ -38,8 +38,8 @@ in
   coreutils = { mainProgram = "ls"; scripts."bin/kill" = "kill \"$@\"\n"; };
   iproute2 = { mainProgram = "ip"; optionalLibraries = [ "libatm.so.1" ]; };
   libext2fs2.depends = [ "libcom-err2" ];
-  # Recommended by Debian; a module of zsh is linked with it.
-  zsh.depends = [ "libncursesw6" ];
+  # Recommended by Debian; modules of zsh are linked with them.
+  zsh.depends = [ "libncursesw6" "libgdbm6" "libpcre3" ];
   # For its maintainer script alone.
   nginx.without = [ "iproute2" ];
   iputils-ping.mainProgram = "ping";
