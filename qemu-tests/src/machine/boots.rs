@@ -58,7 +58,10 @@ impl Machine {
     /// Waits until the agent in the guest answers, in the current boot.
     pub fn wait_for_agent(&self) -> Result<()> {
         let (guest, hellos) = self.guest("the agent")?;
-        guest.wait_for_agent(hellos, self.limit()).map_err(|lost| self.lost(lost, "firn-agent to say hello"))
+        guest
+            .wait_for_agent(hellos, self.limit())
+            .map_err(|lost| self.lost(lost, "firn-agent to say hello"))?;
+        self.past_resets_are_over()
     }
 
     /// The boot id of the guest's kernel, as the agent told it: another one after each boot.

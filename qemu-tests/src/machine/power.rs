@@ -72,6 +72,11 @@ impl Machine {
         self.wait_for_shutdown()
     }
 
+    /// One reboot can be several RESET events (SeaBIOS resets once more): those that came so far are not the next one.
+    pub(super) fn past_resets_are_over(&self) -> Result<()> {
+        self.with_running("a reset", |running| running.events = running.qmp.events_seen())
+    }
+
     /// From here on only what the next boot says counts.
     fn new_boot(&self) -> Result<()> {
         self.with_running("a new boot", |running| {

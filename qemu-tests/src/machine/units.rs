@@ -67,6 +67,7 @@ impl Machine {
 
     /// Asks PID 1 to power off or to reboot in order, and waits until it has done so.
     pub fn shut_down(&self, how: Shutdown) -> Result<()> {
+        // Connecting waits for the agent, so what was reset before is over.
         let mut stream = self.connect(SOCKET)?;
         let sent = Request::Shutdown { how }.send(&mut stream);
         sent.map_err(|e| self.refused_by_pid_1("the end", &e.to_string()))?;
