@@ -164,12 +164,12 @@ impl Builder {
                 );
                 let function = evaluator.eval_str(&text, directory)?;
                 let path = evaluator.make_string(path.as_os_str().as_encoded_bytes());
-                evaluator.call(function, path)?
+                evaluator.call(function, path).map_err(explain_missing_channel)?
             }
             Source::File(path) => evaluator.eval_file(path.as_os_str().as_encoded_bytes())?,
             Source::Expression(text) => evaluator.eval_str(text, directory)?,
         };
-        let result = use_it(&mut evaluator, value)?;
+        let result = use_it(&mut evaluator, value).map_err(explain_missing_channel)?;
         io.flush()?;
         Ok(result)
     }
@@ -257,6 +257,17 @@ impl Builder {
             (Some(path), true) => Ok(path),
             _ => bail!("`{attribute}` of the configuration is not one derivation"),
         }
+    }
+}
+
+/// Says what to do first on a machine that has no channel yet, where most evaluations of a system end early.
+fn explain_missing_channel(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    match Settings::current() {
+        Ok(settings) if settings.channel.is_none() => {
+            error.context("there is no package channel yet: `firn channel add debian` makes one")
+        }
+        _ => error,
     }
 }
 
