@@ -5,6 +5,7 @@
 #
 #   make check  formatting, lints, documentation, the tidy test
 #   make dist   the static binaries and os/ in target/dist, as `firn` expects them
+#   make bench-boot                 from the start of process 1 to the last service, beside other inits
 #   make bench-eval NIX=… NIXPKGS=…  the evaluator's time and memory beside a real Nix's
 #   make needs  install (as root) or name the Debian packages of ci/packages.txt
 
@@ -16,7 +17,7 @@ CONFIGURATION ?= examples/server/configuration.nix
 export FIRN_STORE ?= $(CURDIR)/.cache/store
 
 .DEFAULT_GOAL := help
-.PHONY: help needs dist run channel test check unit vm-test os-test bench-eval clean
+.PHONY: help needs dist run channel test check unit vm-test os-test bench-boot bench-eval clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,6 +53,9 @@ os-test: dist
 
 vm-test: dist channel
 	FIRN_DIST=$(CURDIR)/$(DIST) cargo test -p qemu-tests -- --test-threads=2
+
+bench-boot: dist
+	FIRN_DIST=$(CURDIR)/$(DIST) cargo bench --profile dev -p benches --bench boot -- $(SERVICES)
 
 bench-eval:
 	cargo build --release -p cli

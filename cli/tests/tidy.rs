@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("init", &["formats", "sys"]),
     ("tools", &["bootgen", "units", "formats"]),
     ("qemu-tests", &["formats"]),
+    ("benches", &["formats", "evaluator", "store", "units", "qemu-tests"]),
     ("cli", &["formats", "sys", "evaluator", "store", "bootgen", "activate", "units", "qemu-tests"]),
 ];
 

@@ -15,6 +15,7 @@
 
 pub mod accelerator;
 mod console;
+pub mod debian;
 pub mod disk;
 mod error;
 mod guest;

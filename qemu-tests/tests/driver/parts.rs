@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use qemu_tests::debian::{self, Kernel};
 use qemu_tests::initrd::Initrd;
 use qemu_tests::{Builder, Machine};
 
@@ -47,32 +48,15 @@ pub(crate) fn host(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// An unpacked package with the cloud kernel: `boot/vmlinuz-*`, `lib/modules/*`.
-fn kernel_package() -> &'static Path {
-    static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
-    PACKAGE.get_or_init(|| {
-        let depends = host(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]));
-        let name =
-            depends.split_whitespace().find(|word| word.starts_with("linux-image-6")).unwrap().to_owned();
-        let unpacked = directory().join(&name);
-        if !unpacked.join("boot").exists() {
-            let work = tempfile::tempdir_in(directory()).unwrap();
-            host(Command::new("apt-get").args(["download", "-q", &name]).current_dir(work.path()));
-            let deb = std::fs::read_dir(work.path()).unwrap().next().unwrap().unwrap().path();
-            let tree = work.path().join("tree");
-            host(Command::new("dpkg-deb").arg("-x").args([&deb, &tree]));
-            // Another test program may have been faster.
-            drop(std::fs::rename(&tree, &unpacked));
-        }
-        unpacked
-    })
+/// Debian's cloud kernel.
+fn kernel() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| debian::cloud_kernel(directory()).unwrap())
 }
 
-/// Debian's cloud kernel as a bzImage.
+/// The kernel as a bzImage.
 pub(crate) fn bzimage() -> PathBuf {
-    let boot = kernel_package().join("boot");
-    let names = std::fs::read_dir(boot).unwrap().map(|entry| entry.unwrap().path());
-    names.into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("vmlinuz")).unwrap()
+    kernel().bzimage.clone()
 }
 
 /// The same without its compression.
@@ -103,7 +87,7 @@ pub(crate) fn busybox() -> &'static Path {
 
 /// The kernel's modules.
 pub(crate) fn modules() -> PathBuf {
-    kernel_package().join("lib/modules")
+    kernel().modules.clone()
 }
 
 /// An initrd that is a whole small system.
