@@ -206,6 +206,7 @@ impl Store {
                     info.nar_size
                 )));
             }
+            self.check_content_address(info, &real)?;
             let mut info = info.clone();
             info.registration_time = now();
             self.finish(&info, entries)
@@ -222,13 +223,19 @@ impl Store {
         if self.options.durable {
             tree::sync_tree(&real, entries)?;
         }
-        let mut outputs = BTreeMap::new();
-        if info.path.is_derivation() && real.is_file() {
-            let derivation = self.read_derivation(&info.path)?;
-            self.check_derivation(&derivation)?;
-            outputs = self.output_paths(&derivation)?;
-        }
+        let outputs = self.outputs_of_new(&info.path)?;
         self.database().register(&[NewPath { info, outputs }])
+    }
+
+    /// What a path that is about to become valid says that it builds: nothing unless it is a derivation, and then only
+    /// what is its own.
+    pub(crate) fn outputs_of_new(&self, path: &StorePath) -> Result<BTreeMap<String, StorePath>> {
+        if !path.is_derivation() || !self.real_path(path).is_file() {
+            return Ok(BTreeMap::new());
+        }
+        let derivation = self.read_derivation(path)?;
+        self.check_derivation(&derivation)?;
+        self.output_paths(&derivation)
     }
 }
 

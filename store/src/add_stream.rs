@@ -12,7 +12,7 @@ use formats::derivation::Derivation;
 use formats::hash::{Algorithm, HashingReader};
 use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
 use std::path::PathBuf;
@@ -69,7 +69,13 @@ impl Store {
         info.references.clone_from(references);
         info.content_address = Some(ContentAddress { method, hash });
         info.registration_time = now();
-        self.database().register(&[NewPath { info: &info, outputs: BTreeMap::new() }])?;
+        match self.outputs_of_new(&path) {
+            Ok(outputs) => self.database().register(&[NewPath { info: &info, outputs }])?,
+            Err(error) => {
+                tree::remove(&real)?;
+                return Err(error);
+            }
+        }
         Ok(path)
     }
 

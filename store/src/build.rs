@@ -2,6 +2,7 @@
 //! hashed and registered. Nix manual, "Building".
 
 mod attributes;
+mod builtin;
 mod environment;
 mod failure;
 mod fetch;
@@ -16,6 +17,8 @@ mod sandbox;
 mod schedule;
 mod seccomp;
 mod structured;
+mod unpack_channel;
+mod user_environment;
 
 pub use failure::{BuildError, Failure, FailureKind};
 pub use progress::{Event, Progress, Silent};

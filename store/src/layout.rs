@@ -88,9 +88,13 @@ impl Layout {
     /// Creates what is missing.
     pub(crate) fn create(&self) -> Result<()> {
         make(&self.real_store, 0o755)?;
-        for directory in
-            [self.database(), self.temp_roots(), self.log.join("drvs"), self.profiles().join("per-user")]
-        {
+        for directory in [
+            self.links(),
+            self.database(),
+            self.temp_roots(),
+            self.log.join("drvs"),
+            self.profiles().join("per-user"),
+        ] {
             make(&directory, 0o755)?;
         }
         make(&self.roots().join("auto"), 0o755)?;

@@ -19,6 +19,7 @@ mod optimise;
 pub mod profile;
 mod query;
 mod registration_text;
+mod rewrite;
 mod root;
 mod scan;
 mod temp_roots;

@@ -20,18 +20,8 @@ const ATTEMPTS: u32 = 5;
 /// How often a listener hears of a download.
 const NEWS: Duration = Duration::from_millis(100);
 
-/// Runs a builder that is part of the store.
-pub(super) fn run_builtin(job: &Job<'_>) -> Result<(), FailureKind> {
-    match job.goal.derivation.builder.as_slice() {
-        b"builtin:fetchurl" => fetch_url(job),
-        other => Err(FailureKind::Unsupported(format!(
-            "there is no builder `{}`; there is builtin:fetchurl",
-            String::from_utf8_lossy(other)
-        ))),
-    }
-}
-
-fn fetch_url(job: &Job<'_>) -> Result<(), FailureKind> {
+/// Downloads.
+pub(super) fn fetch_url(job: &Job<'_>) -> Result<(), FailureKind> {
     let Some(output) = job.outputs.get("out").filter(|_| job.goal.derivation.is_fixed_output()) else {
         return Err(FailureKind::Unsupported(
             "builtin:fetchurl makes one fixed output (outputHash)".to_owned(),

@@ -5,7 +5,7 @@ use super::identity::Identity;
 use super::log_file::BuildLog;
 use super::outputs::{self, Scratch};
 use super::schedule::Goal;
-use super::{BuildOptions, Event, Failure, FailureKind, Sandbox, fetch, process};
+use super::{BuildOptions, Event, Failure, FailureKind, Sandbox, builtin, process};
 use crate::error::Result;
 use crate::lock::PathLocks;
 use crate::open::Store;
@@ -108,7 +108,7 @@ fn attempt(
 
 fn run(job: &Job<'_>, failure: &mut Failure) -> Result<(), FailureKind> {
     if job.goal.derivation.is_builtin() {
-        fetch::run_builtin(job)?;
+        builtin::run(job)?;
     } else {
         let progress = &*job.options.progress;
         let mut log = BuildLog::create(&job.store.layout, &job.goal.path, job.options.log_lines, progress)?;

@@ -307,7 +307,7 @@ fn check_rules(job: &Job<'_>, built: &Built, all: &[Built]) -> Result<(), Failur
     let references = &built.info.references;
     if let Some(allowed) = &rules.allowed_references {
         let allowed = named(allowed)?;
-        let bad = references.iter().filter(|path| !allowed.contains(path) && !own(path)).collect();
+        let bad = references.iter().filter(|path| !allowed.contains(path)).collect();
         refuse(bad, "refer to the following paths")?;
     }
     if let Some(allowed) = &rules.allowed_requisites {
