@@ -7,6 +7,7 @@ pub mod namespaced_child;
 pub mod private_mounts;
 pub mod process_limits;
 pub mod pseudo_terminal;
+pub mod random;
 pub mod shared_words;
 pub mod sibling;
 pub mod terminal;

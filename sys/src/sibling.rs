@@ -1,6 +1,7 @@
 //! Children made with clone3(2) that belong to the caller's parent: so a supervisor can start services and die without
 //! taking them along, as PID 1 is their parent from the first instruction.
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::AtomicU32;
@@ -33,28 +34,37 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+const CLONE_VM: u64 = 0x100;
+const CLONE_VFORK: u64 = 0x4000;
 const CLONE_PARENT: u64 = 0x8000;
 const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+impl Birth<'_> {
+    fn arguments(&self) -> CloneArgs {
+        let mut arguments = CloneArgs { flags: CLONE_CLEAR_SIGHAND, ..CloneArgs::default() };
+        if self.as_sibling {
+            arguments.flags |= CLONE_PARENT;
+        } else {
+            arguments.exit_signal = libc::SIGCHLD as u64;
+        }
+        if let Some(directory) = self.cgroup {
+            arguments.flags |= CLONE_INTO_CGROUP;
+            arguments.cgroup = directory.as_raw_fd() as u64;
+        }
+        if let Some(slot) = self.pid_slot {
+            arguments.flags |= CLONE_PARENT_SETTID;
+            arguments.parent_tid = std::ptr::from_ref(slot) as u64;
+        }
+        arguments
+    }
+}
+
 /// Starts a process that runs `child` on a copy of the caller's memory and ends with the code that it returns. Returns
 /// the process's id. For processes with one thread only: locks that another thread holds stay locked in the child.
 pub fn spawn(birth: &Birth<'_>, child: impl FnOnce() -> i32) -> io::Result<u32> {
-    let mut arguments = CloneArgs { flags: CLONE_CLEAR_SIGHAND, ..CloneArgs::default() };
-    if birth.as_sibling {
-        arguments.flags |= CLONE_PARENT;
-    } else {
-        arguments.exit_signal = libc::SIGCHLD as u64;
-    }
-    if let Some(directory) = birth.cgroup {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = directory.as_raw_fd() as u64;
-    }
-    if let Some(slot) = birth.pid_slot {
-        arguments.flags |= CLONE_PARENT_SETTID;
-        arguments.parent_tid = std::ptr::from_ref(slot) as u64;
-    }
+    let arguments = birth.arguments();
     // SAFETY: the structure is laid out as the kernel has it and outlives the call; without CLONE_VM the child has its own
     // memory and returns here on its own copy of the stack; parent_tid points to a live, aligned 32-bit atomic.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArgs>()) };
@@ -66,5 +76,162 @@ pub fn spawn(birth: &Birth<'_>, child: impl FnOnce() -> i32) -> io::Result<u32> 
         }
         pid if pid > 0 => Ok(pid as u32),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// As [`spawn`], but the child runs in the caller's own memory while the caller stands still until the child has executed
+/// its program or ended: nothing is copied, which for a small caller is most of what a start costs. What `child` still
+/// owns when it executes is never freed, so it should own nothing then, and it should not wait for anything.
+pub fn spawn_in_place(birth: &Birth<'_>, child: &mut dyn FnMut() -> i32) -> io::Result<u32> {
+    let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+    let mut arguments = birth.arguments();
+    arguments.flags |= CLONE_VM | CLONE_VFORK;
+    arguments.stack = stack.as_mut_ptr() as u64;
+    arguments.stack_size = STACK as u64;
+    let mut body = Body(child);
+    let result: i64;
+    // SAFETY: the structure is laid out as the kernel has it and outlives the call. The child gets a stack of its own, aligned as a
+    // call wants it, and never returns from `run_child`; the caller, of one thread, is stopped meanwhile (CLONE_VFORK), so
+    // `body`, `arguments` and the stack outlive every use. The kernel keeps all registers but rax, rcx and r11.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw const arguments,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") &raw mut body,
+            in("r13") run_child as extern "C" fn(&mut Body<'_>) -> !,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    drop(stack);
+    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result as i32))
+}
+
+/// What a child of [`spawn_in_place`] runs, behind one thin pointer.
+struct Body<'a>(&'a mut dyn FnMut() -> i32);
+
+/// The child's stack: what it does before it executes is shallow.
+const STACK: usize = 64 << 10;
+
+/// Where the child of [`spawn_in_place`] begins, and ends if it executes nothing.
+extern "C" fn run_child(body: &mut Body<'_>) -> ! {
+    let code = (body.0)();
+    // SAFETY: ends the child without running the parent's exit handlers.
+    unsafe { libc::_exit(code) }
+}
+
+/// A program with its arguments and environment, laid out as execve(2) takes them, so that executing allocates nothing.
+#[derive(Debug)]
+pub struct Execution {
+    program: CString,
+    arguments: Pointers,
+    environment: Pointers,
+}
+
+/// Strings, and pointers to each with a null at the end.
+#[derive(Debug)]
+struct Pointers {
+    strings: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl Pointers {
+    fn new(strings: Vec<CString>) -> Self {
+        let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        Self { strings, pointers }
+    }
+}
+
+impl Execution {
+    /// Lays it out.
+    pub fn new(program: CString, arguments: Vec<CString>, environment: Vec<CString>) -> Self {
+        Self { program, arguments: Pointers::new(arguments), environment: Pointers::new(environment) }
+    }
+
+    /// The program's name.
+    pub fn program(&self) -> &CStr {
+        &self.program
+    }
+
+    /// Adds a variable; allocates.
+    pub fn add_variable(&mut self, variable: CString) {
+        let mut strings = std::mem::take(&mut self.environment.strings);
+        strings.push(variable);
+        self.environment = Pointers::new(strings);
+    }
+
+    /// Becomes the program. Returns only why it could not.
+    pub fn execute(&self) -> io::Error {
+        let (arguments, environment) = (self.arguments.pointers.as_ptr(), self.environment.pointers.as_ptr());
+        // SAFETY: both arrays end with a null and point to strings that `self` owns.
+        unsafe { libc::execve(self.program.as_ptr(), arguments, environment) };
+        io::Error::last_os_error()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(pid: u32) -> i32 {
+        let mut status = 0;
+        // SAFETY: waits for a child of this test's own; `status` is a live i32.
+        unsafe { libc::waitpid(pid as i32, &raw mut status, libc::__WALL) };
+        status
+    }
+
+    #[test]
+    fn a_child_in_place_ends_with_its_code_and_its_writes_are_seen() {
+        let mut seen = Vec::new();
+        let pid = spawn_in_place(&Birth::default(), &mut || {
+            seen.push(std::process::id());
+            7
+        })
+        .expect("a child");
+        assert_eq!(ended(pid), 7 << 8);
+        assert_eq!(seen, [pid]);
+    }
+
+    #[test]
+    fn a_child_in_place_executes_with_arguments_and_environment() {
+        let words = |words: &[&str]| words.iter().map(|word| CString::new(*word).expect("no NUL")).collect();
+        let script = "test \"$A$B$1\" = xyz && exit 3";
+        let program = CString::new("/bin/sh").expect("no NUL");
+        let mut execution = Execution::new(program, words(&["sh", "-c", script, "0", "z"]), words(&["A=x"]));
+        execution.add_variable(CString::new("B=y").expect("no NUL"));
+        let mut error = None;
+        let pid = spawn_in_place(&Birth::default(), &mut || {
+            error = Some(execution.execute());
+            1
+        })
+        .expect("a child");
+        assert_eq!(ended(pid), 3 << 8);
+        assert!(error.is_none(), "{error:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_executed_is_told_and_a_bad_cgroup_is_an_error() {
+        let execution = Execution::new(CString::new("/nowhere").expect("no NUL"), Vec::new(), Vec::new());
+        let mut error = None;
+        let pid = spawn_in_place(&Birth::default(), &mut || {
+            error = Some(execution.execute());
+            5
+        })
+        .expect("a child");
+        assert_eq!(ended(pid), 5 << 8);
+        assert_eq!(error.expect("an error").raw_os_error(), Some(libc::ENOENT));
+        let file = std::fs::File::open("/proc/self/status").expect("a file");
+        let birth = Birth { cgroup: Some(std::os::fd::AsFd::as_fd(&file)), ..Birth::default() };
+        assert!(spawn_in_place(&birth, &mut || 0).is_err());
     }
 }

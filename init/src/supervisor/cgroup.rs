@@ -43,14 +43,20 @@ fn directory(path: &str) -> PathBuf {
 pub fn make(unit: &Unit<'_>) -> io::Result<File> {
     let path = path_of(unit);
     let directory = directory(&path);
-    if !directory.is_dir() {
-        std::fs::create_dir_all(&directory)?;
-        if unit.has(Key::CgroupWrites) {
-            enable_controllers(&path);
-            for line in unit.texts(Key::CgroupWrites) {
-                if let Some((file, value)) = line.split_once('=') {
-                    std::fs::write(directory.join(file), value)?;
-                }
+    let is_new = match std::fs::create_dir(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        // The slice is not there yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(&directory)?;
+            true
+        }
+        made => made.map(|()| true)?,
+    };
+    if is_new && unit.has(Key::CgroupWrites) {
+        enable_controllers(&path);
+        for line in unit.texts(Key::CgroupWrites) {
+            if let Some((file, value)) = line.split_once('=') {
+                std::fs::write(directory.join(file), value)?;
             }
         }
     }

@@ -11,13 +11,13 @@ pub use environment::Extra;
 use super::accounts::{self, Account};
 use super::cgroup;
 use crate::hand_over::HandOver;
-use formats::service_graph::key::{Key, command, flag};
+use formats::service_graph::key::{Key, command, flag, standard_io};
 use formats::service_graph::view::{Command, Unit};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
-use sys::sibling::{Birth, spawn};
+use sys::sibling::{Birth, Execution, spawn, spawn_in_place};
 
 /// Who a process runs as.
 #[derive(Debug, Clone, Default)]
@@ -34,9 +34,7 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Prepared<'a> {
     unit: Unit<'a>,
-    program: CString,
-    arguments: Vec<CString>,
-    environment: Vec<CString>,
+    execution: Execution,
     identity: Identity,
     /// Without User= and sandbox.
     privileged: bool,
@@ -67,11 +65,9 @@ pub fn start(
         .collect();
     let run_as =
         if privileged || line.flags() & command::NO_SETUID != 0 { Identity::default() } else { identity };
-    let prepared = Prepared {
+    let mut prepared = Prepared {
         unit,
-        program: line.program().to_owned(),
-        arguments,
-        environment,
+        execution: Execution::new(line.program().to_owned(), arguments, environment),
         identity: run_as,
         privileged,
         log,
@@ -80,13 +76,57 @@ pub fn start(
     let group = cgroup::make(&unit)?;
     let slot = memory.reserve(owner).ok_or_else(|| io::Error::other("too many processes"))?;
     let birth = Birth { cgroup: Some(group.as_fd()), pid_slot: memory.pid_word(slot), as_sibling: true };
-    match spawn(&birth, || child::run(&prepared)) {
+    let spawned = if is_plain(&prepared) {
+        spawn_in_place(&birth, &mut || child::run(&mut prepared))
+    } else {
+        spawn(&birth, || child::run(&mut prepared))
+    };
+    match spawned {
         Ok(pid) => Ok(pid),
         Err(error) => {
             memory.release(slot);
             Err(error)
         }
     }
+}
+
+/// Whether the way to the program is short: nothing on it waits, or owns memory when the program is executed. Every unit
+/// without a terminal, files or sockets to open and without a sandbox; a setting that is not named here makes a unit not plain.
+fn is_plain(prepared: &Prepared<'_>) -> bool {
+    let is_log = |key| {
+        prepared
+            .unit
+            .tagged(key)
+            .all(|(tag, _)| matches!(tag, standard_io::NULL | standard_io::LOG | standard_io::INHERIT))
+    };
+    let number = |key: Key| key as u16;
+    prepared.sockets.is_empty()
+        && prepared.identity.account.is_none()
+        && prepared.identity.gid.is_none()
+        && [Key::StandardInput, Key::StandardOutput, Key::StandardError].into_iter().all(is_log)
+        && prepared.unit.keys().map(number).all(|key| {
+            // What the unit is, its relations, conditions and life; then what is done before the clone or is one system call.
+            key <= number(Key::ReloadSignal)
+                || (number(Key::RuntimeDirectory)..=number(Key::RuntimeDirectoryPreserve)).contains(&key)
+                || [
+                    Key::WorkingDirectory,
+                    Key::Environment,
+                    Key::EnvironmentFiles,
+                    Key::UnsetEnvironment,
+                    Key::UMask,
+                    Key::Nice,
+                    Key::StandardInput,
+                    Key::StandardOutput,
+                    Key::StandardError,
+                    Key::SyslogIdentifier,
+                    Key::PassEnvironment,
+                    Key::LogLevelMax,
+                    Key::Slice,
+                    Key::CgroupWrites,
+                ]
+                .into_iter()
+                .any(|plain| number(plain) == key)
+        })
 }
 
 /// Starts a piece of our own code as the unit's control process.

@@ -64,8 +64,7 @@ impl Supervisor {
             self.open_log(&unit);
         }
         if role == Role::Main {
-            let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
-            self.invocations.insert(index, id.trim().replace('-', ""));
+            self.invocations.insert(index, self.identifiers.draw());
         }
         let state = self.state.unit(index);
         let is_stop = matches!(key, Key::ExecStop | Key::ExecStopPost);

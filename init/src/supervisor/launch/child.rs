@@ -32,12 +32,12 @@ mod exit {
 struct Failure(i32, &'static str, io::Error);
 
 /// Becomes the service. Returns the exit code when that fails.
-pub(super) fn run(prepared: &Prepared<'_>) -> i32 {
+pub(super) fn run(prepared: &mut Prepared<'_>) -> i32 {
     let Failure(code, step, error) = match become_service(prepared) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
-    let text = format!("firn: {}: cannot {step}: {error}\n", prepared.program.to_string_lossy());
+    let text = format!("firn: {}: cannot {step}: {error}\n", prepared.execution.program().to_string_lossy());
     // The unit's log if there is one, else wherever standard error leads.
     match prepared.log {
         Some(log) => drop(nix::unistd::write(log, text.as_bytes())),
@@ -46,9 +46,9 @@ pub(super) fn run(prepared: &Prepared<'_>) -> i32 {
     code
 }
 
-fn become_service(prepared: &Prepared<'_>) -> Result<std::convert::Infallible, Failure> {
+fn become_service(prepared: &mut Prepared<'_>) -> Result<std::convert::Infallible, Failure> {
     let step = |code: i32, what: &'static str| move |error: io::Error| Failure(code, what, error);
-    let unit = &prepared.unit;
+    let unit = &{ prepared.unit };
     crate::best_effort::tolerate(nix::unistd::setsid());
     streams(prepared)?;
     crate::best_effort::tolerate(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
@@ -79,12 +79,12 @@ fn become_service(prepared: &Prepared<'_>) -> Result<std::convert::Infallible, F
     if has(unit, flag::NO_NEW_PRIVILEGES) && !prepared.privileged {
         limits::no_new_privileges().map_err(step(exit::NO_NEW_PRIVILEGES, "forbid new privileges"))?;
     }
-    let mut environment = prepared.environment.clone();
-    if !prepared.sockets.is_empty() {
-        environment.extend(std::ffi::CString::new(format!("LISTEN_PID={}", std::process::id())).ok());
+    if !prepared.sockets.is_empty()
+        && let Ok(variable) = std::ffi::CString::new(format!("LISTEN_PID={}", std::process::id()))
+    {
+        prepared.execution.add_variable(variable);
     }
-    let Err(error) = nix::unistd::execve(&prepared.program, &prepared.arguments, &environment);
-    Err(Failure(exit::EXEC, "execute it", error.into()))
+    Err(Failure(exit::EXEC, "execute it", prepared.execution.execute()))
 }
 
 /// Standard input, output and error, the terminal, the sockets.
