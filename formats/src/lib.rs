@@ -17,6 +17,7 @@ pub mod derivation;
 pub mod hash;
 #[cfg(feature = "json")]
 pub mod json_document;
+pub mod log_record;
 #[cfg(feature = "store")]
 pub mod nar;
 #[cfg(feature = "store")]

@@ -1,228 +1,469 @@
-//! The log collector: a child that reads every unit's pipe and writes lines to `/var/log/firn/UNIT.log`. It holds nothing that
-//! cannot be lost with it: the pipes' read ends are also held by PID 1, what is in a pipe stays there until the next
-//! collector reads it. Each file is bounded: at `FILE_LIMIT` it becomes `UNIT.log.1` and a new one begins, so one
-//! chatty unit costs only its own history.
+//! The log collector: a child of the supervisor that brings what the machine says into the store (`formats::log_record`):
+//! units' pipes, syslog's and the journal's datagrams, stdout streams, the kernel's messages. It holds nothing that cannot be
+//! lost with it: pipes and sockets are also held by PID 1, and what is in them is taken out only after it is written
+//! (`pipe`, `datagram`). No service waits for the disk: what a full disk or a flood leaves no room for is counted.
 //!
-//! A line is `MICROSECONDS BOOT TEXT`: CLOCK_REALTIME, the first eight digits of the boot's id, what the service wrote.
+//! A message belongs to the unit whose cgroup its sender is in. Files are synced every [`SYNC_EVERY`] by a child of
+//! its own, so that a slow disk holds nobody up; a critical message is synced at once.
 
-use nix::cmsg_space;
+pub mod announcement;
+mod datagram;
+pub mod flood;
+mod kernel;
+mod native;
+mod pipe;
+mod store;
+mod syslog;
+
+use crate::supervisor::cgroup;
+use announcement::{Announcement, Origin, Received};
+use formats::log_record::{DIRECTORY, Record, Source};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{IoSlice, IoSliceMut, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use store::{Store, now, stamp};
 
-/// Where logs lie.
-pub const DIRECTORY: &str = "/var/log/firn";
+/// The stream of senders that belong to no unit.
+pub const OTHER: &str = "other";
 
-/// A unit's history is at most two files of this size.
-const FILE_LIMIT: u64 = 2 << 20;
+/// A second collector waits here until the first is gone.
+const LOCK: &str = "/run/firn/log.lock";
 
-/// A longer line is cut.
-const LINE_LIMIT: usize = 8 << 10;
+/// Microseconds between a write and its sync.
+const SYNC_EVERY: u64 = 2_000_000;
 
-/// What is kept of a unit whose file cannot be opened yet.
-const BACKLOG_LIMIT: usize = 64 << 10;
-
-/// Supervisor: hands a unit's pipe over.
-pub fn send_pipe(socket: BorrowedFd<'_>, unit: &str, pipe: BorrowedFd<'_>) -> nix::Result<()> {
-    let rights = [pipe.as_raw_fd()];
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    let control = [ControlMessage::ScmRights(&rights)];
-    sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(unit.as_bytes())], &control, flags, None).map(drop)
+/// Who is read.
+#[derive(Debug)]
+enum Input {
+    Pipe(pipe::Pipe),
+    Syslog(OwnedFd),
+    Journal(OwnedFd),
+    Streams(UnixListener),
+    /// A connection to the streams' socket: its header's lines first, then text.
+    Stream {
+        stream: UnixStream,
+        origin: Option<Origin>,
+        pid: u32,
+        bytes: Vec<u8>,
+    },
+    Kernel(kernel::Kernel),
 }
 
-/// One unit's stream.
-struct Stream {
-    unit: String,
-    pipe: OwnedFd,
-    /// The line that has no end yet.
-    partial: Vec<u8>,
-    /// Whole lines that could not be written yet.
-    backlog: Vec<u8>,
-    file: Option<(File, u64)>,
+/// Everything.
+struct Collector {
+    epoll: Epoll,
+    store: Store,
+    scratch: pipe::Scratch,
+    boot: [u8; 16],
+    inputs: BTreeMap<u64, Input>,
+    next: u64,
+    buffer: Vec<u8>,
+    /// The last sender's unit: who logs, logs more than once.
+    last_sender: (u32, u64, String),
+    /// Pipes that have more than their share.
+    hungry: Vec<u64>,
+    sync_at: Option<u64>,
+    is_urgent: bool,
+    syncing: bool,
 }
 
 /// Runs until the supervisor's socket closes.
 pub fn run(socket: &OwnedFd) -> i32 {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let boot = boot.get(..8).unwrap_or("00000000").to_owned();
-    let Ok(epoll) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) else { return 1 };
-    if epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, 0)).is_err() {
-        return 1;
-    }
-    let mut streams: BTreeMap<u64, Stream> = BTreeMap::new();
-    let mut next = 1;
-    let mut open = true;
-    let mut events = [EpollEvent::empty(); 64];
-    loop {
-        let waits_for_disk = streams.values().any(|stream| !stream.backlog.is_empty());
-        let timeout = if waits_for_disk { EpollTimeout::from(1000_u16) } else { EpollTimeout::NONE };
-        let count = match epoll.wait(&mut events, timeout) {
-            Ok(count) => count,
-            Err(nix::Error::EINTR) => continue,
-            Err(_) => return 1,
+    // Two at work on one pipe would take each other's lines.
+    let lock = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(LOCK).ok();
+    let lock = lock.and_then(|file| nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).ok());
+    let Ok(mut collector) = Collector::new(socket) else { return 1 };
+    collector.main_loop(socket);
+    drop(lock);
+    0
+}
+
+/// /proc/sys/kernel/random/boot_id as bytes.
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).unwrap_or(0).to_be_bytes()
+}
+
+impl Collector {
+    fn new(socket: &OwnedFd) -> nix::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        let boot = boot_id();
+        let mut this = Self {
+            epoll,
+            store: Store::new(Path::new(DIRECTORY), boot),
+            scratch: pipe::Scratch::new()?,
+            boot,
+            inputs: BTreeMap::new(),
+            next: 1,
+            buffer: Vec::new(),
+            last_sender: (0, 0, String::new()),
+            hungry: Vec::new(),
+            sync_at: None,
+            is_urgent: false,
+            syncing: false,
         };
-        for event in events.iter().take(count) {
-            match event.data() {
-                0 => match receive(socket.as_fd()) {
-                    Received::Pipe(unit, pipe) => {
-                        if epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, next)).is_ok() {
-                            let stream =
-                                Stream { unit, pipe, partial: Vec::new(), backlog: Vec::new(), file: None };
-                            streams.insert(next, stream);
-                            next += 1;
-                        }
-                    }
-                    Received::Nothing => {}
-                    Received::Closed => open = false,
-                },
-                number => {
-                    let goes_on = streams.get_mut(&number).is_some_and(|stream| stream.read(&boot));
-                    if !goes_on {
-                        streams.remove(&number);
+        if let Ok(mut kernel) = kernel::Kernel::open() {
+            if let Some(last) = this.store.last_record(kernel::STREAM) {
+                kernel.go_on_behind(&last);
+            }
+            // The ring buffer is bounded; what a driver repeats in it is the kernel's to limit.
+            this.store.set_limit(kernel::STREAM, flood::Limit { burst: 0, interval: 0 });
+            this.add(Input::Kernel(kernel));
+        }
+        Ok(this)
+    }
+
+    fn main_loop(&mut self, socket: &OwnedFd) {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let count = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(nix::Error::EINTR) => 0,
+                Err(_) => return,
+            };
+            for event in events.iter().take(count) {
+                match event.data() {
+                    0 => match announcement::receive(socket.as_fd()) {
+                        Received::Said(announcement) => self.announced(announcement),
+                        Received::Nothing => {}
+                        // The supervisor is gone or replaces us. What is in pipes and sockets is our successor's.
+                        Received::Closed => return,
+                    },
+                    number => {
+                        let is_over = event.events().contains(EpollFlags::EPOLLHUP);
+                        self.read(number, is_over);
                     }
                 }
             }
-        }
-        for stream in streams.values_mut() {
-            stream.write_out();
-        }
-        if !open {
-            // The supervisor is gone or replaces us: what is in the pipes now is written, the rest is our successor's.
-            for stream in streams.values_mut() {
-                stream.read(&boot);
-                stream.write_out();
+            for number in std::mem::take(&mut self.hungry) {
+                self.read(number, false);
             }
-            return 0;
+            self.look_after_lines();
+            self.store.tell_dropped();
+            self.store.write_out();
+            self.sync();
         }
     }
-}
 
-/// What the supervisor says.
-enum Received {
-    /// A unit and its pipe.
-    Pipe(String, OwnedFd),
-    /// Nothing yet, or nothing of use.
-    Nothing,
-    /// It is gone.
-    Closed,
-}
+    fn timeout(&self) -> EpollTimeout {
+        let lines = self
+            .inputs
+            .values()
+            .any(|input| matches!(input, Input::Pipe(pipe) if pipe.waits_since.is_some()));
+        let sync = self.sync_at.map(|at| at.saturating_sub(now()).div_ceil(1000));
+        let short = (lines || self.syncing).then_some(250);
+        let long = self.store.waits().then_some(1000);
+        let at_once = (!self.hungry.is_empty()).then_some(0);
+        match [sync, short, long, at_once].into_iter().flatten().min() {
+            Some(milliseconds) => EpollTimeout::from(milliseconds.min(60_000) as u16),
+            None => EpollTimeout::NONE,
+        }
+    }
 
-/// Takes the next message.
-fn receive(socket: BorrowedFd<'_>) -> Received {
-    let mut bytes = [0; 512];
-    let mut space = cmsg_space!([RawFd; 1]);
-    let mut buffers = [IoSliceMut::new(&mut bytes)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let (length, raw) = match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut buffers, Some(&mut space), flags) {
-        Ok(message) => {
-            let mut raw = None;
-            let Ok(items) = message.cmsgs() else { return Received::Nothing };
-            for item in items {
-                if let ControlMessageOwned::ScmRights(list) = item {
-                    raw = list.first().copied();
+    fn announced(&mut self, announcement: Announcement) {
+        match announcement {
+            Announcement::Pipe(origin, read) => {
+                self.store.set_limit(&origin.unit, origin.limit);
+                self.add(Input::Pipe(pipe::Pipe::new(origin, read)));
+            }
+            Announcement::Syslog(socket) => self.add(Input::Syslog(socket)),
+            Announcement::Journal(socket) => self.add(Input::Journal(socket)),
+            Announcement::Streams(socket) => self.add(Input::Streams(UnixListener::from(socket))),
+        }
+    }
+
+    /// Begins to read an input. Pipes tell only news: a line without an end would else wake us for ever.
+    fn add(&mut self, input: Input) {
+        let number = self.next;
+        let mut flags = EpollFlags::EPOLLIN;
+        flags.set(EpollFlags::EPOLLET, matches!(input, Input::Pipe(_)));
+        let event = EpollEvent::new(flags, number);
+        let added = match &input {
+            Input::Pipe(pipe) => self.epoll.add(pipe.descriptor(), event),
+            Input::Syslog(socket) | Input::Journal(socket) => self.epoll.add(socket, event),
+            Input::Streams(listener) => self.epoll.add(listener, event),
+            Input::Stream { stream, .. } => self.epoll.add(stream, event),
+            Input::Kernel(kernel) => self.epoll.add(&kernel.file, event),
+        };
+        if added.is_ok() {
+            self.inputs.insert(number, input);
+            self.next += 1;
+        }
+    }
+
+    /// An input has something.
+    fn read(&mut self, number: u64, is_over: bool) {
+        let Some(mut input) = self.inputs.remove(&number) else { return };
+        let goes_on = match &mut input {
+            Input::Pipe(pipe) => {
+                if self.read_pipe(pipe, is_over) {
+                    self.hungry.push(number);
                 }
+                true
             }
-            (message.bytes, raw)
+            Input::Syslog(socket) => {
+                self.read_datagrams(socket.as_fd(), Self::syslog);
+                true
+            }
+            Input::Journal(socket) => {
+                self.read_datagrams(socket.as_fd(), Self::journal);
+                true
+            }
+            Input::Streams(listener) => {
+                while let Ok((stream, _)) = listener.accept() {
+                    let peer =
+                        nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials);
+                    let pid = peer.map_or(0, |peer| peer.pid() as u32);
+                    if stream.set_nonblocking(true).is_ok() {
+                        self.add(Input::Stream { stream, origin: None, pid, bytes: Vec::new() });
+                    }
+                }
+                true
+            }
+            Input::Stream { stream, origin, pid, bytes } => self.read_stream(stream, origin, *pid, bytes),
+            Input::Kernel(kernel) => {
+                self.read_kernel(kernel);
+                true
+            }
+        };
+        if goes_on {
+            self.inputs.insert(number, input);
         }
-        Err(nix::Error::EAGAIN | nix::Error::EINTR) => return Received::Nothing,
-        Err(_) => return Received::Closed,
-    };
-    if length == 0 {
-        return Received::Closed;
     }
-    let unit = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned();
-    match raw.and_then(|raw| sys::terminal::adopt(raw).ok()) {
-        Some(pipe) => Received::Pipe(unit, pipe),
-        None => Received::Nothing,
-    }
-}
 
-impl Stream {
-    /// Reads what is there; false at the end of the stream.
-    fn read(&mut self, boot: &str) -> bool {
-        let mut buffer = [0; 16 << 10];
-        // A bounded share, so that one flood does not keep the others waiting.
+    /// Reads a share of a pipe, so that one flood does not keep the others waiting. Whether there is more: no edge tells.
+    fn read_pipe(&mut self, pipe: &mut pipe::Pipe, is_over: bool) -> bool {
+        let mut is_hungry = true;
+        for _ in 0..16 {
+            let mut lines = Vec::new();
+            let all = is_over || pipe.waits_since.is_some_and(|since| now() >= since + pipe::PATIENCE);
+            let take = pipe.look(&self.scratch, now(), all, |line| lines.push(line.to_vec()));
+            for line in lines {
+                self.keep_line(&pipe.origin, 0, &line);
+            }
+            self.store.write_out();
+            pipe.take(take);
+            if take == 0 {
+                is_hungry = false;
+                break;
+            }
+        }
+        if is_over {
+            let mut rest = Vec::new();
+            pipe.finish(|line| rest.extend(line));
+            if !rest.is_empty() {
+                self.keep_line(&pipe.origin, 0, &rest);
+            }
+        }
+        is_hungry
+    }
+
+    /// Lines whose end has not come for a while are taken as they are.
+    fn look_after_lines(&mut self) {
+        let now = now();
+        let is_due = |input: &Input| matches!(input, Input::Pipe(pipe) if pipe.waits_since.is_some_and(|since| now >= since + pipe::PATIENCE));
+        let due: Vec<u64> =
+            self.inputs.iter().filter(|(_, input)| is_due(input)).map(|(number, _)| *number).collect();
+        for number in due {
+            self.read(number, false);
+        }
+    }
+
+    /// One line of a unit's output.
+    fn keep_line(&mut self, origin: &Origin, pid: u32, line: &[u8]) {
+        let (priority, skipped) = pipe::level(line, origin);
+        let text = line.get(skipped..).unwrap_or_default();
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.is_empty() || priority > origin.max_level {
+            return;
+        }
+        let mut record = stamp(self.boot);
+        record.priority = priority;
+        record.pid = pid;
+        record.identifier.clone_from(&origin.identifier);
+        record.message = text.to_vec();
+        self.keep(&origin.unit, &record);
+    }
+
+    fn keep(&mut self, stream: &str, record: &Record) {
+        self.is_urgent |= record.priority <= 2;
+        self.store.keep(stream, record);
+    }
+
+    /// Datagrams: each is written before it is taken.
+    fn read_datagrams(&mut self, socket: BorrowedFd<'_>, keep: fn(&mut Self, &datagram::Datagram)) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..64 {
+            let Some(datagram) = datagram::look(socket, &mut buffer) else { break };
+            keep(self, &datagram);
+            self.store.write_out();
+            datagram::take(socket);
+        }
+        self.buffer = buffer;
+    }
+
+    fn syslog(&mut self, datagram: &datagram::Datagram) {
+        let text = String::from_utf8_lossy(&datagram.bytes);
+        let parsed = syslog::parse(&text);
+        let mut record = self.from_sender(datagram, Source::Syslog);
+        record.priority = parsed.priority;
+        record.facility = parsed.facility;
+        parsed.identifier.clone_into(&mut record.identifier);
+        record.message = parsed.text.as_bytes().to_vec();
+        if !parsed.structured.is_empty() {
+            record.fields.push(("SYSLOG_STRUCTURED_DATA".into(), parsed.structured.as_bytes().to_vec()));
+        }
+        if parsed.pid != 0 && parsed.pid != datagram.pid {
+            record.fields.push(("SYSLOG_PID".into(), parsed.pid.to_string().into_bytes()));
+        }
+        let stream = self.unit_of(datagram.pid);
+        self.keep(&stream, &record);
+    }
+
+    fn journal(&mut self, datagram: &datagram::Datagram) {
+        let mut record = self.from_sender(datagram, Source::Journal);
+        for (name, value) in native::parse(&datagram.bytes) {
+            let number = || std::str::from_utf8(&value).ok()?.parse::<u8>().ok();
+            match name.as_str() {
+                "MESSAGE" => record.message = value,
+                "PRIORITY" => record.priority = number().map_or(record.priority, |number| number.min(7)),
+                "SYSLOG_FACILITY" => {
+                    record.facility = number().map_or(record.facility, |number| number.min(23))
+                }
+                "SYSLOG_IDENTIFIER" => record.identifier = String::from_utf8_lossy(&value).into_owned(),
+                _ => record.fields.push((name, value)),
+            }
+        }
+        if record.message.is_empty() && record.fields.is_empty() {
+            return;
+        }
+        let stream = self.unit_of(datagram.pid);
+        self.keep(&stream, &record);
+    }
+
+    fn from_sender(&self, datagram: &datagram::Datagram, source: Source) -> Record {
+        let mut record = stamp(self.boot);
+        (record.source, record.pid, record.uid) = (source, datagram.pid, datagram.uid);
+        record
+    }
+
+    /// The stream of a sender: its unit, or [`OTHER`].
+    fn unit_of(&mut self, pid: u32) -> String {
+        let (known, until, unit) = &self.last_sender;
+        if *known == pid && now() < *until {
+            return unit.clone();
+        }
+        let unit = cgroup::unit_of_process(pid).unwrap_or_else(|| OTHER.to_owned());
+        self.last_sender = (pid, now() + 1_000_000, unit.clone());
+        unit
+    }
+
+    /// A stdout stream (systemd-cat(1)): identifier, unit, priority, level prefix, three forwarding flags, each a line;
+    /// then what is logged. False at its end.
+    fn read_stream(
+        &mut self,
+        stream: &mut UnixStream,
+        origin: &mut Option<Origin>,
+        pid: u32,
+        bytes: &mut Vec<u8>,
+    ) -> bool {
+        use std::io::Read as _;
+        let mut buffer = [0; 8192];
+        let mut goes_on = true;
         for _ in 0..8 {
-            match nix::unistd::read(self.pipe.as_fd(), &mut buffer) {
+            match stream.read(&mut buffer) {
                 Ok(0) => {
-                    self.end_line(boot);
-                    self.write_out();
-                    return false;
+                    goes_on = false;
+                    break;
                 }
-                Ok(length) => self.take(buffer.get(..length).unwrap_or_default(), boot),
-                Err(nix::Error::EINTR) => {}
-                Err(_) => return true,
-            }
-        }
-        true
-    }
-
-    fn take(&mut self, bytes: &[u8], boot: &str) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match part.split_last() {
-                Some((b'\n', line)) => {
-                    self.partial.extend(line);
-                    self.end_line(boot);
+                Ok(length) => bytes.extend(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    goes_on = error.kind() == std::io::ErrorKind::WouldBlock;
+                    break;
                 }
-                _ => self.partial.extend(part),
-            }
-            if self.partial.len() > LINE_LIMIT {
-                self.end_line(boot);
             }
         }
+        if origin.is_none() {
+            let ends: Vec<usize> = bytes
+                .iter()
+                .enumerate()
+                .filter(|(_, byte)| **byte == b'\n')
+                .map(|(at, _)| at)
+                .take(7)
+                .collect();
+            let [.., end] = ends.as_slice() else { return goes_on && bytes.len() <= pipe::LINE_LIMIT };
+            if ends.len() < 7 {
+                return goes_on && bytes.len() <= pipe::LINE_LIMIT;
+            }
+            let header = String::from_utf8_lossy(bytes.get(..*end).unwrap_or_default()).into_owned();
+            let mut lines = header.split('\n');
+            let identifier = lines.next().unwrap_or_default().to_owned();
+            let level: u8 = lines.nth(1).and_then(|level| level.parse().ok()).unwrap_or(6);
+            let level_prefix = lines.next() == Some("1");
+            let unit = self.unit_of(pid);
+            *origin = Some(Origin { identifier, level: level & 7, level_prefix, ..Origin::new(&unit) });
+            bytes.drain(..=*end);
+        }
+        let Some(origin) = origin.as_ref() else { return false };
+        let mut whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if !goes_on || bytes.len() - whole > pipe::LINE_LIMIT {
+            whole = bytes.len();
+        }
+        let lines: Vec<u8> = bytes.drain(..whole).collect();
+        for line in lines.split(|byte| *byte == b'\n').flat_map(|line| line.chunks(pipe::LINE_LIMIT)) {
+            self.keep_line(origin, pid, line);
+        }
+        goes_on
     }
 
-    /// Turns what was gathered into a line.
-    fn end_line(&mut self, boot: &str) {
-        if self.partial.is_empty() {
-            return;
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_micros());
-        self.partial.truncate(LINE_LIMIT);
-        if self.backlog.len() < BACKLOG_LIMIT {
-            self.backlog.extend(format!("{now} {boot} ").into_bytes());
-            self.backlog.append(&mut self.partial);
-            self.backlog.push(b'\n');
-        }
-        self.partial.clear();
-    }
-
-    /// Writes whole lines to the file; what cannot be written waits, up to a bound.
-    fn write_out(&mut self) {
-        if self.backlog.is_empty() {
-            return;
-        }
-        if self.file.is_none() {
-            self.file = open_log(&self.unit);
-        }
-        let Some((file, size)) = &mut self.file else { return };
-        if let Ok(()) = file.write_all(&self.backlog) {
-            *size += self.backlog.len() as u64;
-            self.backlog.clear();
-        } else {
-            self.file = None;
-            return;
-        }
-        if *size > FILE_LIMIT {
-            let (current, old) = (path_of(&self.unit), path_of(&self.unit).with_extension("log.1"));
-            drop(std::fs::rename(current, old));
-            self.file = None;
+    fn read_kernel(&mut self, kernel: &mut kernel::Kernel) {
+        let (boot, moment) = (self.boot, stamp(self.boot));
+        let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+        let monotonic =
+            monotonic.map_or(0, |time| time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1000);
+        // The kernel stamps with a clock that stands still in sleep.
+        let at = |since_boot: u64| {
+            let ago = monotonic.saturating_sub(since_boot);
+            let mut record = stamp(boot);
+            record.time = moment.time.saturating_sub(ago);
+            record.since_boot = moment.since_boot.saturating_sub(ago);
+            record
+        };
+        for _ in 0..256 {
+            let Some(record) = kernel.next(at) else { break };
+            self.keep(kernel::STREAM, &record);
         }
     }
-}
 
-fn path_of(unit: &str) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{unit}.log"))
-}
-
-fn open_log(unit: &str) -> Option<(File, u64)> {
-    std::fs::create_dir_all(DIRECTORY).ok()?;
-    let file = OpenOptions::new().append(true).create(true).open(path_of(unit)).ok()?;
-    let size = file.metadata().ok()?.len();
-    Some((file, size))
+    /// Has what was written brought to the disk, by a child: fdatasync(2) may take its time.
+    fn sync(&mut self) {
+        self.syncing = self.syncing
+            && !matches!(
+                waitpid(None, Some(WaitPidFlag::WNOHANG)),
+                Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_)
+            );
+        if !self.store.is_dirty() {
+            return;
+        }
+        let at = *self.sync_at.get_or_insert(now() + SYNC_EVERY);
+        if self.syncing || (now() < at && !self.is_urgent) {
+            return;
+        }
+        let files = self.store.take_dirty();
+        self.sync_at = None;
+        self.is_urgent = false;
+        let birth = sys::sibling::Birth::default();
+        let synced = sys::sibling::spawn(&birth, || {
+            for file in &files {
+                crate::best_effort::tolerate(file.sync_data());
+            }
+            0
+        });
+        self.syncing = synced.is_ok();
+    }
 }

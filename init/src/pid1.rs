@@ -31,6 +31,12 @@ pub mod inherited {
     pub const CONTROL: i32 = 5;
     /// The socket of sd_notify.
     pub const NOTIFY: i32 = 6;
+    /// The socket behind /dev/log.
+    pub const SYSLOG: i32 = 7;
+    /// The journal's own socket.
+    pub const JOURNAL: i32 = 8;
+    /// The listening socket of stdout streams.
+    pub const STREAMS: i32 = 9;
     /// The first held descriptor.
     pub const FIRST_HELD: i32 = 16;
 }
@@ -48,6 +54,8 @@ struct Held {
     memory: HandOver,
     control: Option<OwnedFd>,
     notify: Option<OwnedFd>,
+    /// Syslog's, the journal's and the streams' socket.
+    logs: [Option<OwnedFd>; 3],
     tagged: Vec<(u32, OwnedFd)>,
 }
 
@@ -76,7 +84,8 @@ fn hold() -> std::io::Result<Held> {
     let state = far(hand_over::create()?);
     let memory = HandOver::map(state.as_fd())?;
     let (control, notify) = (ground::control_socket(), ground::notify_socket());
-    Ok(Held { state, memory, control: control.map(far), notify: notify.map(far), tagged: Vec::new() })
+    let logs = ground::log_sockets().map(|socket| socket.map(far));
+    Ok(Held { state, memory, control: control.map(far), notify: notify.map(far), logs, tagged: Vec::new() })
 }
 
 /// Moves a descriptor away from the numbers at which the supervisor inherits.
@@ -211,11 +220,15 @@ fn start_supervisor(held: &Held, toplevel: &str) -> Option<Supervisor> {
     let programs = [CString::new(format!("{toplevel}/init")).ok()?, CString::new("/proc/self/exe").ok()?];
     let pid = spawn(&Birth::default(), || {
         crate::best_effort::tolerate(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
+        let [syslog, journal, streams] = &held.logs;
         let fixed = [
             (Some(held.state.as_fd()), inherited::STATE),
             (Some(theirs.as_fd()), inherited::CHANNEL),
             (held.control.as_ref().map(OwnedFd::as_fd), inherited::CONTROL),
             (held.notify.as_ref().map(OwnedFd::as_fd), inherited::NOTIFY),
+            (syslog.as_ref().map(OwnedFd::as_fd), inherited::SYSLOG),
+            (journal.as_ref().map(OwnedFd::as_fd), inherited::JOURNAL),
+            (streams.as_ref().map(OwnedFd::as_fd), inherited::STREAMS),
         ];
         for (descriptor, number) in fixed {
             drop(descriptor.map(|descriptor| sys::terminal::place(descriptor, number)));

@@ -72,6 +72,8 @@ struct Supervisor {
     logs: BTreeMap<u32, LogPipe>,
     next_tag: u32,
     collector: Option<OwnedFd>,
+    /// Syslog's, the journal's and the streams' socket, by the letter under which the collector knows them.
+    log_sockets: Vec<(char, OwnedFd)>,
     sockets: BTreeMap<u32, Vec<OwnedFd>>,
     invocations: BTreeMap<u32, String>,
     identifiers: sys::random::Identifiers,
@@ -160,6 +162,10 @@ impl Supervisor {
             logs: BTreeMap::new(),
             next_tag: 1,
             collector: None,
+            log_sockets: [('s', inherited::SYSLOG), ('j', inherited::JOURNAL), ('o', inherited::STREAMS)]
+                .into_iter()
+                .filter_map(|(letter, number)| Some((letter, sys::terminal::adopt(number).ok()?)))
+                .collect(),
             sockets: BTreeMap::new(),
             invocations: BTreeMap::new(),
             identifiers: sys::random::Identifiers::new(),
@@ -171,6 +177,8 @@ impl Supervisor {
         if goes_on {
             this.restore(held);
         } else {
+            // Before the first service: what is said from now on is kept.
+            this.start_collector();
             this.memory.set_graph_path(&this.graph_path);
             this.memory.set_whole(true);
         }

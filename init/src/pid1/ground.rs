@@ -41,7 +41,7 @@ pub(super) fn prepare(toplevel: &str) {
     }
     told("set up the loopback interface", sys::loopback::set_up());
     drop(sys::process_limits::ctrl_alt_del_is_ours());
-    for directory in ["/run/firn", "/run/lock", "/run/systemd/system"] {
+    for directory in ["/run/firn", "/run/lock", "/run/systemd/system", "/run/systemd/journal"] {
         told(&format!("make {directory}"), std::fs::create_dir_all(directory));
     }
     let link = Path::new("/run/booted-system");
@@ -92,6 +92,22 @@ pub(super) fn notify_socket() -> Option<OwnedFd> {
     crate::best_effort::tolerate(setsockopt(&socket, sockopt::PassCred, &true));
     crate::best_effort::tolerate(setsockopt(&socket, sockopt::RcvBuf, &(8 << 20)));
     Some(socket)
+}
+
+/// Where programs log: syslog(3)'s socket, the journal's own, and the one for streams, under the names that systemd has them.
+pub(super) fn log_sockets() -> [Option<OwnedFd>; 3] {
+    let datagrams = |path: &str| {
+        let socket = unix_socket(path, SockType::Datagram, 0o666)?;
+        crate::best_effort::tolerate(setsockopt(&socket, sockopt::PassCred, &true));
+        crate::best_effort::tolerate(setsockopt(&socket, sockopt::RcvBuf, &(8 << 20)));
+        Some(socket)
+    };
+    let syslog = datagrams("/run/systemd/journal/dev-log");
+    let journal = datagrams("/run/systemd/journal/socket");
+    let streams = unix_socket("/run/systemd/journal/stdout", SockType::Stream, 0o666);
+    drop(std::fs::remove_file("/dev/log"));
+    told("link /dev/log", std::os::unix::fs::symlink("/run/systemd/journal/dev-log", "/dev/log"));
+    [syslog, journal, streams]
 }
 
 fn unix_socket(path: &str, kind: SockType, mode: u32) -> Option<OwnedFd> {

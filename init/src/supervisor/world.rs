@@ -5,6 +5,7 @@ use super::engine::{Effect, Event, Role, Scope, step};
 use super::launch::{self, Extra};
 use super::{COLLECTOR, LogPipe, Supervisor, cgroup, channel, conditions, console, listening, now};
 use crate::console::Level;
+use crate::log_collector::announcement::{self, Origin};
 use crate::{block_device, log_collector, mounting};
 use formats::control::Shutdown;
 use formats::service_graph::UnitKind;
@@ -149,9 +150,9 @@ impl Supervisor {
             Some(read.as_fd()),
         ));
         if let Some(collector) = &self.collector {
-            crate::best_effort::tolerate(log_collector::send_pipe(
+            crate::best_effort::tolerate(announcement::send_pipe(
                 collector.as_fd(),
-                unit.name(),
+                &origin_of(unit),
                 read.as_fd(),
             ));
         }
@@ -172,11 +173,15 @@ impl Supervisor {
         });
         match started {
             Ok(_) => {
+                for (letter, socket) in &self.log_sockets {
+                    let sent = announcement::send_socket(ours.as_fd(), *letter, socket.as_fd());
+                    crate::best_effort::tolerate(sent);
+                }
                 for (index, log) in &self.logs {
-                    let name = self.graph.unit(*index).map_or("", |unit| unit.name());
-                    crate::best_effort::tolerate(log_collector::send_pipe(
+                    let Some(unit) = self.graph.unit(*index) else { continue };
+                    crate::best_effort::tolerate(announcement::send_pipe(
                         ours.as_fd(),
-                        name,
+                        &origin_of(&unit),
                         log.read.as_fd(),
                     ));
                 }
@@ -409,6 +414,20 @@ impl Supervisor {
         }
         crate::best_effort::tolerate(channel::send(self.channel.as_fd(), channel::FINAL, how as u32, None));
     }
+}
+
+/// What the unit says about its output.
+fn origin_of(unit: &Unit<'_>) -> Origin {
+    let mut origin = Origin::new(unit.name());
+    let program = unit.command(Key::ExecStart, 0).map(|line| line.program().to_string_lossy().into_owned());
+    let name = program.as_deref().and_then(|program| program.rsplit('/').next());
+    if let Some(name) = unit.text(Key::SyslogIdentifier).or(name) {
+        name.clone_into(&mut origin.identifier);
+    }
+    if let Some(level) = unit.number(Key::LogLevelMax) {
+        origin.max_level = level.min(7) as u8;
+    }
+    origin
 }
 
 fn verb(kind: JobKind) -> &'static str {
