@@ -21,8 +21,12 @@ pub mod log_record;
 #[cfg(feature = "store")]
 pub mod nar;
 #[cfg(feature = "store")]
+pub mod narinfo;
+#[cfg(feature = "store")]
 pub mod path_info;
 pub mod service_graph;
+#[cfg(feature = "store")]
+pub mod signature;
 pub mod stage1;
 #[cfg(feature = "store")]
 pub mod store_path;
