@@ -121,9 +121,7 @@ enum Source {
 impl Builder {
     /// Opens the store; build flags come from the command line when it has them.
     pub(crate) fn new(matches: Option<&ArgMatches>) -> Result<Self> {
-        let root = &Settings::current()?.store_root;
-        let store =
-            Store::open(root).with_context(|| format!("opening the store below {}", root.display()))?;
+        let store = crate::store::open()?;
         let mut options =
             BuildOptions { progress: crate::progress::for_terminal(), ..BuildOptions::default() };
         let flag = |name: &str| {

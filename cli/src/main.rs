@@ -14,6 +14,7 @@ mod image;
 mod instantiate;
 mod logs;
 mod machine;
+mod nix_conf;
 mod parse;
 mod progress;
 mod repl;

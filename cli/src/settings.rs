@@ -20,7 +20,7 @@ pub(crate) struct Settings {
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
 /// The flags that stand before any subcommand.
-pub(crate) fn global_arguments() -> [Arg; 3] {
+pub(crate) fn global_arguments() -> [Arg; 4] {
     [
         Arg::new("store").long("store").value_name("ROOT").global(true).help(
             "Use the store below ROOT (ROOT/nix/store) [env FIRN_STORE; default: / if there is a /nix, else one of your own]",
@@ -35,12 +35,20 @@ pub(crate) fn global_arguments() -> [Arg; 3] {
             .value_name("DIR")
             .global(true)
             .help("The package channel's index [env FIRN_CHANNEL; default: the one added last]"),
+        Arg::new("option")
+            .long("option")
+            .num_args(2)
+            .value_names(["NAME", "VALUE"])
+            .action(clap::ArgAction::Append)
+            .global(true)
+            .help("A setting of nix.conf, over those of the files"),
     ]
 }
 
 impl Settings {
     /// Reads flags, then the environment, then the defaults.
     pub(crate) fn from_matches(matches: &ArgMatches) -> Result<Self> {
+        crate::nix_conf::take_options(matches.get_many::<String>("option").into_iter().flatten().cloned())?;
         let given = |flag: &str, variable: &str| -> Option<PathBuf> {
             matches
                 .get_one::<String>(flag)

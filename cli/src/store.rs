@@ -3,26 +3,30 @@
 mod collect;
 pub(crate) mod daemon;
 mod hash;
+mod key;
 pub(crate) mod lines;
 mod objects;
 mod path_info;
 
 pub(crate) use collect::FAMILY as COLLECT;
 pub(crate) use hash::FAMILY as HASH;
+pub(crate) use key::FAMILY as KEY;
 pub(crate) use objects::FAMILY as STORE;
 pub(crate) use path_info::{LOG, PATH_INFO, WHY_DEPENDS};
 
+use crate::nix_conf::NixConf;
 use crate::settings::Settings;
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgMatches};
 use formats::store_path::StorePath;
 use std::path::Path;
-use store::Store;
+use store::{Layout, Store};
 
 /// The store that the settings name.
-pub(super) fn open() -> Result<Store> {
+pub(crate) fn open() -> Result<Store> {
     let root = &Settings::current()?.store_root;
-    Store::open(root).with_context(|| format!("cannot open the store below `{}`", root.display()))
+    Store::open_with(Layout::below(root), NixConf::load().store_options()?)
+        .with_context(|| format!("cannot open the store below `{}`", root.display()))
 }
 
 /// A store path from what a user types: the path, something below it, its base name, a link to it, or its real place.

@@ -76,6 +76,17 @@ pub enum Error {
     /// A derivation claims outputs that are not its own.
     #[error(transparent)]
     ForeignOutput(#[from] OutputMismatch),
+    /// A path from elsewhere that nobody trusted vouches for.
+    #[error(
+        "cannot add path `{path}` because it lacks a signature by a trusted key{}",
+        untrusted_hint(signed_by)
+    )]
+    Untrusted {
+        /// The path.
+        path: String,
+        /// The keys that did sign it, or claim to.
+        signed_by: Vec<String>,
+    },
     /// Content does not have the hash that was promised.
     #[error("hash mismatch in {what}:\n  specified: {}\n  got:       {}", specified.sri(), got.sri())]
     HashMismatch {
@@ -111,6 +122,16 @@ pub enum Error {
     /// Something was built and failed.
     #[error(transparent)]
     Build(#[from] Box<crate::build::BuildError>),
+}
+
+fn untrusted_hint(signed_by: &[String]) -> String {
+    match signed_by {
+        [] => "; it has no signature at all".to_owned(),
+        names => format!(
+            "; it is signed by {}: if you trust that, add its public key to trusted-public-keys",
+            names.join(", ")
+        ),
+    }
 }
 
 fn list(paths: &[StorePath]) -> String {

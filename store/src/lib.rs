@@ -24,6 +24,7 @@ mod root;
 mod scan;
 mod temp_roots;
 pub mod tree;
+pub mod trust;
 mod verify;
 
 pub use add::TextObject;

@@ -4,7 +4,9 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::temp_roots::TempRoots;
+use crate::trust::Trust;
 use formats::derivation::ModuloHash;
+use formats::signature::SecretKey;
 use formats::store_path::{StoreDir, StorePath};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,11 +17,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Options {
     /// Whether a path's bytes are on disk before it is called valid. Turn it off only for stores that may be lost.
     pub durable: bool,
+    /// Whose word counts for paths that come from elsewhere.
+    pub trust: Trust,
+    /// What is built here is signed with these.
+    pub secret_keys: Vec<SecretKey>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durable: true }
+        Self { durable: true, trust: Trust::default(), secret_keys: Vec::new() }
     }
 }
 

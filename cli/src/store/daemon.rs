@@ -2,17 +2,17 @@
 //! has a use for; where the store is comes from Nix's own variables (`NIX_STORE_DIR`, `NIX_STATE_DIR`, …) or `--store`.
 
 use crate::family::Family;
+use crate::nix_conf::NixConf;
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use formats::store_path::StoreDir;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use store::Layout;
 use store::build::{BuildOptions, Sandbox};
 use store::daemon::{Settings, Trust, listen, serve};
-use store::{Layout, Options};
 
 /// The family's row.
 pub(crate) const FAMILY: Family = Family { command, run };
@@ -49,10 +49,9 @@ pub(crate) fn nix_daemon(arguments: &[OsString]) -> Result<ExitCode> {
 const VERSION: &str = "2.8.0";
 
 fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCode> {
-    let configuration = nix_conf();
+    let configuration = NixConf::load();
     let settings = settings(&configuration);
-    let options =
-        Options { durable: configuration.get("fsync-metadata").is_none_or(|value| value != "false") };
+    let options = configuration.store_options()?;
     if stdio {
         serve(std::io::stdin(), std::io::stdout(), None, Trust::Trusted, layout, &options, &settings)?;
         return Ok(ExitCode::SUCCESS);
@@ -84,49 +83,20 @@ pub(crate) fn layout_from_environment() -> Layout {
     layout
 }
 
-/// The settings of `nix.conf` and `NIX_CONFIG`, later ones winning.
-fn nix_conf() -> BTreeMap<String, String> {
-    let directory = std::env::var_os("NIX_CONF_DIR").map_or_else(|| PathBuf::from("/etc/nix"), PathBuf::from);
-    let mut settings = BTreeMap::new();
-    read_conf(&directory.join("nix.conf"), &mut settings, 0);
-    parse_conf(&std::env::var("NIX_CONFIG").unwrap_or_default(), &directory, &mut settings, 0);
-    settings
-}
-
-fn read_conf(file: &Path, settings: &mut BTreeMap<String, String>, depth: u32) {
-    if let Ok(text) = std::fs::read_to_string(file) {
-        parse_conf(&text, file.parent().unwrap_or(Path::new("/")), settings, depth);
-    }
-}
-
-fn parse_conf(text: &str, directory: &Path, settings: &mut BTreeMap<String, String>, depth: u32) {
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if let Some(file) = line.strip_prefix("include ").or_else(|| line.strip_prefix("!include ")) {
-            if depth < 8 {
-                read_conf(&directory.join(file.trim()), settings, depth + 1);
-            }
-        } else if let Some((name, value)) = line.split_once('=') {
-            settings.insert(name.trim().to_owned(), value.trim().to_owned());
-        }
-    }
-}
-
-fn settings(configuration: &BTreeMap<String, String>) -> Settings {
-    let is = |name: &str, value: &str| configuration.get(name).is_some_and(|found| found == value);
+fn settings(configuration: &NixConf) -> Settings {
     let mut build = BuildOptions::default();
     // `relaxed` lets single derivations out in Nix; here they stay in.
-    if is("sandbox", "false") || std::env::var_os("_NIX_TEST_NO_SANDBOX").is_some() {
+    if configuration.text("sandbox") == Some("false") || std::env::var_os("_NIX_TEST_NO_SANDBOX").is_some() {
         build.sandbox = Sandbox::Off;
     }
-    if let Some(jobs) = configuration.get("max-jobs").and_then(|text| text.parse().ok()) {
+    if let Some(jobs) = configuration.number("max-jobs").and_then(|jobs| usize::try_from(jobs).ok()) {
         build.max_jobs = jobs;
     }
     Settings {
         trusted_users: std::collections::BTreeSet::new(),
         build,
-        keep_outputs: is("keep-outputs", "true") || is("gc-keep-outputs", "true"),
-        keep_derivations: !is("keep-derivations", "false") && !is("gc-keep-derivations", "false"),
+        keep_outputs: configuration.flag("keep-outputs", false),
+        keep_derivations: configuration.flag("keep-derivations", true),
         version: VERSION.to_owned(),
     }
 }

@@ -42,8 +42,16 @@ fn command() -> Command {
         .subcommand(
             Command::new("verify")
                 .about("Compare the store with its database")
-                .arg(flag("contents", "Also hash every path")),
+                .arg(flag("contents", "Also hash every path"))
+                .arg(
+                    Arg::new("signatures")
+                        .long("signatures")
+                        .value_name("COUNT")
+                        .value_parser(clap::value_parser!(usize))
+                        .help("Name the paths that were not made here and have fewer signatures by trusted keys"),
+                ),
         )
+        .subcommand(super::key::sign_command())
         .subcommand(Command::new("optimise").about("Make equal files one by hard links"))
         .subcommand(Command::new("delete").about("Delete paths that nothing needs").arg(paths_argument(true)))
         .subcommand(
@@ -78,6 +86,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         "references" | "referrers" | "closure" => relatives(&store, command, matches),
         "roots" => roots(&store, matches),
         "verify" => verify(&store, matches),
+        "sign" => super::key::sign(matches),
         "optimise" => optimise(&store),
         "delete" => delete(&store, matches),
         "dump" => dump(&store, matches),
@@ -153,8 +162,16 @@ fn verify(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
     for problem in &problems {
         writeln!(out, "{problem}")?;
     }
-    writeln!(std::io::stderr(), "{} problems found", problems.len())?;
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut count = problems.len();
+    if let Some(wanted) = matches.get_one::<usize>("signatures") {
+        let unsigned = store.lacking_signatures(*wanted)?;
+        for path in &unsigned {
+            writeln!(out, "path `{}` has fewer than {wanted} trusted signatures", store.dir().print(path))?;
+        }
+        count += unsigned.len();
+    }
+    writeln!(std::io::stderr(), "{count} problems found")?;
+    Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn optimise(store: &Store) -> Result<ExitCode> {

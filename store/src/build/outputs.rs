@@ -190,6 +190,7 @@ fn examine(job: &Job<'_>) -> Result<Vec<Built>, FailureKind> {
             check_fixed(job, &place, address, &info)?;
             info.content_address = Some(*address);
         }
+        job.store.sign_new(&mut info);
         built.push(Built { output: output.clone(), info, entries });
     }
     Ok(built)

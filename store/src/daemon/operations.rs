@@ -277,25 +277,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         info.ultimate = false;
-        let own = info.references.contains(&info.path);
-        let others = info.references.iter().filter(|path| **path != info.path).cloned().collect();
-        let addressed = match &info.content_address {
-            // A self-reference needs the hash modulo itself, which only the content shows.
-            Some(address) if !own => {
-                self.store.dir().make_content_address_path(info.path.name(), address, &others, false)?
-                    == info.path
-                    && address.method == Method::Recursive
-                    && address.hash == info.nar_hash
-            }
-            _ => false,
-        };
-        if addressed {
-            return Ok(());
-        }
-        Err(Error::Invalid(format!(
-            "cannot add path `{}` because it lacks a signature by a trusted key",
-            self.store.dir().print(&info.path)
-        )))
+        self.store.check_signatures(info)
     }
 
     fn add_nar(&self, input: &mut dyn Read) -> Reply {

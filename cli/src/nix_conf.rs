@@ -1,0 +1,212 @@
+//! Settings as Nix has them: `/etc/nix/nix.conf` (or `$NIX_CONF_DIR`), the user's `nix/nix.conf`, `$NIX_CONFIG`, then
+//! `--option NAME VALUE` of the command line; later ones win, `extra-NAME` appends. Nix manual, "nix.conf". Names that
+//! nothing here asks for are not looked at.
+
+use anyhow::{Context as _, Result, bail};
+use formats::signature::{PublicKey, TrustedKeys};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use store::trust::Trust;
+
+/// How deep files may include files.
+const INCLUDE_LIMIT: u32 = 8;
+
+/// What `--option` gave, before any settings are read.
+static OVERRIDES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// Settings by name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NixConf {
+    values: BTreeMap<String, String>,
+}
+
+/// Names that Nix has had before, and what they are called now.
+const ALIASES: [(&str, &str); 8] = [
+    ("binary-caches", "substituters"),
+    ("binary-cache-public-keys", "trusted-public-keys"),
+    ("trusted-binary-caches", "trusted-substituters"),
+    ("use-binary-caches", "substitute"),
+    ("build-fallback", "fallback"),
+    ("gc-keep-outputs", "keep-outputs"),
+    ("gc-keep-derivations", "keep-derivations"),
+    ("build-use-substitutes", "substitute"),
+];
+
+impl NixConf {
+    /// Adds a setting of the command line: it wins over all files.
+    pub(crate) fn override_with(name: &str, value: &str) {
+        let mut overrides = OVERRIDES.lock().unwrap_or_else(PoisonError::into_inner);
+        overrides.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The settings of this process.
+    pub(crate) fn load() -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let mut settings = Self::default();
+        let system = variable("NIX_CONF_DIR").map_or_else(|| PathBuf::from("/etc/nix"), PathBuf::from);
+        settings.read_file(&system.join("nix.conf"), 0);
+        if let Some(files) = std::env::var_os("NIX_USER_CONF_FILES") {
+            let files: Vec<PathBuf> = std::env::split_paths(&files).collect();
+            for file in files.iter().rev() {
+                settings.read_file(file, 0);
+            }
+        } else if let Some(directory) = variable("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")))
+        {
+            settings.read_file(&directory.join("nix/nix.conf"), 0);
+        }
+        settings.read_text(&std::env::var("NIX_CONFIG").unwrap_or_default(), Path::new("/"), 0);
+        let overrides = OVERRIDES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (name, value) in overrides {
+            settings.assign(&name, &value);
+        }
+        settings
+    }
+
+    fn read_file(&mut self, file: &Path, depth: u32) {
+        match std::fs::read_to_string(file) {
+            Ok(text) => self.read_text(&text, file.parent().unwrap_or(Path::new("/")), depth),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => log::warn!("settings file {}: {error}", file.display()),
+        }
+    }
+
+    fn read_text(&mut self, text: &str, directory: &Path, depth: u32) {
+        for line in text.lines() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if let Some(file) = line.strip_prefix("include ").or_else(|| line.strip_prefix("!include ")) {
+                if depth < INCLUDE_LIMIT {
+                    self.read_file(&directory.join(file.trim()), depth + 1);
+                }
+            } else if let Some((name, value)) = line.split_once('=') {
+                self.assign(name.trim(), value.trim());
+            } else if !line.is_empty() {
+                log::warn!("nix.conf: `{line}` is not `name = value`");
+            }
+        }
+    }
+
+    /// Sets one setting; `extra-NAME` appends.
+    pub(crate) fn assign(&mut self, name: &str, value: &str) {
+        let (name, appends) = name.strip_prefix("extra-").map_or((name, false), |name| (name, true));
+        let name = ALIASES.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| *new);
+        let entry = self.values.entry(name.to_owned()).or_default();
+        if appends && !entry.is_empty() {
+            entry.push(' ');
+            entry.push_str(value);
+        } else {
+            value.clone_into(entry);
+        }
+    }
+
+    /// A setting's text, if it is set.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// A setting's words; none if it is not set.
+    pub(crate) fn words(&self, name: &str) -> Vec<&str> {
+        self.text(name).unwrap_or_default().split_ascii_whitespace().collect()
+    }
+
+    /// A truth.
+    pub(crate) fn flag(&self, name: &str, default: bool) -> bool {
+        match self.text(name) {
+            Some("true" | "yes" | "1") => true,
+            Some("false" | "no" | "0") => false,
+            Some(other) => {
+                log::warn!("setting `{name}`: `{other}` is neither true nor false; {default} it is");
+                default
+            }
+            None => default,
+        }
+    }
+
+    /// A number, with the suffixes K, M, G, T.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        let text = self.text(name)?;
+        let (digits, shift) = match text.char_indices().last() {
+            Some((end, suffix)) if !suffix.is_ascii_digit() => {
+                let shift = match suffix {
+                    'K' => 10,
+                    'M' => 20,
+                    'G' => 30,
+                    'T' => 40,
+                    _ => return None,
+                };
+                (text.get(..end)?, shift)
+            }
+            _ => (text, 0),
+        };
+        digits.parse::<u64>().ok()?.checked_shl(shift)
+    }
+
+    /// How a store is opened with these settings.
+    pub(crate) fn store_options(&self) -> Result<store::Options> {
+        let mut keys = TrustedKeys::default();
+        for text in self.words("trusted-public-keys") {
+            let key: PublicKey = text.parse().with_context(|| format!("trusted-public-keys: `{text}`"))?;
+            keys.add(key);
+        }
+        let mut secret_keys = Vec::new();
+        for file in self.words("secret-key-files") {
+            secret_keys.push(store::trust::read_secret_key(Path::new(file))?);
+        }
+        Ok(store::Options {
+            durable: self.flag("fsync-metadata", true),
+            trust: Trust { require_signatures: self.flag("require-sigs", true), keys },
+            secret_keys,
+        })
+    }
+}
+
+/// Takes `--option NAME VALUE` pairs as clap gives them.
+pub(crate) fn take_options(pairs: impl IntoIterator<Item = String>) -> Result<()> {
+    let mut pairs = pairs.into_iter();
+    while let Some(name) = pairs.next() {
+        let Some(value) = pairs.next() else { bail!("--option {name} needs a value") };
+        NixConf::override_with(&name, &value);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_lines_win_and_extra_ones_append() {
+        let mut conf = NixConf::default();
+        let text = "substituters = a\n# no\nextra-substituters = b # yes\nbinary-caches = c d\nextra-substituters = e\n";
+        conf.read_text(text, Path::new("/"), 0);
+        assert_eq!(conf.words("substituters"), ["c", "d", "e"]);
+        assert_eq!(conf.words("trusted-public-keys"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn values() {
+        let mut conf = NixConf::default();
+        for (name, value) in
+            [("yes", "true"), ("no", "false"), ("odd", "perhaps"), ("n", "3G"), ("m", "12"), ("x", "3Q")]
+        {
+            conf.assign(name, value);
+        }
+        assert!(
+            conf.flag("yes", false)
+                && !conf.flag("no", true)
+                && conf.flag("odd", true)
+                && conf.flag("unset", true)
+        );
+        assert_eq!((conf.number("n"), conf.number("m"), conf.number("x")), (Some(3 << 30), Some(12), None));
+    }
+
+    #[test]
+    fn a_bad_key_is_an_error_that_names_it() {
+        let mut conf = NixConf::default();
+        conf.assign("trusted-public-keys", "cache:xyz");
+        let error = format!("{:#}", conf.store_options().unwrap_err());
+        assert!(error.contains("trusted-public-keys") && error.contains("cache:xyz"), "{error}");
+    }
+}
