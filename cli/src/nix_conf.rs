@@ -4,9 +4,10 @@
 
 use anyhow::{Context as _, Result, bail};
 use formats::signature::{PublicKey, TrustedKeys};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use store::NixSettings;
+use store::build::{BuildOptions, Sandbox};
 use store::trust::Trust;
 
 /// How deep files may include files.
@@ -18,20 +19,8 @@ static OVERRIDES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 /// Settings by name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NixConf {
-    values: BTreeMap<String, String>,
+    settings: NixSettings,
 }
-
-/// Names that Nix has had before, and what they are called now.
-const ALIASES: [(&str, &str); 8] = [
-    ("binary-caches", "substituters"),
-    ("binary-cache-public-keys", "trusted-public-keys"),
-    ("trusted-binary-caches", "trusted-substituters"),
-    ("use-binary-caches", "substitute"),
-    ("build-fallback", "fallback"),
-    ("gc-keep-outputs", "keep-outputs"),
-    ("gc-keep-derivations", "keep-derivations"),
-    ("build-use-substitutes", "substitute"),
-];
 
 impl NixConf {
     /// Adds a setting of the command line: it wins over all files.
@@ -74,73 +63,52 @@ impl NixConf {
     }
 
     fn read_text(&mut self, text: &str, directory: &Path, depth: u32) {
-        for line in text.lines() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if let Some(file) = line.strip_prefix("include ").or_else(|| line.strip_prefix("!include ")) {
-                if depth < INCLUDE_LIMIT {
-                    self.read_file(&directory.join(file.trim()), depth + 1);
-                }
-            } else if let Some((name, value)) = line.split_once('=') {
-                self.assign(name.trim(), value.trim());
-            } else if !line.is_empty() {
-                log::warn!("nix.conf: `{line}` is not `name = value`");
+        let mut settings = std::mem::take(&mut self.settings);
+        settings.read(text, &mut |settings, file| {
+            if depth < INCLUDE_LIMIT {
+                let mut inner = Self { settings: std::mem::take(settings) };
+                inner.read_file(&directory.join(file), depth + 1);
+                *settings = inner.settings;
             }
-        }
+        });
+        self.settings = settings;
     }
 
     /// Sets one setting; `extra-NAME` appends.
     pub(crate) fn assign(&mut self, name: &str, value: &str) {
-        let (name, appends) = name.strip_prefix("extra-").map_or((name, false), |name| (name, true));
-        let name = ALIASES.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| *new);
-        let entry = self.values.entry(name.to_owned()).or_default();
-        if appends && !entry.is_empty() {
-            entry.push(' ');
-            entry.push_str(value);
-        } else {
-            value.clone_into(entry);
-        }
+        self.settings.set(name, value);
+    }
+
+    /// The settings as the store's library takes them.
+    pub(crate) const fn settings(&self) -> &NixSettings {
+        &self.settings
     }
 
     /// A setting's text, if it is set.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        self.settings.get(name)
     }
 
     /// A setting's words; none if it is not set.
     pub(crate) fn words(&self, name: &str) -> Vec<&str> {
-        self.text(name).unwrap_or_default().split_ascii_whitespace().collect()
+        self.settings.given_words(name)
     }
 
     /// A truth.
     pub(crate) fn flag(&self, name: &str, default: bool) -> bool {
-        match self.text(name) {
-            Some("true" | "yes" | "1") => true,
-            Some("false" | "no" | "0") => false,
-            Some(other) => {
-                log::warn!("setting `{name}`: `{other}` is neither true nor false; {default} it is");
-                default
-            }
-            None => default,
-        }
+        self.settings.flag(name, default)
     }
 
     /// A number, with the suffixes K, M, G, T.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
-        let text = self.text(name)?;
-        let (digits, shift) = match text.char_indices().last() {
-            Some((end, suffix)) if !suffix.is_ascii_digit() => {
-                let shift = match suffix {
-                    'K' => 10,
-                    'M' => 20,
-                    'G' => 30,
-                    'T' => 40,
-                    _ => return None,
-                };
-                (text.get(..end)?, shift)
-            }
-            _ => (text, 0),
-        };
-        digits.parse::<u64>().ok()?.checked_shl(shift)
+        self.settings.number(name)
+    }
+
+    /// How builds run with these settings.
+    pub(crate) fn build_options(&self) -> BuildOptions {
+        let mut build = default_build();
+        self.settings.apply(&mut build);
+        build
     }
 
     /// How a store is opened with these settings.
@@ -160,6 +128,15 @@ impl NixConf {
             secret_keys,
         })
     }
+}
+
+/// How builds run before settings are applied.
+pub(crate) fn default_build() -> BuildOptions {
+    let mut build = BuildOptions::default();
+    if std::env::var_os("_NIX_TEST_NO_SANDBOX").is_some() {
+        build.sandbox = Sandbox::Off;
+    }
+    build
 }
 
 /// Takes `--option NAME VALUE` pairs as clap gives them.

@@ -1,6 +1,7 @@
 //! Builds: a graph of derivations, carried out in parallel, each in a sandbox; its outputs made canonical, scanned,
 //! hashed and registered. Nix manual, "Building".
 
+mod after;
 mod attributes;
 mod builtin;
 mod environment;
@@ -13,6 +14,8 @@ mod outputs;
 mod process;
 mod progress;
 mod reference_graph;
+mod resolve;
+mod rules;
 mod sandbox;
 mod schedule;
 mod seccomp;
@@ -26,8 +29,10 @@ pub use sandbox::{Sandbox, SandboxPath, static_shell};
 
 use crate::error::{Error, Result};
 use crate::open::Store;
+use formats::derivation::Derivation;
 use formats::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -79,6 +84,16 @@ pub struct BuildOptions {
     pub systems: BTreeSet<String>,
     /// Features that derivations may require.
     pub features: BTreeSet<String>,
+    /// A program run after each build, with `DRV_PATH` and `OUT_PATHS` in its environment.
+    pub post_build_hook: Option<PathBuf>,
+    /// What it finds in `NIX_CONFIG`.
+    pub hook_settings: String,
+    /// Note the paths of all outputs as realisations, not only of those that are addressed by content.
+    pub note_realisations: bool,
+    /// Link equal files of what was built to each other.
+    pub auto_optimise: bool,
+    /// Where fixed outputs may be downloaded by hash (`URL/sha256/<base 16>`), before their own addresses.
+    pub hashed_mirrors: Vec<String>,
     /// How many last lines of its log a failure carries.
     pub log_lines: usize,
     /// Who hears what happens.
@@ -117,6 +132,11 @@ impl Default for BuildOptions {
                 .filter(|feature| *feature != "uid-range")
                 .map(str::to_owned)
                 .collect(),
+            post_build_hook: None,
+            hook_settings: String::new(),
+            note_realisations: false,
+            auto_optimise: false,
+            hashed_mirrors: Vec::new(),
             log_lines: 25,
             progress: Arc::new(Silent),
             cancel: Arc::default(),
@@ -147,13 +167,22 @@ impl Store {
     /// every failure; what was built before stays valid.
     pub fn build(&self, requests: &[(StorePath, Wanted)], options: &BuildOptions) -> Result<BuildReport> {
         let plan = schedule::Schedule::new(self, requests, options.check)?;
-        let built = plan.run(self, options)?;
+        let (built, made) = plan.run(self, options)?;
         let mut report = BuildReport { built, ..BuildReport::default() };
         for (path, wanted) in requests {
-            let derivation = self.read_derivation(path)?;
-            let mut outputs = self.output_paths(&derivation)?;
+            let mut outputs = match made.get(path) {
+                Some(outputs) => outputs.clone(),
+                None => self
+                    .known_outputs(&self.read_derivation(path)?)?
+                    .into_iter()
+                    .filter_map(|(output, path)| Some((output, path?)))
+                    .collect(),
+            };
             outputs.retain(|output, _| wanted.contains(output));
-            report.outputs.insert(path.clone(), outputs);
+            if options.note_realisations {
+                one::note_realisations(self, &self.read_derivation(path)?, &outputs, true)?;
+            }
+            report.outputs.entry(path.clone()).or_default().extend(outputs);
         }
         Ok(report)
     }
@@ -169,6 +198,31 @@ impl Store {
             .outputs
             .remove(derivation)
             .ok_or_else(|| Error::Invalid(format!("`{derivation}` has no known outputs")))
+    }
+
+    /// Builds a derivation that need not be in the store under its path and names no input derivations. The paths of its
+    /// outputs by their ids as realisations.
+    pub(crate) fn build_given(
+        &self,
+        path: &StorePath,
+        derivation: Derivation,
+        options: &BuildOptions,
+    ) -> Result<BTreeMap<String, StorePath>> {
+        for source in &derivation.input_srcs {
+            self.add_temp_root(source)?;
+            self.path_info(source)?;
+        }
+        let goal = schedule::Goal::single(path.clone(), derivation, options.check);
+        match one::build(self, &goal, options, &resolve::Inputs::new()) {
+            Ok(done) => done
+                .outputs
+                .into_iter()
+                .map(|(output, path)| Ok((self.realisation_id(&goal.derivation, &output)?, path)))
+                .collect(),
+            Err(failure) => {
+                Err(Error::Build(Box::new(BuildError { failures: vec![failure], dependents: Vec::new() })))
+            }
+        }
     }
 
     /// What [`Store::build`] would build, without building.

@@ -5,7 +5,9 @@
 
 mod connection;
 mod derived_path;
+mod messages;
 mod operations;
+mod peer;
 mod wire;
 
 pub use connection::{Settings, Trust, serve};
@@ -13,6 +15,7 @@ pub use connection::{Settings, Trust, serve};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::open::Options;
+use peer::Peer;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -34,7 +37,10 @@ pub fn listen(socket: &Path, layout: &Layout, options: &Options, settings: &Sett
         };
         let (layout, options, settings) = (layout.clone(), options.clone(), settings.clone());
         std::thread::spawn(move || {
-            let trust = trust_of(&client, &settings);
+            let (peer, trust) = trust_of(&client, &settings);
+            if let Some(name) = peer.as_ref().and_then(|peer| peer.name.as_deref()) {
+                make_user_directories(&layout, peer.as_ref().map_or(0, |peer| peer.uid), name);
+            }
             let served = client
                 .try_clone()
                 .map_err(Error::file("serving a client of", &layout.state))
@@ -71,15 +77,31 @@ fn bind(socket: &Path) -> Result<UnixListener> {
 }
 
 /// Root and the daemon's own user are trusted, and whom the settings name.
-fn trust_of(client: &UnixStream, settings: &Settings) -> Trust {
-    match rustix::net::sockopt::socket_peercred(client) {
-        Ok(peer) => {
-            let user = peer.uid;
-            let trusted = user.is_root()
-                || user == rustix::process::geteuid()
-                || settings.trusted_users.contains(&user.as_raw());
-            if trusted { Trust::Trusted } else { Trust::NotTrusted }
+fn trust_of(client: &UnixStream, settings: &Settings) -> (Option<Peer>, Trust) {
+    let Some(peer) = Peer::of(client) else { return (None, Trust::Refused("somebody unknown".to_owned())) };
+    let own = peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw();
+    let trust = if own || peer.is_in(&settings.nix.words("trusted-users", &["root"])) {
+        Trust::Trusted
+    } else if peer.is_in(&settings.nix.words("allowed-users", &["*"])) {
+        Trust::NotTrusted
+    } else {
+        Trust::Refused(peer.name.clone().unwrap_or_else(|| peer.uid.to_string()))
+    };
+    (Some(peer), trust)
+}
+
+/// Makes the directories in which a user keeps profiles and roots. Where it cannot be done, the user sees it later.
+fn make_user_directories(layout: &Layout, uid: u32, name: &str) {
+    for parent in [layout.profiles(), layout.roots()] {
+        let directory = parent.join("per-user").join(name);
+        if directory.exists() {
+            continue;
         }
-        Err(_) => Trust::NotTrusted,
+        let made = fs::create_dir_all(&directory)
+            .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)))
+            .and_then(|()| std::os::unix::fs::chown(&directory, Some(uid), None));
+        if let Err(error) = made {
+            log::warn!("creating {}: {error}", directory.display());
+        }
     }
 }

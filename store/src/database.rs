@@ -3,6 +3,7 @@
 
 mod connection;
 mod queries;
+mod realisations;
 mod register;
 mod schema;
 

@@ -40,6 +40,17 @@ impl Store {
         Ok(done)
     }
 
+    /// Links equal files of these valid paths to each other and to those of others.
+    pub fn optimise_paths<'a>(&self, paths: impl IntoIterator<Item = &'a StorePath>) -> Result<Optimised> {
+        let mut done = Optimised::default();
+        let mut seen = self.known_inodes()?;
+        for path in paths {
+            let parent = self.layout.real_store.clone();
+            self.optimise_tree(&self.real_path(path), &parent, &mut seen, &mut done)?;
+        }
+        Ok(done)
+    }
+
     /// Files that are in `.links` already need not be read.
     fn known_inodes(&self) -> Result<BTreeSet<u64>> {
         let links = self.layout.links();

@@ -11,7 +11,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::Layout;
-use store::build::{BuildOptions, Sandbox};
 use store::daemon::{Settings, Trust, listen, serve};
 
 /// The family's row.
@@ -45,12 +44,16 @@ pub(crate) fn nix_daemon(arguments: &[OsString]) -> Result<ExitCode> {
     start(&layout_from_environment(), None, stdio)
 }
 
-/// The version of Nix that we behave as.
-const VERSION: &str = "2.8.0";
+/// The version of Nix that we behave as: clients ask for it to know what a daemon can do.
+pub(crate) const VERSION: &str = "2.26.3";
 
 fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCode> {
     let configuration = NixConf::load();
-    let settings = settings(&configuration);
+    let settings = Settings {
+        build: crate::nix_conf::default_build(),
+        nix: configuration.settings().clone(),
+        version: VERSION.to_owned(),
+    };
     let options = configuration.store_options()?;
     if stdio {
         serve(std::io::stdin(), std::io::stdout(), None, Trust::Trusted, layout, &options, &settings)?;
@@ -81,22 +84,4 @@ pub(crate) fn layout_from_environment() -> Layout {
         layout.log = log;
     }
     layout
-}
-
-fn settings(configuration: &NixConf) -> Settings {
-    let mut build = BuildOptions::default();
-    // `relaxed` lets single derivations out in Nix; here they stay in.
-    if configuration.text("sandbox") == Some("false") || std::env::var_os("_NIX_TEST_NO_SANDBOX").is_some() {
-        build.sandbox = Sandbox::Off;
-    }
-    if let Some(jobs) = configuration.number("max-jobs").and_then(|jobs| usize::try_from(jobs).ok()) {
-        build.max_jobs = jobs;
-    }
-    Settings {
-        trusted_users: std::collections::BTreeSet::new(),
-        build,
-        keep_outputs: configuration.flag("keep-outputs", false),
-        keep_derivations: configuration.flag("keep-derivations", true),
-        version: VERSION.to_owned(),
-    }
 }

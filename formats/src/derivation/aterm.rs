@@ -281,6 +281,20 @@ pub fn parse(text: &[u8], name: &str, store: &StoreDir) -> Result<Derivation, Pa
     Ok(derivation)
 }
 
+impl Output {
+    /// An output from the three fields that describe it in a derivation's text and in the worker protocol: its path, how
+    /// its content is hashed, the hash.
+    pub fn from_fields(
+        store: &StoreDir,
+        output: &str,
+        path: &str,
+        method: &str,
+        hash: &str,
+    ) -> Result<Self, ParseError> {
+        parse_output(store, output, path, method, hash).map(|(output, _)| output)
+    }
+}
+
 fn check_fixed_paths(
     derivation: &Derivation,
     store: &StoreDir,

@@ -3,6 +3,7 @@
 
 use super::FailureKind;
 use super::one::Job;
+use super::resolve::replace;
 use super::structured;
 use formats::hash::Hash;
 use formats::store_path::placeholder;
@@ -36,6 +37,8 @@ pub(super) fn prepare(job: &Job<'_>, inside: &Path) -> Result<Vec<CString>, Fail
     }
     if job.goal.derivation.is_fixed_output() {
         variables.insert(b"NIX_OUTPUT_CHECKED".to_vec(), b"1".to_vec());
+    }
+    if job.may_use_network() {
         for name in job.attributes.words("impureEnvVars").unwrap_or_default() {
             let value = std::env::var_os(&name).unwrap_or_default();
             variables.insert(name.into_bytes(), value.as_bytes().to_vec());
@@ -79,18 +82,14 @@ fn derivation_variables(job: &Job<'_>, inside: &Path, variables: &mut Variables)
 pub(super) fn rewrite(job: &Job<'_>, text: &[u8]) -> Vec<u8> {
     let mut text = text.to_vec();
     for (output, path) in &job.outputs {
-        let pattern = placeholder(output).into_bytes();
-        if text.len() < pattern.len() {
-            continue;
-        }
-        let replacement = job.store.dir().print(path).into_bytes();
-        let mut from = 0;
-        while let Some(position) =
-            text.get(from..).and_then(|rest| rest.windows(pattern.len()).position(|window| window == pattern))
-        {
-            let start = from + position;
-            text.splice(start..start + pattern.len(), replacement.iter().copied());
-            from = start + replacement.len();
+        replace(&mut text, placeholder(output).as_bytes(), job.store.dir().print(path).as_bytes());
+        // Built at another place than its text says.
+        if let Some(Some(known)) = job.finals.get(output).filter(|known| known.as_ref() != Some(path)) {
+            replace(
+                &mut text,
+                job.store.dir().print(known).as_bytes(),
+                job.store.dir().print(path).as_bytes(),
+            );
         }
     }
     text

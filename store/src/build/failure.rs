@@ -33,6 +33,8 @@ pub enum FailureKind {
     Output(String),
     /// Building again gave something else.
     NotDeterministic(String),
+    /// The post-build hook failed.
+    Hook(String),
     /// A download failed.
     Fetch(String),
     /// This machine cannot build it.
@@ -62,6 +64,7 @@ impl fmt::Display for FailureKind {
             Self::Sandbox(text)
             | Self::Output(text)
             | Self::Fetch(text)
+            | Self::Hook(text)
             | Self::Unsupported(text)
             | Self::NotDeterministic(text) => formatter.write_str(text),
             Self::Cancelled => formatter.write_str("cancelled"),

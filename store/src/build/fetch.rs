@@ -5,6 +5,7 @@ use super::one::Job;
 use super::{Event, FailureKind};
 use crate::error::Error;
 use crate::tree;
+use formats::content_address::Method;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +28,8 @@ pub(super) fn fetch_url(job: &Job<'_>) -> Result<(), FailureKind> {
             "builtin:fetchurl makes one fixed output (outputHash)".to_owned(),
         ));
     };
-    let mut urls: Vec<String> = job.attributes.text("url").into_iter().collect();
+    let mut urls = mirrors(job);
+    urls.extend(job.attributes.text("url"));
     urls.extend(job.attributes.words("urls").unwrap_or_default());
     let download = job.scratch.build().join("download");
     let mut errors = Vec::new();
@@ -54,6 +56,17 @@ pub(super) fn fetch_url(job: &Job<'_>) -> Result<(), FailureKind> {
         .map_err(Error::file("changing the mode of", &download))?;
     fs::rename(&download, &target).map_err(Error::file("moving", &download))?;
     Ok(())
+}
+
+/// Where mirrors that are ordered by hash have the file.
+fn mirrors(job: &Job<'_>) -> Vec<String> {
+    let Some(address) = job.goal.derivation.fixed_output().filter(|address| address.method == Method::Flat)
+    else {
+        return Vec::new();
+    };
+    let (algorithm, digits) = (address.hash.algorithm(), address.hash.digits16());
+    let place = |mirror: &String| format!("{}/{algorithm}/{digits}", mirror.trim_end_matches('/'));
+    job.options.hashed_mirrors.iter().map(place).collect()
 }
 
 /// `unpack`: the file is a NAR, perhaps compressed.

@@ -1,13 +1,14 @@
 //! From what a builder left to valid paths: canonical, scanned, hashed, checked, moved into place, synced, registered.
 
-use super::FailureKind;
-use super::attributes::OutputRules;
 use super::identity::Identity;
 use super::one::Job;
+use super::{FailureKind, rules};
 use crate::add::now;
 use crate::database::NewPath;
 use crate::error::{Error, Result};
+use crate::lock::PathLocks;
 use crate::open::Store;
+use crate::rewrite::{HashPart, copy_rewritten, hash_part};
 use crate::scan::ReferenceScanner;
 use crate::tree::{self, Inode};
 use formats::content_address::{ContentAddress, Method};
@@ -52,6 +53,7 @@ impl Scratch {
         make(&scratch.store(), 0o755)?;
         make(&scratch.build(), 0o700)?;
         make(&scratch.temporary(), 0o1777)?;
+        make(&scratch.rewritten(), 0)?;
         Ok(scratch)
     }
 
@@ -68,6 +70,11 @@ impl Scratch {
     /// The build directory.
     pub(super) fn build(&self) -> PathBuf {
         self.directory.join("build")
+    }
+
+    /// Where outputs are written anew with their final paths in them.
+    fn rewritten(&self) -> PathBuf {
+        self.directory.join("rewritten")
     }
 
     /// `/tmp`.
@@ -116,51 +123,84 @@ impl Scratch {
     }
 }
 
-/// An output that was looked at.
-struct Built {
-    output: String,
-    info: PathInfo,
+/// An output that was looked at: where it lies, what it will be.
+pub(super) struct Built {
+    pub(super) output: String,
+    pub(super) info: PathInfo,
+    place: PathBuf,
     entries: usize,
+    /// Why it must not be used though it may be kept: a fixed output with another hash than promised.
+    refused: Option<FailureKind>,
 }
 
-/// Makes the outputs valid, all or none.
-pub(super) fn register(job: &Job<'_>) -> Result<(), FailureKind> {
-    let built = examine(job)?;
-    check_cycles(&built)?;
+/// An output as its builder left it.
+struct Raw {
+    output: String,
+    /// The path that the builder was told.
+    scratch: StorePath,
+    place: PathBuf,
+    references: BTreeSet<StorePath>,
+    entries: usize,
+    info: PathInfo,
+}
+
+/// Makes the outputs valid, all or none; their final paths by name.
+pub(super) fn register(job: &Job<'_>) -> Result<BTreeMap<String, StorePath>, FailureKind> {
+    let mut built = finish(job, in_order(examine(job)?)?)?;
     for output in &built {
-        check_rules(job, output, &built)?;
+        rules::check(job, output, &built)?;
     }
     if job.goal.check {
-        return compare(job, &built);
+        compare(job, &built)?;
+        return Ok(built.into_iter().map(|built| (built.output, built.info.path)).collect());
     }
+    let mut outputs = BTreeMap::new();
+    let mut new = Vec::new();
+    let mut locks = Vec::new();
     for output in &built {
-        move_into_place(job, &output.info.path)?;
+        let path = &output.info.path;
+        outputs.insert(output.output.clone(), path.clone());
+        if job.finals.get(&output.output) != Some(&Some(path.clone())) {
+            // Nobody could lock it before: its path was not known.
+            job.store.add_temp_root(path)?;
+            locks.push(PathLocks::acquire(&[job.store.real_path(path)])?);
+        }
+        if job.store.is_valid(path)? {
+            continue; // the same content, or another output of a build that was half there
+        }
+        move_into_place(job, &output.place, path)?;
+        new.push(output);
     }
     if job.store.options.durable {
-        match built.as_slice() {
+        match new.as_slice() {
+            [] => {}
             [one] => tree::sync_tree(&job.store.real_path(&one.info.path), one.entries)?,
             _ => tree::sync_file_system(&job.store.layout.real_store)?,
         }
     }
-    let new: Vec<NewPath<'_>> =
-        built.iter().map(|built| NewPath { info: &built.info, outputs: BTreeMap::new() }).collect();
-    job.store.database().register(&new)?;
-    Ok(())
+    let rows: Vec<NewPath<'_>> =
+        new.iter().map(|built| NewPath { info: &built.info, outputs: BTreeMap::new() }).collect();
+    job.store.database().register(&rows)?;
+    drop(locks);
+    match built.iter_mut().find_map(|built| built.refused.take()) {
+        Some(refused) => Err(refused),
+        None => Ok(outputs),
+    }
 }
 
-/// Canonicalises, scans and hashes each output.
-fn examine(job: &Job<'_>) -> Result<Vec<Built>, FailureKind> {
+/// Canonicalises and scans each output, and hashes it as it is.
+fn examine(job: &Job<'_>) -> Result<Vec<Raw>, FailureKind> {
     let builder = (job.identity.separate).then_some(job.identity.user);
     let mut seen: BTreeSet<Inode> = BTreeSet::new();
-    let mut built = Vec::new();
-    for (output, path) in &job.outputs {
-        let place = job.built_path(path);
+    let mut raw = Vec::new();
+    for (output, scratch) in &job.outputs {
+        let place = job.built_path(scratch);
         let found = match fs::symlink_metadata(&place) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(FailureKind::Output(format!(
                     "the builder succeeded but did not produce the output `{output}` ({})",
-                    job.store.dir().print(path)
+                    job.store.dir().print(scratch)
                 )));
             }
             Err(error) => return Err(Error::file("examining output", &place)(error).into()),
@@ -172,37 +212,143 @@ fn examine(job: &Job<'_>) -> Result<Vec<Built>, FailureKind> {
         }
         let entries = tree::canonicalise(&place, builder, &mut seen)
             .map_err(|error| FailureKind::Output(format!("output `{output}`: {error}")))?;
-        let rules = job.attributes.output_rules(output);
-        let candidates = job.inputs.iter().chain(job.outputs.values()).filter(|_| !rules.discard_references);
-        let scanner = ReferenceScanner::new(HashingWriter::new(io::sink(), Algorithm::Sha256), candidates);
-        let buffered = tree::dump(&place, io::BufWriter::with_capacity(64 * 1024, scanner))?;
-        let scanner = buffered
-            .into_inner()
-            .map_err(|error| Error::file("scanning output", &place)(error.into_error()))?;
-        let (hasher, references) = scanner.finish();
-        let (_, nar_hash, nar_size) = hasher.finish();
-        let mut info = PathInfo::new(path.clone(), nar_hash, nar_size);
-        info.references = references;
-        info.deriver = Some(job.goal.path.clone());
-        info.ultimate = true;
-        info.registration_time = now();
-        if let Some(Output::Fixed(address)) = job.goal.derivation.outputs.get(output) {
-            check_fixed(job, &place, address, &info)?;
-            info.content_address = Some(*address);
-        }
-        job.store.sign_new(&mut info);
-        built.push(Built { output: output.clone(), info, entries });
+        let discard = job.attributes.output_rules(output).discard_references;
+        let (info, references) = describe(job, &place, scratch, discard)?;
+        raw.push(Raw { output: output.clone(), scratch: scratch.clone(), place, references, entries, info });
+    }
+    Ok(raw)
+}
+
+/// Hashes a tree and finds what it refers to.
+fn describe(
+    job: &Job<'_>,
+    place: &Path,
+    path: &StorePath,
+    discard_references: bool,
+) -> Result<(PathInfo, BTreeSet<StorePath>)> {
+    let candidates = job.inputs.iter().chain(job.outputs.values()).filter(|_| !discard_references);
+    let scanner = ReferenceScanner::new(HashingWriter::new(io::sink(), Algorithm::Sha256), candidates);
+    let buffered = tree::dump(place, io::BufWriter::with_capacity(64 * 1024, scanner))?;
+    let scanner =
+        buffered.into_inner().map_err(|error| Error::file("scanning output", place)(error.into_error()))?;
+    let (hasher, references) = scanner.finish();
+    let (_, nar_hash, nar_size) = hasher.finish();
+    Ok((PathInfo::new(path.clone(), nar_hash, nar_size), references))
+}
+
+/// Sorts outputs so that each comes after those that it refers to, which must not go round.
+fn in_order(raw: Vec<Raw>) -> Result<Vec<Raw>, FailureKind> {
+    let mut left = raw;
+    let mut sorted: Vec<Raw> = Vec::new();
+    while !left.is_empty() {
+        let names: BTreeSet<StorePath> = left.iter().map(|raw| raw.scratch.clone()).collect();
+        let free = |raw: &Raw| {
+            !raw.references.iter().any(|reference| *reference != raw.scratch && names.contains(reference))
+        };
+        let Some(index) = left.iter().position(free) else {
+            let names: Vec<&str> = left.iter().map(|raw| raw.output.as_str()).collect();
+            return Err(FailureKind::Output(format!(
+                "cycle of references between its outputs {}",
+                names.join(", ")
+            )));
+        };
+        sorted.push(left.remove(index));
+    }
+    Ok(sorted)
+}
+
+/// Gives each output its final path and content.
+fn finish(job: &Job<'_>, sorted: Vec<Raw>) -> Result<Vec<Built>, FailureKind> {
+    let mut finals: BTreeMap<StorePath, StorePath> = BTreeMap::new();
+    let mut built = Vec::new();
+    for raw in sorted {
+        let mut done = place_output(job, raw, &finals)?;
+        finals.insert(done.0, done.1.info.path.clone());
+        done.1.info.deriver = Some(job.goal.path.clone());
+        done.1.info.ultimate = true;
+        done.1.info.registration_time = now();
+        job.store.sign_new(&mut done.1.info);
+        built.push(done.1);
     }
     Ok(built)
 }
 
-/// Compares a fixed output with its promise.
+/// One output: its path is known or follows from its content; what it says of itself and of its siblings is set right.
+fn place_output(
+    job: &Job<'_>,
+    raw: Raw,
+    siblings: &BTreeMap<StorePath, StorePath>,
+) -> Result<(StorePath, Built), FailureKind> {
+    let Raw { output, scratch, mut place, references, entries, mut info } = raw;
+    let moved = |path: &StorePath| siblings.get(path).unwrap_or(path).clone();
+    let mut rewrites: BTreeMap<HashPart, HashPart> = siblings
+        .iter()
+        .filter(|(from, to)| from != to && references.contains(from))
+        .map(|(from, to)| (hash_part(from), hash_part(to)))
+        .collect();
+    let own = references.contains(&scratch);
+    let others: BTreeSet<StorePath> =
+        references.iter().filter(|path| **path != scratch).map(&moved).collect();
+    let (mut refused, mut changed) = (None, false);
+    let path = match (job.finals.get(&output), job.goal.derivation.outputs.get(&output)) {
+        (_, Some(Output::Fixed(address))) => {
+            let (path, wrong) = check_fixed(job, &place, address, &info, &references)?;
+            refused = wrong;
+            path
+        }
+        (Some(Some(path)), _) => path.clone(),
+        (_, Some(Output::Floating { method, algorithm } | Output::Impure { method, algorithm })) => {
+            if !rewrites.is_empty() {
+                let target = job.scratch.rewritten().join(format!("{}-siblings", scratch.base_name()));
+                copy_rewritten(&place, &target, std::mem::take(&mut rewrites))?;
+                (place, changed) = (target, true);
+            }
+            let kind = (*method, *algorithm);
+            let name = scratch.name();
+            let (address, path) =
+                job.store.address_of(&place, name, kind, &hash_part(&scratch), &others, own)?;
+            info.content_address = Some(address);
+            path
+        }
+        _ => {
+            return Err(FailureKind::Output(format!("the path of output `{output}` is not known")));
+        }
+    };
+    if let Some(Output::Fixed(address)) = job.goal.derivation.outputs.get(&output) {
+        let mut address = *address;
+        if let Some(FailureKind::HashMismatch { got, .. }) = &refused {
+            address.hash = **got;
+        }
+        info.content_address = Some(address);
+    }
+    if own && path != scratch {
+        rewrites.insert(hash_part(&scratch), hash_part(&path));
+    }
+    if !rewrites.is_empty() {
+        let target = job.scratch.rewritten().join(scratch.base_name());
+        copy_rewritten(&place, &target, rewrites)?;
+        (place, changed) = (target, true);
+    }
+    if changed || path != scratch {
+        let address = info.content_address;
+        (info, _) = describe(job, &place, &path, true)?;
+        info.content_address = address;
+    }
+    info.references = others;
+    if own {
+        info.references.insert(path);
+    }
+    Ok((scratch, Built { output, info, place, entries, refused }))
+}
+
+/// Compares a fixed output with its promise; the path that its content gives, and what is wrong with it.
 fn check_fixed(
     job: &Job<'_>,
     place: &Path,
     address: &ContentAddress,
     info: &PathInfo,
-) -> Result<(), FailureKind> {
+    references: &BTreeSet<StorePath>,
+) -> Result<(StorePath, Option<FailureKind>), FailureKind> {
     let algorithm = address.hash.algorithm();
     let got = match address.method {
         Method::Flat => {
@@ -221,126 +367,22 @@ fn check_fixed(
             return Err(FailureKind::Unsupported("outputHashMode text and git are not supported".to_owned()));
         }
     };
-    if got != address.hash {
-        return Err(FailureKind::HashMismatch { specified: Box::new(address.hash), got: Box::new(got) });
-    }
-    if let Some(reference) = info.references.iter().next() {
+    if let Some(reference) = references.iter().next() {
         return Err(FailureKind::Output(format!(
             "its fixed output refers to `{}`; a fixed output must stand alone",
             job.store.dir().print(reference)
         )));
     }
-    Ok(())
-}
-
-/// Outputs of one derivation may refer to each other, but not in a circle.
-fn check_cycles(built: &[Built]) -> Result<(), FailureKind> {
-    let graph: BTreeMap<&StorePath, &PathInfo> =
-        built.iter().map(|built| (&built.info.path, &built.info)).collect();
-    for start in graph.keys() {
-        let mut queue: Vec<&StorePath> =
-            graph.get(start).into_iter().flat_map(|info| &info.references).collect();
-        let mut seen = BTreeSet::new();
-        queue.retain(|path| path != start);
-        while let Some(path) = queue.pop() {
-            if path == *start {
-                return Err(FailureKind::Output(format!(
-                    "cycle of references between its outputs, through `{start}`"
-                )));
-            }
-            if seen.insert(path) {
-                let next = graph.get(path).into_iter().flat_map(|info| &info.references);
-                queue.extend(next.filter(|next| *next != path));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// References and closures allowed, sizes.
-fn check_rules(job: &Job<'_>, built: &Built, all: &[Built]) -> Result<(), FailureKind> {
-    let rules: OutputRules = job.attributes.output_rules(&built.output);
-    let info_of = |path: &StorePath| -> Result<PathInfo> {
-        match all.iter().find(|built| built.info.path == *path) {
-            Some(built) => Ok(built.info.clone()),
-            None => job.store.path_info(path),
-        }
-    };
-    let closure = || -> Result<(BTreeSet<StorePath>, u64)> {
-        let (mut found, mut size) = (BTreeSet::new(), 0);
-        let mut queue = vec![built.info.path.clone()];
-        while let Some(path) = queue.pop() {
-            if found.insert(path.clone()) {
-                let info = info_of(&path)?;
-                size += info.nar_size;
-                queue.extend(info.references);
-            }
-        }
-        Ok((found, size))
-    };
-    let named = |words: &[String]| -> Result<BTreeSet<StorePath>, FailureKind> {
-        words.iter().map(|word| named_path(job, word)).collect()
-    };
-    let own = |path: &StorePath| rules.ignore_self && *path == built.info.path;
-    let name = &built.output;
-    if let Some(limit) = rules.max_size.filter(|limit| built.info.nar_size > *limit) {
-        return Err(FailureKind::Output(format!(
-            "output `{name}` has {} bytes; its maxSize is {limit}",
-            built.info.nar_size
-        )));
-    }
-    let needs_closure = rules.max_closure_size.is_some()
-        || rules.allowed_requisites.is_some()
-        || !rules.disallowed_requisites.is_empty();
-    let (closure, closure_size) = if needs_closure { closure()? } else { Default::default() };
-    if let Some(limit) = rules.max_closure_size.filter(|limit| closure_size > *limit) {
-        return Err(FailureKind::Output(format!(
-            "output `{name}` has a closure of {closure_size} bytes; its maxClosureSize is {limit}"
-        )));
-    }
-    let refuse = |bad: Vec<&StorePath>, what: &str| match bad.as_slice() {
-        [] => Ok(()),
-        bad => Err(FailureKind::Output(format!(
-            "output `{name}` is not allowed to {what}:{}",
-            bad.iter().flat_map(|path| ["\n  ".to_owned(), job.store.dir().print(path)]).collect::<String>()
-        ))),
-    };
-    let references = &built.info.references;
-    if let Some(allowed) = &rules.allowed_references {
-        let allowed = named(allowed)?;
-        let bad = references.iter().filter(|path| !allowed.contains(path)).collect();
-        refuse(bad, "refer to the following paths")?;
-    }
-    if let Some(allowed) = &rules.allowed_requisites {
-        let allowed = named(allowed)?;
-        let bad = closure
-            .iter()
-            .filter(|path| **path != built.info.path && !allowed.contains(path) && !own(path))
-            .collect();
-        refuse(bad, "have the following paths in its closure")?;
-    }
-    let forbidden = named(&rules.disallowed_references)?;
-    refuse(
-        references.iter().filter(|path| forbidden.contains(path)).collect(),
-        "refer to the following paths",
-    )?;
-    let forbidden = named(&rules.disallowed_requisites)?;
-    refuse(
-        closure.iter().filter(|path| forbidden.contains(path)).collect(),
-        "have the following paths in its closure",
-    )
-}
-
-/// A path in a rule: a store path or the name of an output.
-fn named_path(job: &Job<'_>, word: &str) -> Result<StorePath, FailureKind> {
-    if let Some(path) = job.outputs.get(word) {
-        return Ok(path.clone());
-    }
-    job.store.dir().parse_below(word).map(|(path, _)| path).map_err(|_| {
-        FailureKind::Unsupported(format!(
-            "its output checks name `{word}`, which is neither a store path nor an output"
-        ))
-    })
+    let found = ContentAddress { method: address.method, hash: got };
+    let name = info.path.name();
+    let path = job
+        .store
+        .dir()
+        .make_content_address_path(name, &found, &BTreeSet::new(), false)
+        .map_err(Error::from)?;
+    let wrong = (got != address.hash)
+        .then(|| FailureKind::HashMismatch { specified: Box::new(address.hash), got: Box::new(got) });
+    Ok((path, wrong))
 }
 
 /// `--check`: the same again, or not.
@@ -359,7 +401,7 @@ fn compare(job: &Job<'_>, built: &[Built]) -> Result<(), FailureKind> {
             target.push(".check");
             let target = PathBuf::from(target);
             tree::remove(&target)?;
-            tree::rename(&job.built_path(&built.info.path), &target)?;
+            tree::rename(&built.place, &target)?;
             message = format!("{message}; the new one is kept as `{}`", target.display());
         }
         return Err(FailureKind::NotDeterministic(message));
@@ -367,11 +409,12 @@ fn compare(job: &Job<'_>, built: &[Built]) -> Result<(), FailureKind> {
     Ok(())
 }
 
-fn move_into_place(job: &Job<'_>, path: &StorePath) -> Result<()> {
-    let (from, to) = (job.built_path(path), job.store.real_path(path));
+/// Renames a canonical tree to where it is valid.
+fn move_into_place(job: &Job<'_>, from: &Path, path: &StorePath) -> Result<()> {
+    let to = job.store.real_path(path);
     if from == to {
         return Ok(());
     }
     tree::remove(&to)?;
-    tree::rename(&from, &to)
+    tree::rename(from, &to)
 }

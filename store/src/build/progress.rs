@@ -34,6 +34,13 @@ pub enum Event<'a> {
         /// The line without its end; not always UTF-8 at its source.
         line: &'a str,
     },
+    /// The post-build hook wrote a line.
+    HookLine {
+        /// The derivation.
+        derivation: &'a StorePath,
+        /// The line.
+        line: &'a str,
+    },
     /// The builder says what it does (`unpackPhase`, …).
     Phase {
         /// The derivation.

@@ -161,7 +161,7 @@ pub(super) fn plan(
     environment: Vec<CString>,
 ) -> Result<(Plan, Vec<String>), FailureKind> {
     let mut steps = Steps { steps: Vec::new(), what: Vec::new(), trees: 0 };
-    let network = job.goal.derivation.is_fixed_output();
+    let network = job.may_use_network();
     let isolated = match &job.options.sandbox {
         Sandbox::Required(paths) => {
             enclose(job, paths, network, &mut steps)?;

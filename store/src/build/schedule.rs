@@ -1,7 +1,9 @@
 //! Which derivations are to be built and in what order; and the threads that do it. Downloads have threads of their own:
 //! they wait for the network and not for a core.
 
-use super::{BuildError, BuildOptions, Event, Failure, FailureKind, Missing, Wanted, one};
+use super::one::{self, Done};
+use super::resolve::Inputs;
+use super::{BuildError, BuildOptions, Event, Failure, FailureKind, Missing, Wanted};
 use crate::error::{Error, Result};
 use crate::open::Store;
 use formats::derivation::Derivation;
@@ -23,6 +25,13 @@ pub(super) struct Goal {
     fetch: bool,
     /// Whether it is valid already and only compared.
     pub(super) check: bool,
+}
+
+impl Goal {
+    /// A goal that needs no other.
+    pub(super) fn single(path: StorePath, derivation: Derivation, check: bool) -> Self {
+        Self { path, derivation, needs: Vec::new(), needed_by: Vec::new(), fetch: false, check }
+    }
 }
 
 /// All goals; inputs come before what needs them.
@@ -74,6 +83,7 @@ impl Schedule {
                         known.valid.entry(path).or_default().push(wanted);
                         continue;
                     }
+                    check_purity(store, &path, &derivation)?;
                     let inputs: Vec<_> = derivation
                         .input_drvs
                         .iter()
@@ -126,8 +136,8 @@ impl Schedule {
         missing
     }
 
-    /// Builds everything; the derivations built.
-    pub(super) fn run(&self, store: &Store, options: &BuildOptions) -> Result<Vec<StorePath>> {
+    /// Builds everything; the derivations built, and the outputs of all goals.
+    pub(super) fn run(&self, store: &Store, options: &BuildOptions) -> Result<(Vec<StorePath>, Inputs)> {
         let fetches = self.goals.iter().filter(|goal| goal.fetch).count();
         options.progress.event(&Event::Planned { builds: self.goals.len() - fetches, fetches });
         let state = State {
@@ -151,11 +161,28 @@ impl Schedule {
         });
         let state = pool.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if state.failures.is_empty() {
-            return Ok(state.built);
+            return Ok((state.built, state.outputs));
         }
         let error = BuildError { failures: state.failures, dependents: state.dependents };
         Err(Error::Build(Box::new(error)))
     }
+}
+
+/// Refuses a derivation that would be used again though it depends on one that gives something else each time.
+fn check_purity(store: &Store, path: &StorePath, derivation: &Derivation) -> Result<()> {
+    if one::is_impure(derivation) || derivation.is_fixed_output() {
+        return Ok(());
+    }
+    for input in derivation.input_drvs.keys() {
+        if one::is_impure(&store.read_derivation(input)?) {
+            return Err(Error::Invalid(format!(
+                "pure derivation `{}` depends on impure derivation `{}`",
+                store.dir().print(path),
+                store.dir().print(input)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What the walk has seen.
@@ -169,23 +196,21 @@ struct Known {
 
 /// Whether all wanted outputs are valid.
 fn outputs_valid(store: &Store, path: &StorePath, derivation: &Derivation, wanted: &Wanted) -> Result<bool> {
-    for (output, found) in
-        derivation.output_paths(store.dir())?.iter().filter(|(output, _)| wanted.contains(output))
-    {
-        let Some(found) = found else {
-            return Err(Error::Invalid(format!(
-                "output `{output}` of `{path}` is content-addressed (or depends on one that is), which Firn cannot build"
-            )));
-        };
-        store.add_temp_root(found)?;
-        if !store.is_valid(found)? {
-            return Ok(false);
-        }
-    }
     if let Wanted::Outputs(outputs) = wanted
         && let Some(unknown) = outputs.iter().find(|output| !derivation.outputs.contains_key(*output))
     {
         return Err(Error::Invalid(format!("derivation `{path}` has no output `{unknown}`")));
+    }
+    if one::is_impure(derivation) {
+        return Ok(false);
+    }
+    let known = store.known_outputs(derivation)?;
+    for found in known.iter().filter(|(output, _)| wanted.contains(output)).map(|(_, path)| path) {
+        let Some(found) = found else { return Ok(false) };
+        store.add_temp_root(found)?;
+        if !store.is_valid(found)? {
+            return Ok(false);
+        }
     }
     Ok(true)
 }
@@ -198,6 +223,7 @@ struct State {
     failures: Vec<Failure>,
     dependents: Vec<StorePath>,
     built: Vec<StorePath>,
+    outputs: Inputs,
     stop: bool,
 }
 
@@ -235,8 +261,8 @@ impl Pool<'_> {
             };
             let Some(goal) = self.goal(index) else { return };
             let started = Instant::now();
-            let result = one::build(self.store, goal, self.options);
-            if let Ok(true) = &result {
+            let result = self.build(goal);
+            if let Ok(Done { built: true, .. }) = &result {
                 self.options
                     .progress
                     .event(&Event::Finished { derivation: &goal.path, duration: started.elapsed() });
@@ -248,12 +274,46 @@ impl Pool<'_> {
         }
     }
 
-    fn finish(&self, index: usize, goal: &Goal, result: std::result::Result<bool, Failure>) {
+    fn build(&self, goal: &Goal) -> std::result::Result<Done, Failure> {
+        let inputs = self.inputs_of(goal).map_err(|error| Failure {
+            derivation: goal.path.clone(),
+            kind: error.into(),
+            tail: Vec::new(),
+            log: None,
+            kept: None,
+        })?;
+        one::build(self.store, goal, self.options, &inputs)
+    }
+
+    /// The outputs of what a goal needs: built just now, or before.
+    fn inputs_of(&self, goal: &Goal) -> Result<Inputs> {
+        let mut inputs = Inputs::new();
+        for input in goal.derivation.input_drvs.keys() {
+            let just_built = {
+                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.outputs.get(input).cloned()
+            };
+            let outputs = match just_built {
+                Some(outputs) => outputs,
+                None => self
+                    .store
+                    .known_outputs(&self.store.read_derivation(input)?)?
+                    .into_iter()
+                    .filter_map(|(output, path)| Some((output, path?)))
+                    .collect(),
+            };
+            inputs.insert(input.clone(), outputs);
+        }
+        Ok(inputs)
+    }
+
+    fn finish(&self, index: usize, goal: &Goal, result: std::result::Result<Done, Failure>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.left = state.left.saturating_sub(1);
         match result {
-            Ok(really_built) => {
-                if really_built {
+            Ok(done) => {
+                state.outputs.insert(goal.path.clone(), done.outputs);
+                if done.built {
                     state.built.push(goal.path.clone());
                 }
                 for next in &goal.needed_by {

@@ -5,8 +5,8 @@ use super::operations::Session;
 use super::wire::{Answer, read_number, send};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::nix_settings::NixSettings;
 use crate::open::{Options, Store};
-use std::collections::BTreeSet;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,25 +22,23 @@ const FAILED: u64 = 0x6378_7470;
 const LAST: u64 = 0x616c_7473;
 
 /// Whether a client may do what needs trust: add unsigned paths, forge nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
     /// It may.
     Trusted,
     /// It may not.
     NotTrusted,
+    /// It may do nothing at all: who it is.
+    Refused(String),
 }
 
 /// How the daemon behaves towards clients.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Users trusted beside root and the daemon's own.
-    pub trusted_users: BTreeSet<u32>,
-    /// How builds run, as far as clients do not say otherwise.
+    /// How builds run, as far as neither the settings nor clients say otherwise.
     pub build: crate::build::BuildOptions,
-    /// Keep the outputs of derivations that are alive.
-    pub keep_outputs: bool,
-    /// Keep the derivations of outputs that are alive.
-    pub keep_derivations: bool,
+    /// The settings, which clients may change for themselves as far as they are trusted.
+    pub nix: NixSettings,
     /// What the daemon says that it is; clients show it.
     pub version: String,
 }
@@ -117,7 +115,12 @@ pub fn serve(
 ) -> Result<()> {
     let mut input = BufReader::with_capacity(64 * 1024, input);
     let client = Client { output: Arc::new(Mutex::new(Box::new(output))) };
-    let version = greet(&mut input, &client, trust, settings)?;
+    let version = greet(&mut input, &client, &trust, settings)?;
+    if let Trust::Refused(who) = &trust {
+        let text =
+            format!("user `{who}` is not allowed to use this store's daemon (`allowed-users` in nix.conf)");
+        return client.failure(&Error::Invalid(text));
+    }
     let store = match Store::open_with(layout.clone(), options.clone()) {
         Ok(store) => store,
         Err(error) => return client.failure(&error),
@@ -147,7 +150,7 @@ pub(super) enum Failure {
     Fatal(Error),
 }
 
-fn greet(input: &mut dyn Read, client: &Client, trust: Trust, settings: &Settings) -> Result<u64> {
+fn greet(input: &mut dyn Read, client: &Client, trust: &Trust, settings: &Settings) -> Result<u64> {
     if read_number(input)? != CLIENT_MAGIC {
         return Err(Error::Invalid("the client does not speak Nix's worker protocol".to_owned()));
     }
@@ -166,7 +169,7 @@ fn greet(input: &mut dyn Read, client: &Client, trust: Trust, settings: &Setting
         answer.text(&settings.version);
     }
     if version & 0xff >= 35 {
-        answer.number(if trust == Trust::Trusted { 1 } else { 2 });
+        answer.number(if *trust == Trust::Trusted { 1 } else { 2 });
     }
     client.send(&answer.0)?;
     Ok(version & 0xff)

@@ -2,12 +2,16 @@
 
 use super::connection::{Client, Failure, Settings, Trust};
 use super::derived_path::DerivedPath;
-use super::wire::{Answer, Framed, read_bool, read_number, read_text, read_texts};
-use crate::build::{BuildOptions, Event, Progress, Wanted};
+use super::messages::{Activities, Messages};
+use super::wire::{Answer, Framed, read_bool, read_bytes, read_number, read_text, read_texts};
+use crate::build::{BuildOptions, BuildReport, FailureKind, Wanted};
 use crate::error::{Error, Result};
 use crate::garbage::CollectOptions;
+use crate::nix_settings::NixSettings;
 use crate::open::Store;
+use crate::realisation::Realisation;
 use formats::content_address::Method;
+use formats::derivation::{Derivation, Output};
 use formats::hash::{Algorithm, Hash};
 use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
@@ -17,7 +21,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// A client's session.
 pub(super) struct Session<'a> {
@@ -26,10 +29,25 @@ pub(super) struct Session<'a> {
     version: u64,
     trust: Trust,
     hang_up: Option<UnixStream>,
+    settings: &'a Settings,
+    /// The daemon's settings with what the client changed for itself.
+    nix: NixSettings,
     options: BuildOptions,
-    keep_outputs: bool,
-    keep_derivations: bool,
+    /// Whether the client wants to see what builders say.
+    show_build_logs: bool,
 }
+
+/// What a client never decides, whoever it is: it concerns the client's own program, or the daemon as a whole.
+const NEVER_SET: [&str; 8] = [
+    "experimental-features",
+    "extra-experimental-features",
+    "plugin-files",
+    "extra-plugin-files",
+    "allowed-users",
+    "trusted-users",
+    "extra-trusted-users",
+    "ssh-auth-sock",
+];
 
 /// What a request gives back.
 type Reply = std::result::Result<(), Failure>;
@@ -53,16 +71,10 @@ impl<'a> Session<'a> {
         settings: &'a Settings,
         hang_up: Option<UnixStream>,
     ) -> Self {
-        Self {
-            store,
-            client,
-            version,
-            trust,
-            hang_up,
-            options: settings.build.clone(),
-            keep_outputs: settings.keep_outputs,
-            keep_derivations: settings.keep_derivations,
-        }
+        let mut options = settings.build.clone();
+        settings.nix.apply(&mut options);
+        let nix = settings.nix.clone();
+        Self { store, client, version, trust, hang_up, settings, nix, options, show_build_logs: true }
     }
 
     /// Reads one request, does it, answers.
@@ -121,6 +133,9 @@ impl<'a> Session<'a> {
             37 => self.add_signatures(input),
             39 => self.add_nar(input),
             40 => self.query_missing(input),
+            36 => self.build_derivation(input),
+            42 => self.register_realisation(input),
+            43 => self.query_realisation(input),
             44 => self.add_multiple(input),
             45 => self.add_build_log(input),
             47 => {
@@ -195,9 +210,8 @@ impl<'a> Session<'a> {
                     .map_err(fatal)
             }
             _ => {
-                let outputs = store
-                    .read_derivation(path)
-                    .and_then(|derivation| Ok(derivation.output_paths(store.dir())?));
+                let outputs =
+                    store.read_derivation(path).and_then(|derivation| store.known_outputs(&derivation));
                 self.answer(outputs, |answer, outputs| {
                     answer.number(outputs.len() as u64);
                     for (output, path) in outputs {
@@ -391,40 +405,45 @@ impl<'a> Session<'a> {
         for number in &mut numbers {
             *number = read_number(input).map_err(fatal)?;
         }
-        let [keep_failed, keep_going, _, _, jobs, silent, _, _, _, _, cores, _] = numbers;
-        self.options.keep_failed = keep_failed != 0;
-        self.options.keep_going = keep_going != 0;
-        self.options.max_jobs = (jobs as usize).max(1);
-        self.options.max_silent = (silent > 0).then(|| Duration::from_secs(silent));
-        if cores > 0 {
-            self.options.cores = cores as usize;
-        }
+        let [keep_failed, keep_going, _, _, jobs, silent, _, verbose_build, _, _, cores, substitute] =
+            numbers;
+        let mut nix = self.settings.nix.clone();
+        let truth = |number: u64| if number == 0 { "false" } else { "true" };
+        nix.set("keep-failed", truth(keep_failed));
+        nix.set("keep-going", truth(keep_going));
+        nix.set("max-jobs", &jobs.max(1).to_string());
+        nix.set("max-silent-time", &silent.to_string());
+        nix.set("cores", &cores.to_string());
+        nix.set("substitute", truth(substitute));
+        self.show_build_logs = verbose_build == 0;
         let count = read_number(input).map_err(fatal)?;
+        let mut given = Vec::new();
         for _ in 0..count {
-            let name = read_text(input).map_err(fatal)?;
-            let value = read_text(input).map_err(fatal)?;
-            self.set_option(&name, &value);
+            given.push((read_text(input).map_err(fatal)?, read_text(input).map_err(fatal)?));
         }
+        for (name, value) in given {
+            if self.may_set(&name, &value) {
+                nix.set(&name, &value);
+            } else if !NEVER_SET.contains(&name.as_str()) {
+                let text = format!(
+                    "warning: ignoring the client-specified setting '{name}', because it is a restricted setting and you are not a trusted user"
+                );
+                self.client.message(&text).map_err(fatal)?;
+            }
+        }
+        self.options = self.settings.build.clone();
+        nix.apply(&mut self.options);
+        self.nix = nix;
         self.answer(Ok(()), |_, ()| {})
     }
 
-    fn set_option(&mut self, name: &str, value: &str) {
-        let number = value.parse::<u64>().ok();
-        match name {
-            "timeout" | "build-timeout" => {
-                self.options.timeout = number.filter(|number| *number > 0).map(Duration::from_secs);
-            }
-            "max-build-log-size" | "build-max-log-size" if self.trust == Trust::Trusted => {
-                self.options.max_log_size = number.filter(|number| *number > 0);
-            }
-            "keep-outputs" | "gc-keep-outputs" if self.trust == Trust::Trusted => {
-                self.keep_outputs = value == "true";
-            }
-            "keep-derivations" | "gc-keep-derivations" if self.trust == Trust::Trusted => {
-                self.keep_derivations = value == "true";
-            }
-            _ => log::debug!("the client's setting {name} is left aside"),
-        }
+    /// Whether the client may change a setting for itself.
+    fn may_set(&self, name: &str, value: &str) -> bool {
+        let harmless = matches!(
+            name,
+            "timeout" | "build-timeout" | "max-silent-time" | "connect-timeout" | "build-poll-interval"
+        ) || (name == "builders" && value.is_empty());
+        !NEVER_SET.contains(&name) && (harmless || self.trust == Trust::Trusted)
     }
 
     fn collect_garbage(&self, input: &mut dyn Read) -> Reply {
@@ -442,8 +461,8 @@ impl<'a> Session<'a> {
             let options = CollectOptions {
                 dry_run: action < 2,
                 max_freed: (max_freed != u64::MAX).then_some(max_freed),
-                keep_outputs: self.keep_outputs,
-                keep_derivations: self.keep_derivations,
+                keep_outputs: self.nix.flag("keep-outputs", false),
+                keep_derivations: self.nix.flag("keep-derivations", true),
             };
             if action == 3 {
                 let paths = paths.iter().map(|path| self.parse(path)).collect::<Result<_>>()?;
@@ -506,6 +525,9 @@ impl<'a> Session<'a> {
         let paths = self.read_derived(input);
         let mode = read_number(input).map_err(fatal)?;
         let paths = paths?;
+        if mode == 1 && self.trust != Trust::Trusted {
+            return Err(failed(Error::Invalid("repairing needs a trusted user".to_owned())));
+        }
         let mut requests = Vec::new();
         for (_, path) in &paths {
             match path {
@@ -515,12 +537,11 @@ impl<'a> Session<'a> {
         }
         let built = self.build(&requests, mode == 2);
         if operation == 9 {
-            return self.answer(built, |answer, ()| {
+            return self.answer(built, |answer, _| {
                 answer.number(1);
             });
         }
-        let results =
-            paths.iter().map(|(text, path)| self.result(text, path, built.as_ref().err())).collect();
+        let results = paths.iter().map(|(text, path)| self.result(text, path, built.as_ref())).collect();
         self.answer(results, |answer, results: Vec<Answer>| {
             answer.number(results.len() as u64);
             for result in results {
@@ -529,77 +550,197 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn build(&self, requests: &[(StorePath, Wanted)], check: bool) -> Result<()> {
+    fn build(&self, requests: &[(StorePath, Wanted)], check: bool) -> Result<BuildReport> {
         let cancel = Arc::new(AtomicBool::new(false));
         let done = AtomicBool::new(false);
         let mut options = self.options.clone();
         options.check = check;
         options.cancel = Arc::clone(&cancel);
-        options.progress =
-            Arc::new(Messages { client: self.client.clone(), store_dir: self.store.dir().to_string() });
+        options.progress = Arc::new(Messages {
+            client: self.client.clone(),
+            store_dir: self.store.dir().to_string(),
+            show_logs: self.show_build_logs,
+            activities: Activities::default(),
+        });
         std::thread::scope(|scope| {
             if let Some(socket) = &self.hang_up {
                 scope.spawn(|| watch(socket, &done, &cancel));
             }
             let built = self.store.build(requests, &options);
             done.store(true, Ordering::SeqCst);
-            built.map(drop)
+            built
         })
     }
 
-    /// One path's `BuildResult`.
-    fn result(&self, text: &str, path: &DerivedPath, error: Option<&Error>) -> Result<Answer> {
+    /// One path's `BuildResult`, behind the path itself.
+    fn result(
+        &self,
+        text: &str,
+        path: &DerivedPath,
+        built: std::result::Result<&BuildReport, &Error>,
+    ) -> Result<Answer> {
         let (mut status, mut message) = (0, String::new());
         let mut outputs = BTreeMap::new();
         if let DerivedPath::Built(path, wanted) = path {
             let derivation = self.store.read_derivation(path)?;
-            for (output, built) in self.store.output_paths(&derivation)? {
-                if wanted.contains(&output) && self.store.is_valid(&built)? {
-                    outputs.insert(self.store.realisation_id(&derivation, &output)?, built);
+            let made = built.ok().and_then(|report| report.outputs.get(path));
+            for (output, known) in self.store.known_outputs(&derivation)? {
+                let Some(path) = made.and_then(|made| made.get(&output)).cloned().or(known) else { continue };
+                if wanted.contains(&output) && self.store.is_valid(&path)? {
+                    outputs.insert(self.store.realisation_id(&derivation, &output)?, path);
                 }
             }
             let complete =
                 derivation.outputs.keys().filter(|output| wanted.contains(output)).count() == outputs.len();
-            if let Some(error) = error.filter(|_| !complete) {
-                status = 3;
+            if let Err(error) = built
+                && !complete
+            {
+                status = status_of(error, path);
                 message = error.to_string();
                 outputs.clear();
             }
         }
         let mut answer = Answer::default();
-        answer.text(text).number(status).text(&message);
+        answer.text(text);
+        self.build_result(&mut answer, status, &message, outputs);
+        Ok(answer)
+    }
+
+    fn build_result(
+        &self,
+        answer: &mut Answer,
+        status: u64,
+        message: &str,
+        outputs: BTreeMap<String, StorePath>,
+    ) {
+        answer.number(status).text(message);
         if self.version >= 29 {
             answer.number(1).number(0).number(0).number(0);
+        }
+        if self.version >= 37 {
+            answer.number(0).number(0); // no processor times
         }
         if self.version >= 28 {
             answer.number(outputs.len() as u64);
             for (id, path) in outputs {
-                let json = serde_json::json!({
-                    "id": id, "outPath": path.base_name(), "signatures": [], "dependentRealisations": {}
-                });
-                answer.text(&id).text(&json.to_string());
+                let text = Realisation::new(id.clone(), path).to_json().to_string();
+                answer.text(&id).text(&text);
             }
         }
-        Ok(answer)
+    }
+
+    /// Builds a derivation that comes with the request, its inputs being in the store already: how a remote builder is
+    /// asked. Only a trusted client may claim paths that are addressed by inputs which nobody can check.
+    fn build_derivation(&mut self, input: &mut dyn Read) -> Reply {
+        let path = read_text(input).map_err(fatal)?;
+        let derivation = self.read_basic_derivation(&path, input).map_err(fatal)?;
+        let mode = read_number(input).map_err(fatal)?;
+        let built = (|| {
+            let derivation = derivation?;
+            let addressed =
+                derivation.outputs.values().all(|output| !matches!(output, Output::InputAddressed(_)));
+            if !addressed && self.trust != Trust::Trusted {
+                return Err(Error::Invalid(
+                    "you are not privileged to build input-addressed derivations".to_owned(),
+                ));
+            }
+            let path = self.parse(&path)?;
+            let options = BuildOptions { check: mode == 2, ..self.options.clone() };
+            self.store.build_given(&path, derivation, &options)
+        })();
+        let (status, message, outputs) = match built {
+            Ok(outputs) => (0, String::new(), outputs),
+            Err(error @ Error::Build(_)) => {
+                let path = self.parse(&path).map_err(failed)?;
+                (status_of(&error, &path), error.to_string(), BTreeMap::new())
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        self.answer(Ok(()), |answer, ()| self.build_result(answer, status, &message, outputs))
+    }
+
+    /// A derivation without its input derivations.
+    fn read_basic_derivation(&self, path: &str, input: &mut dyn Read) -> Result<Result<Derivation>> {
+        let mut fields = Vec::new();
+        for _ in 0..read_number(input)? {
+            fields.push([read_text(input)?, read_text(input)?, read_text(input)?, read_text(input)?]);
+        }
+        let sources = read_texts(input)?;
+        let (platform, builder) = (read_bytes(input)?, read_bytes(input)?);
+        let mut derivation = Derivation { platform, builder, ..Derivation::default() };
+        for _ in 0..read_number(input)? {
+            derivation.args.push(read_bytes(input)?);
+        }
+        for _ in 0..read_number(input)? {
+            let name = read_bytes(input)?;
+            derivation.env.insert(name, read_bytes(input)?);
+        }
+        Ok((|| {
+            let path = self.parse(path)?;
+            derivation.name = path.name().trim_end_matches(".drv").to_owned();
+            for [name, path, method, hash] in fields {
+                let output = Output::from_fields(self.store.dir(), &name, &path, &method, &hash)
+                    .map_err(|source| Error::Derivation { path: derivation.name.clone(), source })?;
+                derivation.outputs.insert(name, output);
+            }
+            for source in &sources {
+                derivation.input_srcs.insert(self.parse(source)?);
+            }
+            Ok(derivation)
+        })())
+    }
+
+    fn register_realisation(&self, input: &mut dyn Read) -> Reply {
+        let registered = if self.version >= 31 {
+            let text = read_text(input).map_err(fatal)?;
+            Realisation::from_json(&text)
+        } else {
+            let id = read_text(input).map_err(fatal)?;
+            let path = read_text(input).map_err(fatal)?;
+            self.parse(&path).map(|path| Realisation::new(id, path))
+        }
+        .and_then(|realisation| {
+            if self.trust != Trust::Trusted {
+                return Err(Error::Invalid(format!(
+                    "cannot register realisation `{}` because it lacks a signature by a trusted key",
+                    realisation.id
+                )));
+            }
+            self.store.register_realisation(&realisation)
+        });
+        self.answer(registered, |_, ()| {})
+    }
+
+    fn query_realisation(&self, input: &mut dyn Read) -> Reply {
+        let id = read_text(input).map_err(fatal)?;
+        let found = self.store.realisation(&id);
+        self.answer(found, |answer, found| {
+            let found: Vec<Realisation> = found.into_iter().collect();
+            if self.version >= 31 {
+                answer.texts(found.iter().map(|realisation| realisation.to_json().to_string()));
+            } else {
+                answer.texts(found.iter().map(|realisation| self.store.dir().print(&realisation.path)));
+            }
+        })
     }
 }
 
-/// Tells the client what builders say.
-struct Messages {
-    client: Client,
-    store_dir: String,
-}
-
-impl Progress for Messages {
-    fn event(&self, event: &Event<'_>) {
-        let line = match event {
-            Event::Started { derivation, .. } => format!("building '{}/{derivation}'...", self.store_dir),
-            Event::Line { line, .. } => (*line).to_owned(),
-            _ => return,
-        };
-        if self.client.message(&line).is_err() {
-            log::debug!("the client does not listen any more");
-        }
+/// What a `BuildResult` says of a failure of this derivation.
+fn status_of(error: &Error, path: &StorePath) -> u64 {
+    const DEPENDENCY_FAILED: u64 = 10;
+    let Error::Build(failures) = error else { return 9 };
+    match failures.failures.iter().find(|failure| failure.derivation == *path) {
+        None => DEPENDENCY_FAILED,
+        Some(failure) => match failure.kind {
+            FailureKind::Timeout(_) | FailureKind::Silent(_) => 8,
+            FailureKind::LogLimit(_) => 11,
+            FailureKind::NotDeterministic(_) => 12,
+            FailureKind::Output(_) | FailureKind::HashMismatch { .. } => 5,
+            FailureKind::Unsupported(_) => 4,
+            FailureKind::Exit(_) | FailureKind::Signal(_) => 3,
+            FailureKind::Fetch(_) => 6,
+            _ => 9,
+        },
     }
 }
 

@@ -38,3 +38,16 @@ create table if not exists DerivationOutputs (
 );
 create index if not exists IndexDerivationOutputs on DerivationOutputs(path);
 ";
+
+/// The table of realisations, created when the first is registered (and by a Nix that knows them).
+pub(super) const CREATE_REALISATIONS: &str = "
+create table if not exists Realisations (
+    id         integer primary key autoincrement not null,
+    drvPath    text not null,
+    outputName text not null,
+    outputPath integer not null,
+    signatures text,
+    foreign key (outputPath) references ValidPaths(id) on delete cascade
+);
+create index if not exists IndexRealisations on Realisations(drvPath, outputName);
+";

@@ -1,7 +1,6 @@
 //! The daemon, driven by the real Nix's clients and by nonsense.
 
 use crate::turns::implementations;
-use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use store::build::{BuildOptions, Sandbox};
 use store::daemon::{Settings, listen};
-use store::{Layout, Options, Store};
+use store::{Layout, NixSettings, Options, Store};
 
 /// Starts a daemon in a thread, on a store at its own logical place; gives its directory and socket.
 fn start(directory: &Path) -> (Layout, PathBuf) {
@@ -18,10 +17,8 @@ fn start(directory: &Path) -> (Layout, PathBuf) {
     layout.store_dir = formats::store_path::StoreDir::new(layout.real_store.to_str().unwrap());
     let socket = directory.join("socket");
     let settings = Settings {
-        trusted_users: BTreeSet::new(),
         build: BuildOptions { sandbox: Sandbox::Off, ..BuildOptions::default() },
-        keep_outputs: false,
-        keep_derivations: true,
+        nix: NixSettings::default(),
         version: "2.8.0".to_owned(),
     };
     {

@@ -89,12 +89,17 @@ fn a_nar_that_lies_is_not_registered() {
     wrong_hash.nar_hash = Hash::sha256("something else");
     let mut wrong_size = info.clone();
     wrong_size.nar_size += 1;
+    let mut wrong_address = info.clone();
+    wrong_address.content_address =
+        Some("text:sha256:1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s".parse().unwrap());
     let mut wrong_reference = info.clone();
+    wrong_reference.content_address = None;
     wrong_reference.references =
         [StorePath::from_base_name("m0iyz1rzcgxw68h6skk8b9sg0p0napwc-foo.txt").unwrap()].into();
     let refused =
         |info: &PathInfo, archive: &[u8]| fixture.store.add_nar(info, &mut &archive[..]).unwrap_err();
     assert!(matches!(refused(&wrong_hash, &archive), Error::HashMismatch { .. }));
+    assert!(matches!(refused(&wrong_address, &archive), Error::HashMismatch { .. }));
     assert!(matches!(refused(&wrong_size, &archive), Error::Invalid(_)));
     assert!(matches!(refused(&wrong_reference, &archive), Error::NotValid(_)));
     assert!(matches!(refused(&info, &archive[..archive.len() - 8]), Error::Nar { .. }));
