@@ -11,7 +11,6 @@ use crate::position::{Origin, Pos};
 use crate::print_value::Style;
 use crate::symbol::{Known, Symbol};
 use crate::value::{Slot, Value};
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// A value: a handle, cheap to copy.
@@ -394,7 +393,7 @@ impl<'a> Evaluator<'a> {
             builtin_calls: self.statistics.builtin_calls,
             files: self.statistics.files,
             source_bytes: self.statistics.source_bytes,
-            arena_bytes: self.arena.allocated_bytes() as u64,
+            arena_bytes: self.arena.bytes() as u64,
             symbols: self.symbols.len() as u64,
         }
     }
@@ -423,8 +422,7 @@ impl<'a> Evaluator<'a> {
         self.codes.push(code);
         self.code_places.push(Pos::NONE);
         let thunk = Value::Thunk(self.codes.len() as u32 - 1, self.root);
-        let slot: &'a Slot<'a> = self.arena.alloc(Cell::new(thunk));
-        Ok(Handle(Value::Ref(slot)))
+        Ok(Handle(Value::Ref(Slot::alone(self.arena, thunk))))
     }
 }
 

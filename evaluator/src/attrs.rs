@@ -65,7 +65,7 @@ impl<'a> Attrs<'a> {
         } else {
             &[]
         };
-        let slots = arena.alloc_slice_fill_with(attrs.len(), |index| Cell::new(attrs[index].2));
+        let slots = arena.alloc_slice_fill_with(attrs.len(), |index| Slot::new(arena, attrs[index].2));
         let keys = arena.alloc(Keys { names, positions, by_text: Cell::new(None) });
         arena.alloc(Self { keys, slots, under: None, length: attrs.len() as u32, depth: 0 })
     }
@@ -173,7 +173,7 @@ impl<'a> Attrs<'a> {
         } else {
             &[]
         };
-        let slots = arena.alloc_slice_fill_with(attrs.len(), |index| Cell::new(share(attrs[index].slot)));
+        let slots = arena.alloc_slice_fill_with(attrs.len(), |index| attrs[index].slot.share());
         let keys = arena.alloc(Keys { names, positions, by_text: Cell::new(None) });
         arena.alloc(Self { keys, slots, under: None, length: attrs.len() as u32, depth: 0 })
     }
@@ -192,7 +192,7 @@ impl<'a> Attrs<'a> {
 #[inline]
 pub(crate) fn share<'a>(slot: &'a Slot<'a>) -> Value<'a> {
     match slot.get() {
-        Value::Thunk(..) | Value::Apply(_) | Value::Blackhole => Value::Ref(slot),
+        Value::Thunk(..) | Value::Apply(_) | Value::Item(..) | Value::Blackhole => Value::Ref(slot),
         value => value,
     }
 }

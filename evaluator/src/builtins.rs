@@ -24,7 +24,6 @@ use crate::error::Eval;
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::value::{Slot, Value};
-use std::cell::Cell;
 
 /// A builtin's body. Arguments whose bit is set in `strict` are evaluated, the others may be copied.
 pub(crate) type Body = for<'a, 'b> fn(&'b mut Evaluator<'a>, &'b [Value<'a>], Pos) -> Eval<'a, Value<'a>>;
@@ -116,18 +115,18 @@ impl<'a> Evaluator<'a> {
         }
         let nix_path = self.nix_path_value();
         define(self, "__nixPath", nix_path);
-        let slot: &'a Slot<'a> = self.arena.alloc(Cell::new(Value::Null));
+        let slot = Slot::alone(self.arena, Value::Null);
         define(self, "derivation", Value::Ref(slot));
-        let own: &'a Slot<'a> = self.arena.alloc(Cell::new(Value::Null));
+        let own = Slot::alone(self.arena, Value::Null);
         define(self, "builtins", Value::Ref(own));
-        own.set(Value::Attrs(Attrs::from_unsorted(self.arena, &mut members)));
+        own.set(self.arena, Value::Attrs(Attrs::from_unsorted(self.arena, &mut members)));
         let origin = crate::position::Origin::Internal("derivation.nix");
         match self
             .compile(DERIVATION.as_bytes(), origin, b"/", None)
             .and_then(|code| self.eval(code, self.root))
         {
-            Ok(value) => slot.set(value),
-            Err(error) => slot.set(Value::Failed(error)),
+            Ok(value) => slot.set(self.arena, value),
+            Err(error) => slot.set(self.arena, Value::Failed(error)),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::attrs::Keys;
 use crate::position::Pos;
+pub(crate) use crate::slot::Lazy;
 use crate::symbol::Symbol;
 use crate::value::Value;
 use std::cell::Cell;
@@ -104,15 +105,6 @@ pub(crate) enum Arithmetic {
     Mul,
     Div,
     Less,
-}
-
-/// Something that is evaluated when it is needed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Lazy<'a> {
-    Value(Value<'a>),
-    Var { depth: u32, slot: u32 },
-    Lambda(u32),
-    Thunk(u32),
 }
 
 /// `with`-resolved name.

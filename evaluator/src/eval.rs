@@ -5,15 +5,13 @@
 
 use crate::attrs::{Attrs, Keys, share};
 use crate::code::{
-    AttrsCode, Call, Code, DynamicCode, FormalsCode, LambdaCode, Lazy, RecCode, Select, Step, StepName,
-    WithVar,
+    AttrsCode, Call, Code, DynamicCode, FormalsCode, LambdaCode, RecCode, Select, Step, StepName, WithVar,
 };
 use crate::error::{Error, ErrorKind, Eval, What};
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
-use crate::value::{Apply, Env, List, Partial, Slot, Value};
-use std::cell::Cell;
+use crate::value::{Apply, Env, List, Mapped, Over, Partial, Slot, Value};
 
 /// Stack that must be left before going deeper.
 const RED_ZONE: usize = 96 * 1024;
@@ -85,8 +83,8 @@ impl<'a> Evaluator<'a> {
         loop {
             match code {
                 Code::Const(value) => return self.force_value(*value),
-                Code::Local(slot) => return self.force(&env.slots[*slot as usize]),
-                Code::Var { depth, slot } => return self.force(Self::variable(env, *depth, *slot)),
+                Code::Local(slot) => return self.force(&env.slots()[*slot as usize]),
+                Code::Var { depth, slot } => return self.force(env.variable(*depth, *slot)),
                 Code::WithVar(var) => return self.with_variable(var, env),
                 Code::CurPos(pos) => return Ok(self.position_value(*pos)),
                 Code::Select(select) => {
@@ -103,9 +101,7 @@ impl<'a> Evaluator<'a> {
                 Code::RecAttrs(scope) => return self.rec_attrs(scope, env),
                 Code::List(items) => {
                     let arena = self.arena;
-                    let items = arena.alloc_slice_fill_with(items.len(), |index| {
-                        Cell::new(Self::lazy(&items[index], env))
-                    });
+                    let items = arena.alloc_slice_fill_with(items.len(), |index| items[index].within(env));
                     return Ok(Value::List(arena.alloc(List { items })));
                 }
                 Code::Lambda(number) => return Ok(Value::Lambda(*number, env)),
@@ -121,8 +117,7 @@ impl<'a> Evaluator<'a> {
                     code = body;
                 }
                 Code::With { attrs, body } => {
-                    let slots = self.arena.alloc_slice_fill_with(1, |_| Cell::new(Self::lazy(attrs, env)));
-                    env = self.arena.alloc(Env { up: Some(env), slots });
+                    env = Env::with_one(self.arena, env, attrs.within(env));
                     code = body;
                 }
                 Code::If { condition, branches, pos } => {
@@ -170,7 +165,7 @@ impl<'a> Evaluator<'a> {
                     return self.arithmetic(*operator, left, right, *pos);
                 }
                 Code::Inherited { source, name, pos } => {
-                    let source = self.force(&env.slots[*source as usize])?;
+                    let source = self.force(&env.slots()[*source as usize])?;
                     let attrs = self.expect_attrs(source, *pos)?;
                     return match attrs.get(*name) {
                         Some(slot) => self.force_attr(slot, *name, *pos),
@@ -181,54 +176,35 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    #[inline]
-    fn variable(env: &'a Env<'a>, depth: u32, slot: u32) -> &'a Slot<'a> {
-        let mut env = env;
-        for _ in 0..depth {
-            match env.up {
-                Some(up) => env = up,
-                None => break,
-            }
-        }
-        &env.slots[slot as usize]
-    }
-
-    /// What to store for code that waits.
-    #[inline]
-    pub(crate) fn lazy(lazy: &Lazy<'a>, env: &'a Env<'a>) -> Value<'a> {
-        match *lazy {
-            Lazy::Value(value) => value,
-            Lazy::Var { depth, slot } => share(Self::variable(env, depth, slot)),
-            Lazy::Lambda(number) => Value::Lambda(number, env),
-            Lazy::Thunk(number) => Value::Thunk(number, env),
-        }
-    }
-
     /// The value in a slot, evaluated; the slot keeps it.
     #[inline]
     pub(crate) fn force(&mut self, slot: &'a Slot<'a>) -> Eval<'a, Value<'a>> {
-        let value = slot.get();
-        if value.is_evaluated() {
-            return Ok(value);
+        if slot.is_evaluated() {
+            return Ok(slot.get());
         }
-        self.force_slot(slot, value)
+        self.force_slot(slot)
     }
 
     #[inline(never)]
-    fn force_slot(&mut self, slot: &'a Slot<'a>, value: Value<'a>) -> Eval<'a, Value<'a>> {
+    fn force_slot(&mut self, slot: &'a Slot<'a>) -> Eval<'a, Value<'a>> {
+        let value = slot.get();
         let result = match value {
             Value::Thunk(number, env) => {
-                slot.set(Value::Blackhole);
+                slot.enter();
                 let code = self.codes[number as usize];
                 self.eval(code, env).map(|value| self.copied_list(value))
             }
             Value::Apply(apply) => {
-                slot.set(Value::Blackhole);
+                slot.enter();
                 self.call_values(apply.function, apply.arguments, Pos::NONE)
                     .map(|value| self.copied_list(value))
             }
+            Value::Item(index, mapped) => {
+                slot.enter();
+                self.call_mapped(index, mapped).map(|value| self.copied_list(value))
+            }
             Value::Ref(inner) => {
-                slot.set(Value::Blackhole);
+                slot.enter();
                 self.force(inner)
             }
             Value::Blackhole => return Err(self.infinite_recursion(slot)),
@@ -237,12 +213,12 @@ impl<'a> Evaluator<'a> {
         };
         match result {
             Ok(value) => {
-                slot.set(value);
+                slot.set(self.arena, value);
                 Ok(value)
             }
             Err(error) => {
                 let error = self.note_cycle(slot, value, error);
-                slot.set(Value::Failed(error));
+                slot.set(self.arena, Value::Failed(error));
                 Err(error)
             }
         }
@@ -269,9 +245,22 @@ impl<'a> Evaluator<'a> {
                 self.eval(code, env)
             }
             Value::Apply(apply) => self.call_values(apply.function, apply.arguments, Pos::NONE),
+            Value::Item(index, mapped) => self.call_mapped(index, mapped),
             Value::Ref(slot) => self.force(slot),
             Value::Failed(error) => Err(error),
             value => Ok(value),
+        }
+    }
+
+    fn call_mapped(&mut self, index: u32, mapped: &'a Mapped<'a>) -> Eval<'a, Value<'a>> {
+        let place = index as usize;
+        match mapped.over {
+            Over::Numbers => self.call_values(mapped.function, &[Value::Int(i64::from(index))], Pos::NONE),
+            Over::Items(items) => self.call_values(mapped.function, &[share(&items[place])], Pos::NONE),
+            Over::Attrs(names, slots) => {
+                let name = Value::String(self.symbols.string(names[place]));
+                self.call_values(mapped.function, &[name, share(&slots[place])], Pos::NONE)
+            }
         }
     }
 
@@ -279,7 +268,9 @@ impl<'a> Evaluator<'a> {
     #[inline]
     pub(crate) fn shared(&self, value: Value<'a>) -> Value<'a> {
         match value {
-            Value::Thunk(..) | Value::Apply(_) => Value::Ref(self.arena.alloc(Cell::new(value))),
+            Value::Thunk(..) | Value::Apply(_) | Value::Item(..) => {
+                Value::Ref(Slot::alone(self.arena, value))
+            }
             value => value,
         }
     }
@@ -305,7 +296,7 @@ impl<'a> Evaluator<'a> {
     fn with_variable(&mut self, var: &WithVar<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         let mut searched = Vec::new();
         for &depth in var.depths {
-            let slot = Self::variable(env, depth, 0);
+            let slot = env.variable(depth, 0);
             let value = self.force(slot)?;
             let attrs = self.expect_attrs(value, var.pos)?;
             if let Some(slot) = attrs.get(var.name) {
@@ -389,13 +380,11 @@ impl<'a> Evaluator<'a> {
         let sources = if code.sources.is_empty() {
             env
         } else {
-            let slots = arena
-                .alloc_slice_fill_with(code.sources.len(), |i| Cell::new(Self::lazy(&code.sources[i], env)));
-            arena.alloc(Env { up: Some(env), slots })
+            Env::new(arena, env, code.sources.len(), |index, _| code.sources[index].within(env))
         };
         let slots = arena.alloc_slice_fill_with(code.values.len(), |index| {
             let init = &code.values[index];
-            Cell::new(Self::lazy(&init.lazy, if init.inherited { sources } else { env }))
+            init.lazy.within(if init.inherited { sources } else { env })
         });
         if code.dynamic.is_empty() {
             return Ok(Value::Attrs(Attrs::with_keys(arena, code.keys, slots)));
@@ -430,7 +419,7 @@ impl<'a> Evaluator<'a> {
                 );
                 return self.fail(ErrorKind::Other, attr.pos, &message);
             }
-            list.push((name, attr.pos, Self::lazy(&attr.value, env)));
+            list.push((name, attr.pos, attr.value.within(env).get()));
         }
         Ok(Value::Attrs(Attrs::from_unsorted(self.arena, &mut list)))
     }
@@ -438,25 +427,19 @@ impl<'a> Evaluator<'a> {
     /// The environment of a scope whose bindings see each other.
     #[inline]
     fn scope(&self, scope: &RecCode<'a>, env: &'a Env<'a>) -> &'a Env<'a> {
-        let slots: &'a [Slot<'a>] =
-            self.arena.alloc_slice_fill_with(scope.values.len(), |_| Cell::new(Value::Blackhole));
-        let inner: &'a Env<'a> = self.arena.alloc(Env { up: Some(env), slots });
-        for (slot, lazy) in slots.iter().zip(scope.values) {
-            slot.set(Self::lazy(lazy, inner));
-        }
-        inner
+        Env::new(self.arena, env, scope.values.len(), |index, inner| scope.values[index].within(inner))
     }
 
     fn rec_attrs(&mut self, scope: &'a RecCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         let inner = self.scope(scope, env);
         let mut keys = scope.keys;
-        let mut slots = &inner.slots[..keys.names.len()];
+        let mut slots = &inner.slots()[..keys.names.len()];
         if let Some(index) = scope.overrides {
-            let value = self.force(&inner.slots[index as usize])?;
+            let value = self.force(&inner.slots()[index as usize])?;
             let overrides = self.expect_attrs(value, keys.position(index as usize))?;
             for (index, &name) in keys.names.iter().enumerate() {
                 if let Some(slot) = overrides.get(name) {
-                    slots[index].set(share(slot));
+                    slots[index].put(slot.share());
                 }
             }
             let merged = Attrs::update(self.arena, Attrs::with_keys(self.arena, keys, slots), overrides);
@@ -489,7 +472,7 @@ impl<'a> Evaluator<'a> {
                 let mut items = lists.iter().flat_map(|list| list.items.iter());
                 let items = self
                     .arena
-                    .alloc_slice_fill_with(total, |_| Cell::new(items.next().map_or(Value::Null, share)));
+                    .alloc_slice_fill_with(total, |_| items.next().map_or_else(Slot::default, Slot::share));
                 self.arena.alloc(List { items })
             }
         }
@@ -510,7 +493,7 @@ impl<'a> Evaluator<'a> {
                     let Some((first, others)) = rest.split_first() else {
                         return Ok(Called::Value(function));
                     };
-                    let argument = Self::lazy(&first.lazy, env);
+                    let argument = first.lazy.within(env);
                     self.enter(call.pos)?;
                     let (body, inner) = self.bind(number, closure, argument, call.pos)?;
                     if others.is_empty() {
@@ -531,7 +514,7 @@ impl<'a> Evaluator<'a> {
                         arguments[index] = if builtin.strict & (1 << index) != 0 {
                             self.eval(argument.code, env)?
                         } else {
-                            self.shared(Self::lazy(&argument.lazy, env))
+                            self.shared(argument.lazy.within(env).get())
                         };
                     }
                     function = self.call_builtin(builtin, &arguments[..now.len()], call.pos)?;
@@ -542,7 +525,7 @@ impl<'a> Evaluator<'a> {
                         return Ok(Called::Value(function));
                     }
                     let arguments: Vec<Value<'a>> =
-                        rest.iter().map(|argument| self.shared(Self::lazy(&argument.lazy, env))).collect();
+                        rest.iter().map(|argument| self.shared(argument.lazy.within(env).get())).collect();
                     return Ok(Called::Value(self.call_values(function, &arguments, call.pos)?));
                 }
             }
@@ -569,16 +552,13 @@ impl<'a> Evaluator<'a> {
         &mut self,
         number: u32,
         closure: &'a Env<'a>,
-        argument: Value<'a>,
+        argument: Slot<'a>,
         pos: Pos,
     ) -> Eval<'a, (&'a Code<'a>, &'a Env<'a>)> {
         let lambda = self.lambdas[number as usize];
         let env = match &lambda.formals {
-            None => {
-                let slots = self.arena.alloc_slice_fill_with(1, |_| Cell::new(argument));
-                self.arena.alloc(Env { up: Some(closure), slots })
-            }
-            Some(formals) => self.bind_formals(lambda, formals, closure, argument, pos)?,
+            None => Env::with_one(self.arena, closure, argument),
+            Some(formals) => self.bind_formals(lambda, formals, closure, argument.get(), pos)?,
         };
         Ok((lambda.body, env))
     }
@@ -597,21 +577,20 @@ impl<'a> Evaluator<'a> {
             return Err(error.within(self.arena, What::Call(lambda.name), lambda.pos));
         };
         let first = usize::from(lambda.argument.is_some());
-        let slots: &'a [Slot<'a>] =
-            self.arena.alloc_slice_fill_with(first + formals.list.len(), |_| Cell::new(Value::Blackhole));
-        let env: &'a Env<'a> = self.arena.alloc(Env { up: Some(closure), slots });
+        let env = Env::new(self.arena, closure, first + formals.list.len(), |_, _| Slot::default());
+        let slots = env.slots();
         if first == 1 {
-            slots[0].set(value);
+            slots[0].set(self.arena, value);
         }
         let mut used = 0;
         for (formal, slot) in formals.list.iter().zip(&slots[first..]) {
             match attrs.get(formal.name) {
                 Some(given) => {
-                    slot.set(share(given));
+                    slot.put(given.share());
                     used += 1;
                 }
                 None => match &formal.default {
-                    Some(default) => slot.set(Self::lazy(default, env)),
+                    Some(default) => slot.put(default.within(env)),
                     None => return Err(self.missing_argument(lambda, formal.name, pos)),
                 },
             }
@@ -657,7 +636,7 @@ impl<'a> Evaluator<'a> {
             match function {
                 Value::Lambda(number, closure) => {
                     self.enter(pos)?;
-                    let (body, env) = match self.bind(number, closure, first, pos) {
+                    let (body, env) = match self.bind(number, closure, Slot::new(self.arena, first), pos) {
                         Ok(bound) => bound,
                         Err(error) => {
                             self.depth -= 1;

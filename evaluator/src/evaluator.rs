@@ -1,5 +1,6 @@
 //! The state of an evaluation: the arena, the symbols, the code read so far, the caches.
 
+use crate::arena::Arena;
 use crate::code::{Code, LambdaCode};
 use crate::context::Contexts;
 use crate::error::{Error, ErrorKind, Eval};
@@ -9,11 +10,11 @@ use crate::parser::{Surroundings, SyntaxError, parse};
 use crate::paths::{canonical, dir_name};
 use crate::position::{Location, Origin, Pos, Sources, line_and_column};
 use crate::resolve::{Resolver, Scope};
+use crate::slot::NUMBER_BITS;
 use crate::symbol::{Symbol, Symbols};
 use crate::value::{Env, List, Slot, Str, Value};
 use bumpalo::Bump;
 use hashbrown::HashMap;
-use std::cell::Cell;
 use std::rc::Rc;
 
 /// Counters, for `--stats`.
@@ -27,7 +28,7 @@ pub(crate) struct Counters {
 
 /// Evaluates the Nix language. Everything it makes lives in the arena that it was given.
 pub struct Evaluator<'a> {
-    pub(crate) arena: &'a Bump,
+    pub(crate) arena: &'a Arena,
     pub(crate) io: Rc<dyn EvalIo>,
     pub(crate) options: Options,
     pub(crate) symbols: Symbols<'a>,
@@ -63,8 +64,8 @@ impl std::fmt::Debug for Evaluator<'_> {
 
 impl<'a> Evaluator<'a> {
     /// An evaluator that touches the world through `io` only.
-    pub fn new(arena: &'a Bump, io: Rc<dyn EvalIo>, options: Options) -> Self {
-        let root = arena.alloc(Env { up: None, slots: &[] });
+    pub fn new(arena: &'a Arena, io: Rc<dyn EvalIo>, options: Options) -> Self {
+        let root = Env::root(arena);
         let mut evaluator = Self {
             arena,
             io,
@@ -134,7 +135,13 @@ impl<'a> Evaluator<'a> {
             scopes,
         };
         match resolver.code(&expression) {
-            Ok(code) => Ok(self.arena.alloc(code)),
+            Ok(code) => {
+                if self.codes.len().max(self.lambdas.len()) < 1 << NUMBER_BITS {
+                    return Ok(self.arena.alloc(code));
+                }
+                let message = "more has been read than 16 million functions and delayed expressions";
+                self.fail(ErrorKind::Other, Pos::NONE, message)
+            }
             Err(error) => {
                 let names = resolver.names_in_scope();
                 Err(self.unresolved(&error, &names))
@@ -227,12 +234,12 @@ impl<'a> Evaluator<'a> {
         if let Some(slot) = self.imported.get(&resolved) {
             return self.force(slot);
         }
-        let slot: &'a Slot<'a> = self.arena.alloc(Cell::new(Value::Blackhole));
+        let slot = Slot::alone(self.arena, Value::Blackhole);
         self.imported.insert(resolved.clone(), slot);
         let result = self.eval_file_at(&resolved, pos);
         match result {
-            Ok(value) => slot.set(value),
-            Err(error) => slot.set(Value::Failed(error)),
+            Ok(value) => slot.set(self.arena, value),
+            Err(error) => slot.set(self.arena, Value::Failed(error)),
         }
         result
     }
@@ -367,7 +374,8 @@ impl<'a> Evaluator<'a> {
         if values.is_empty() {
             return Value::List(self.empty_list);
         }
-        let items = self.arena.alloc_slice_fill_with(values.len(), |index| Cell::new(values[index]));
+        let items =
+            self.arena.alloc_slice_fill_with(values.len(), |index| Slot::new(self.arena, values[index]));
         Value::List(self.arena.alloc(List { items }))
     }
 }

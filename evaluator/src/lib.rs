@@ -1,6 +1,7 @@
 //! The Nix language: parse, resolve, evaluate, explain. Touches the world through one trait only.
 
 mod api;
+mod arena;
 mod ast;
 mod attrs;
 mod builtins;
@@ -12,6 +13,7 @@ mod error;
 mod eval;
 mod evaluator;
 pub mod float_format;
+mod frames;
 pub mod io;
 mod lexer;
 mod messages;
@@ -24,14 +26,15 @@ mod print_ast;
 mod print_value;
 pub mod regex;
 mod resolve;
+mod slot;
 mod suggest;
 mod symbol;
 mod value;
 pub mod versions;
 
 pub use api::{Dependency, DerivationInfo, Handle, Result, Statistics};
+pub use arena::Arena;
 pub use builtins::builtin_names;
-pub use bumpalo::Bump as Arena;
 pub use diagnostic::{EvalError, Explanation, TraceLine};
 pub use error::ErrorKind;
 pub use evaluator::Evaluator;

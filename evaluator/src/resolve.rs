@@ -1,6 +1,7 @@
 //! Resolves names: turns the syntax tree into [`crate::code`]. Each variable becomes a slot of an environment a known
 //! number of scopes out, a builtin becomes a constant, and a name that nothing can define is an error of the whole file.
 
+use crate::arena::Arena;
 use crate::ast::{AttrName, AttrValue, AttrsNode, Binary, Expr, Kind, LambdaNode};
 use crate::attrs::Keys;
 use crate::code::{
@@ -11,13 +12,12 @@ use crate::parser::SyntaxError;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol, Symbols};
 use crate::value::{List, Str, Value};
-use bumpalo::Bump;
 use hashbrown::HashMap;
 use std::cell::Cell;
 
 /// What resolution adds to.
 pub(crate) struct Resolver<'a, 'r> {
-    pub(crate) arena: &'a Bump,
+    pub(crate) arena: &'a Arena,
     pub(crate) symbols: &'r Symbols<'a>,
     pub(crate) codes: &'r mut Vec<&'a Code<'a>>,
     /// Where the binding of each code that waits was written, for messages.
@@ -106,14 +106,14 @@ impl<'a> Resolver<'a, '_> {
     fn lazy_code(&mut self, code: Code<'a>) -> (Lazy<'a>, &'a Code<'a>) {
         let code = self.alloc(code);
         let lazy = match *code {
-            Code::Const(value) => Lazy::Value(value),
-            Code::Local(slot) => Lazy::Var { depth: 0, slot },
-            Code::Var { depth, slot } => Lazy::Var { depth, slot },
-            Code::Lambda(number) => Lazy::Lambda(number),
+            Code::Const(value) => Lazy::value(self.arena, value),
+            Code::Local(slot) => Lazy::variable(0, slot),
+            Code::Var { depth, slot } => Lazy::variable(depth, slot),
+            Code::Lambda(number) => Lazy::lambda(number),
             _ => {
                 self.codes.push(code);
                 self.code_places.push(Pos::NONE);
-                Lazy::Thunk(self.codes.len() as u32 - 1)
+                Lazy::thunk(self.codes.len() as u32 - 1)
             }
         };
         (lazy, code)
@@ -127,7 +127,7 @@ impl<'a> Resolver<'a, '_> {
     /// The same for what a binding says, remembering where the binding is.
     fn lazy_binding(&mut self, expression: &Expr<'_>, pos: Pos) -> Resolved<Lazy<'a>> {
         let lazy = self.lazy(expression)?;
-        if let Lazy::Thunk(number) = lazy
+        if let Some(number) = lazy.thunk_number()
             && let Some(place) = self.code_places.get_mut(number as usize)
         {
             *place = pos;
@@ -367,14 +367,14 @@ impl<'a> Resolver<'a, '_> {
                     let code = self.code(&value)?;
                     self.codes.push(self.arena.alloc(code));
                     self.code_places.push(def.pos);
-                    Lazy::Thunk(self.codes.len() as u32 - 1)
+                    Lazy::thunk(self.codes.len() as u32 - 1)
                 }
                 AttrValue::Plain(value) => match self.lazy_binding(&value, def.pos)? {
                     // `x = x`: a thunk, so that the message about it has a place.
-                    Lazy::Var { depth: 0, slot } if slot as usize == index => {
-                        self.codes.push(self.arena.alloc(Code::Local(slot)));
+                    lazy if lazy.is_local(index) => {
+                        self.codes.push(self.arena.alloc(Code::Local(index as u32)));
                         self.code_places.push(def.pos);
-                        Lazy::Thunk(self.codes.len() as u32 - 1)
+                        Lazy::thunk(self.codes.len() as u32 - 1)
                     }
                     lazy => lazy,
                 },

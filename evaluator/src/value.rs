@@ -1,18 +1,14 @@
-//! Values. A value is 16 bytes, lies in place wherever it is stored (an environment's slot, a list's item, an
-//! attribute) and is copied freely; what does not fit hangs off it in the arena. A thunk is a value, too: the number of
-//! a piece of code and the environment to run it in, overwritten by its result. Nothing is ever freed: the arena goes as
-//! a whole.
+//! Values, unpacked: 16 bytes to be matched on and passed around. Where they are stored (an environment, a list, an
+//! attribute set) they are packed into a [`Slot`] of eight. A thunk is a value, too: the number of a piece of code and
+//! the environment to run it in, overwritten by its result. Nothing is ever freed: the arena goes as a whole.
 //!
 //! Sharing: whoever copies a slot that is not evaluated yet copies a [`Value::Ref`] to it, so every thunk is run once.
-//! All of this is safe Rust: slots are `Cell`s in a bump arena.
 
 use crate::attrs::Attrs;
 use crate::builtins::Builtin;
 use crate::error::Error;
-use std::cell::Cell;
-
-/// A place that holds a value.
-pub(crate) type Slot<'a> = Cell<Value<'a>>;
+pub(crate) use crate::slot::{Env, Slot};
+use crate::symbol::Symbol;
 
 /// A value or the promise of one.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +30,8 @@ pub(crate) enum Value<'a> {
     Thunk(u32, &'a Env<'a>),
     /// A function to call when the value is needed.
     Apply(&'a Apply<'a>),
+    /// An item of a mapped list or set.
+    Item(u32, &'a Mapped<'a>),
     /// The value lies elsewhere.
     Ref(&'a Slot<'a>),
     /// Being evaluated right now.
@@ -61,11 +59,20 @@ pub(crate) struct List<'a> {
     pub(crate) items: &'a [Slot<'a>],
 }
 
-/// The variables of one scope, and the scope around it.
+/// A function applied to many things, each when it is needed: what `map`, `mapAttrs` and `genList` make.
 #[derive(Debug)]
-pub(crate) struct Env<'a> {
-    pub(crate) up: Option<&'a Env<'a>>,
-    pub(crate) slots: &'a [Slot<'a>],
+pub(crate) struct Mapped<'a> {
+    pub(crate) function: Value<'a>,
+    pub(crate) over: Over<'a>,
+}
+
+/// What a function is mapped over.
+#[derive(Debug)]
+pub(crate) enum Over<'a> {
+    /// The index itself.
+    Numbers,
+    Items(&'a [Slot<'a>]),
+    Attrs(&'a [Symbol], &'a [Slot<'a>]),
 }
 
 /// A builtin with fewer arguments than it needs.
@@ -87,7 +94,12 @@ impl Value<'_> {
     pub(crate) fn is_evaluated(&self) -> bool {
         !matches!(
             self,
-            Value::Thunk(..) | Value::Apply(_) | Value::Ref(_) | Value::Blackhole | Value::Failed(_)
+            Value::Thunk(..)
+                | Value::Apply(_)
+                | Value::Item(..)
+                | Value::Ref(_)
+                | Value::Blackhole
+                | Value::Failed(_)
         )
     }
 

@@ -6,9 +6,8 @@ use crate::error::Eval;
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
-use crate::value::{Slot, Value};
+use crate::value::{Mapped, Over, Slot, Value};
 use hashbrown::HashMap;
-use std::cell::Cell;
 
 pub(super) const TABLE: &[Builtin] = &[
     builtin("__attrNames", 1, 1, attr_names, "set: the names of the attributes, sorted"),
@@ -175,10 +174,8 @@ fn map_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     let attrs = attrs.flatten(e.arena);
     let keys =
         e.arena.alloc(Keys { names: attrs.keys.names, positions: &[], by_text: attrs.keys.by_text.clone() });
-    let slots: &'a [Slot<'a>] = e.arena.alloc_slice_fill_with(attrs.slots.len(), |index| {
-        let name = Value::String(e.symbols.string(attrs.keys.names[index]));
-        Cell::new(e.apply_later(args[0], &[name, share(&attrs.slots[index])]))
-    });
+    let mapped = Mapped { function: args[0], over: Over::Attrs(attrs.keys.names, attrs.slots) }.keep(e.arena);
+    let slots: &'a [Slot<'a>] = e.arena.alloc_slice_fill_with(attrs.slots.len(), |index| mapped.item(index));
     Ok(Value::Attrs(Attrs::with_keys(e.arena, keys, slots)))
 }
 

@@ -1,7 +1,7 @@
 //! Builtins on files, directories, the search path and the store.
 
 use super::{Builtin, builtin};
-use crate::attrs::{Attrs, share};
+use crate::attrs::Attrs;
 use crate::coerce::Coercion;
 use crate::context::{ContextBuilder, Element};
 use crate::error::{ErrorKind, Eval};
@@ -10,7 +10,7 @@ use crate::io::{FileType, Ingestion, IoError, Wanted};
 use crate::paths::canonical;
 use crate::position::{Origin, Pos};
 use crate::symbol::{Known, Symbol};
-use crate::value::{Env, Slot, Value};
+use crate::value::{Env, Value};
 use formats::hash::{Algorithm, Hash};
 use formats::store_path::{StoreDir, StorePath};
 use std::collections::BTreeSet;
@@ -189,10 +189,7 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn scope_of(&self, attrs: &'a Attrs<'a>) -> (Vec<(Symbol, u32)>, &'a Env<'a>) {
         let list: Vec<_> = attrs.iter().collect();
         let names = list.iter().enumerate().map(|(slot, attr)| (attr.name, slot as u32)).collect();
-        let slots: &'a [Slot<'a>] = self
-            .arena
-            .alloc_slice_fill_with(list.len(), |index| std::cell::Cell::new(share(list[index].slot)));
-        (names, self.arena.alloc(Env { up: Some(self.root), slots }))
+        (names, Env::new(self.arena, self.root, list.len(), |index, _| list[index].slot.share()))
     }
 }
 

@@ -5,8 +5,9 @@ use crate::attrs::{Attrs, share};
 use crate::error::{ErrorKind, Eval};
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
+use crate::slot::NUMBER_BITS;
 use crate::symbol::{Known, Symbol};
-use crate::value::{Slot, Value};
+use crate::value::{List, Mapped, Over, Slot, Value};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
@@ -88,9 +89,30 @@ fn map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Valu
     }
     let function = e.force_value(args[0])?;
     e.expect_function(function, pos)?;
-    let values: Vec<Value<'a>> =
-        list.items.iter().map(|item| e.apply_later(function, &[share(item)])).collect();
-    Ok(e.new_list(&values))
+    Ok(e.mapped_list(Mapped { function, over: Over::Items(list.items) }, list.items.len()))
+}
+
+impl<'a> Evaluator<'a> {
+    /// A list of results that wait.
+    fn mapped_list(&self, mapped: Mapped<'a>, length: usize) -> Value<'a> {
+        if length == 0 {
+            return Value::List(self.empty_list);
+        }
+        let arena = self.arena;
+        let items: &'a [Slot<'a>] = if length < 1 << NUMBER_BITS {
+            let mapped = mapped.keep(arena);
+            arena.alloc_slice_fill_with(length, |index| mapped.item(index))
+        } else {
+            arena.alloc_slice_fill_with(length, |index| {
+                let argument = match mapped.over {
+                    Over::Items(items) => share(&items[index]),
+                    _ => Value::Int(index as i64),
+                };
+                Slot::new(arena, self.apply_later(mapped.function, &[argument]))
+            })
+        };
+        Value::List(arena.alloc(List { items }))
+    }
 }
 
 fn filter<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -117,7 +139,7 @@ fn elem<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Val
     if list.items.is_empty() {
         return Ok(Value::Bool(false));
     }
-    let wanted: &'a Slot<'a> = e.arena.alloc(std::cell::Cell::new(args[0]));
+    let wanted = Slot::alone(e.arena, args[0]);
     for item in list.items {
         if e.equal_slots(wanted, item, pos)? {
             return Ok(Value::Bool(true));
@@ -179,9 +201,7 @@ fn gen_list<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
         let function = e.force_value(args[0])?;
         e.expect_function(function, pos)?;
     }
-    let values: Vec<Value<'a>> =
-        (0..count).map(|index| e.apply_later(args[0], &[Value::Int(index)])).collect();
-    Ok(e.new_list(&values))
+    Ok(e.mapped_list(Mapped { function: args[0], over: Over::Numbers }, count as usize))
 }
 
 fn sort<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
