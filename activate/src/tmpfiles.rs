@@ -25,6 +25,16 @@ pub enum Occasion {
     Switch,
     /// From a timer: only remove what is too old.
     Clean,
+    /// `systemd-tmpfiles --create`: only make and set right; lines with `!` count with `boot`.
+    Create {
+        /// `--boot`
+        boot: bool,
+    },
+    /// `systemd-tmpfiles --remove`: only remove what is to be removed.
+    Remove {
+        /// `--boot`
+        boot: bool,
+    },
 }
 
 /// What came of it.
@@ -39,11 +49,15 @@ pub struct Outcome {
 /// Carries the rules out.
 pub fn apply(root: &Root, lines: &[String], names: &Names, host_name: &str, occasion: Occasion) -> Outcome {
     let specifiers = Specifiers::read(root, host_name);
+    let is_boot = matches!(
+        occasion,
+        Occasion::Boot | Occasion::Create { boot: true } | Occasion::Remove { boot: true }
+    );
     let mut outcome = Outcome::default();
     let mut rules = Vec::new();
     for line in lines {
         match Rule::parse(line, &specifiers) {
-            Ok(Some(rule)) if !rule.boot_only || occasion == Occasion::Boot => rules.push(rule),
+            Ok(Some(rule)) if !rule.boot_only || is_boot => rules.push(rule),
             Ok(_) => {}
             Err(error) => outcome.problems.push(error),
         }
@@ -65,15 +79,16 @@ pub fn apply(root: &Root, lines: &[String], names: &Names, host_name: &str, occa
                 collect(rule, result, &mut outcome.problems);
             }
         }
-        Occasion::Boot | Occasion::Switch => {
-            if occasion == Occasion::Boot {
+        Occasion::Boot | Occasion::Switch | Occasion::Create { .. } | Occasion::Remove { .. } => {
+            if matches!(occasion, Occasion::Boot | Occasion::Remove { .. }) {
                 for rule in rules.iter().rev() {
                     let result = run.remove(rule);
                     collect(rule, result, &mut outcome.problems);
                 }
             }
             let mut made: Vec<&str> = Vec::new();
-            for rule in &rules {
+            let makes = !matches!(occasion, Occasion::Remove { .. });
+            for rule in rules.iter().filter(|_| makes) {
                 // The first line that makes a path wins, as with systemd.
                 if !rule.kind.is_glob() && made.last() == Some(&rule.path.as_str()) {
                     continue;

@@ -72,7 +72,7 @@ pub(crate) fn nix_tool(name: &str) -> Option<NixTool> {
     match name {
         "nix-instantiate" => Some(crate::instantiate::nix_instantiate),
         "nix-daemon" => Some(crate::store::daemon::nix_daemon),
-        _ => None,
+        _ => crate::fronts::of_name(name),
     }
 }
 

@@ -9,6 +9,7 @@ mod channel;
 mod eval;
 mod eval_io;
 mod family;
+mod fronts;
 mod generation;
 mod image;
 mod instantiate;

@@ -121,7 +121,7 @@ pub(crate) fn connect() -> Result<UnixStream> {
 }
 
 /// One request and its last answer; answers before it go to `each`.
-fn ask(
+pub(crate) fn ask(
     stream: &mut UnixStream,
     request: &Request,
     mut each: impl FnMut(&Reply) -> Result<()>,
@@ -138,7 +138,7 @@ fn ask(
 }
 
 /// The states that a request is answered with.
-fn ask_states(stream: &mut UnixStream, request: &Request) -> Result<Vec<UnitStatus>> {
+pub(crate) fn ask_states(stream: &mut UnixStream, request: &Request) -> Result<Vec<UnitStatus>> {
     match ask(stream, request, |_| Ok(()))? {
         Reply::Units(units) => Ok(units),
         _ => bail!("the supervisor gave an answer that does not fit the question"),
@@ -255,7 +255,7 @@ fn status(stream: &mut UnixStream, names: &[String], json: bool) -> Result<ExitC
 }
 
 /// A unit for people, with its memory and its last lines.
-fn describe(unit: &UnitStatus) -> String {
+pub(crate) fn describe(unit: &UnitStatus) -> String {
     let mut text = format!("{} - {}\n", unit.name, unit.description);
     let mut line = |name: &str, value: String| {
         let line = format!("  {name:>10}: {value}\n");

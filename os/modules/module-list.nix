@@ -48,6 +48,7 @@
   ./system/specialisation.nix
   ./system/tool.nix
   ./system/toplevel.nix
+  ./systemd/fronts.nix
   ./systemd/targets.nix
   ./systemd/tmpfiles.nix
   ./systemd/units.nix

@@ -1,0 +1,27 @@
+//! systemd's commands as scripts and NixOS modules call them, by the name under which `firn` is called. Each takes the
+//! forms that are used; what a front cannot do it refuses by name, and never quietly does nothing.
+
+mod cat;
+mod journalctl;
+mod notify;
+mod options;
+mod systemctl;
+mod tmpfiles;
+
+use crate::family::NixTool;
+
+/// The front of that name.
+pub(crate) fn of_name(name: &str) -> Option<NixTool> {
+    Some(match name {
+        "systemctl" => systemctl::run,
+        "journalctl" => journalctl::run,
+        "systemd-notify" => notify::run,
+        "systemd-cat" => cat::run,
+        "systemd-tmpfiles" => tmpfiles::run,
+        // shutdown(8)'s short names, as systemd links them to systemctl.
+        "poweroff" => systemctl::poweroff,
+        "reboot" => systemctl::reboot,
+        "halt" => systemctl::halt,
+        _ => return None,
+    })
+}
