@@ -65,6 +65,8 @@ const FAMILIES: &[Family] = &[
     crate::logs::LOGS,
     crate::service::POWEROFF,
     crate::service::REBOOT,
+    crate::service::SOFT_REBOOT,
+    crate::service::KEXEC,
 ];
 
 /// The Nix tool of that name, if Firn stands in for it.

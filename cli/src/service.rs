@@ -17,6 +17,24 @@ pub(crate) const POWEROFF: Family = Family { command: poweroff_command, run: pow
 /// `firn reboot`.
 pub(crate) const REBOOT: Family = Family { command: reboot_command, run: reboot };
 
+/// `firn soft-reboot`.
+pub(crate) const SOFT_REBOOT: Family = Family {
+    command: || {
+        Command::new("soft-reboot").about(
+            "Stop everything and begin again with the next generation's userspace, on the running kernel",
+        )
+    },
+    run: |_| shut_down(Shutdown::SoftReboot),
+};
+/// `firn kexec`.
+pub(crate) const KEXEC: Family = Family {
+    command: || {
+        Command::new("kexec")
+            .about("Stop everything and execute the next generation's kernel, past firmware and boot menu")
+    },
+    run: |_| kexec(),
+};
+
 /// Subcommands that are one job for each unit named.
 const JOBS: &[(&str, Verb, &str)] = &[
     ("start", Verb::Start, "Start units and what they need"),
@@ -317,6 +335,20 @@ fn print_json(units: &[UnitStatus]) -> Result<()> {
 fn shut_down(how: Shutdown) -> Result<ExitCode> {
     ask(&mut connect()?, &Request::Shutdown { how }, |_| Ok(()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the next generation's kernel ready and ends the machine into it.
+pub(crate) fn kexec() -> Result<ExitCode> {
+    const NEXT: &str = "/nix/var/nix/profiles/system/boot.json";
+    let bytes = std::fs::read(NEXT).with_context(|| format!("cannot read {NEXT}"))?;
+    let next = formats::bootspec::Bootspec::parse(&bytes).with_context(|| NEXT.to_owned())?.boot;
+    let open = |path: &str| std::fs::File::open(path).with_context(|| format!("cannot open {path}"));
+    let initrd = next.initrd.as_deref().with_context(|| format!("{NEXT} names no initrd"))?;
+    let line = format!("init={} {}", next.init, next.kernel_params.join(" "));
+    let line = std::ffi::CString::new(line).context("the kernel's parameters hold a NUL byte")?;
+    sys::kexec::load(&open(&next.kernel)?, &open(initrd)?, &line)
+        .with_context(|| format!("the kernel does not take {}", next.kernel))?;
+    shut_down(Shutdown::Kexec)
 }
 
 fn poweroff(_: &ArgMatches) -> Result<ExitCode> {

@@ -73,6 +73,9 @@ pub enum Request {
     },
     /// Every change of every unit from now on, as [`Reply::Changed`].
     Subscribe,
+    /// Process 1 becomes the program of the running generation; so does the supervisor. Answer: [`Reply::Done`] before it
+    /// begins.
+    Reexec,
 }
 
 /// What a job does.
@@ -105,6 +108,8 @@ pub enum Shutdown {
     Halt = 3,
     /// Execute the kernel that kexec loaded.
     Kexec = 4,
+    /// End everything but the kernel, and begin again with the default generation's userspace.
+    SoftReboot = 5,
 }
 
 /// Parts of a switch.
@@ -384,6 +389,7 @@ impl Message for Request {
             Self::Shutdown { how } => body.byte(7).byte(*how as u8),
             Self::Wait { unit, state, timeout } => body.byte(8).text(unit).byte(*state as u8).word(*timeout),
             Self::Subscribe => body.byte(9),
+            Self::Reexec => body.byte(10),
         };
     }
 
@@ -421,6 +427,7 @@ impl Message for Request {
                     2 => Shutdown::Reboot,
                     3 => Shutdown::Halt,
                     4 => Shutdown::Kexec,
+                    5 => Shutdown::SoftReboot,
                     _ => return None,
                 },
             },
@@ -430,6 +437,7 @@ impl Message for Request {
                 timeout: fields.word()?,
             },
             9 => Self::Subscribe,
+            10 => Self::Reexec,
             _ => return None,
         })
     }
@@ -525,6 +533,7 @@ mod tests {
             Request::Shutdown { how: Shutdown::Kexec },
             Request::Wait { unit: unit(), state: ActiveState::Failed, timeout: 5000 },
             Request::Subscribe,
+            Request::Reexec,
         ];
         for verb in
             [Verb::Start, Verb::Stop, Verb::Restart, Verb::Reload, Verb::TryRestart, Verb::ReloadOrRestart]

@@ -17,6 +17,9 @@ pub const LET_GO: u32 = 4;
 /// To PID 1: end the machine; how, as in `formats::control::Shutdown`.
 pub const FINAL: u32 = 5;
 
+/// To PID 1: become the program of the generation that runs now.
+pub const AGAIN: u32 = 6;
+
 /// Sends a message without waiting; an error when the other side is gone or does not listen.
 pub fn send(
     socket: BorrowedFd<'_>,

@@ -13,6 +13,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use sys::shared_words::{self, SharedWords};
 
+/// Changes with every change of the memory's layout or of the numbers at which descriptors are handed over.
+pub const LAYOUT: u32 = 1;
+
 const MAGIC: u32 = 0x4e52_4946;
 const PATH_AT: usize = 16;
 const PATH_BYTES: usize = 1024;

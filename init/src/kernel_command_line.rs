@@ -15,6 +15,8 @@ pub struct KernelCommandLine {
     pub rescue_stage1: bool,
     /// `single`, `rescue`, `emergency`: the target to start instead of the default.
     pub target: Option<&'static str>,
+    /// `firn.watchdog=`, `systemd.watchdog_sec=`: seconds after which a hardware watchdog resets a machine that hangs.
+    pub watchdog: Option<u64>,
     /// `quiet`: no line for each service.
     pub quiet: bool,
 }
@@ -41,6 +43,9 @@ impl KernelCommandLine {
                         "graphical.target" => Some("graphical.target"),
                         _ => found.target,
                     }
+                }
+                "firn.watchdog" | "systemd.watchdog_sec" => {
+                    found.watchdog = value.trim_end_matches('s').parse().ok();
                 }
                 "quiet" => found.quiet = true,
                 _ => {}

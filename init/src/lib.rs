@@ -12,6 +12,7 @@ pub mod kernel_command_line;
 pub mod log_collector;
 pub mod mounting;
 pub mod pid1;
+pub mod power_button;
 pub mod stage1;
 pub mod superblock;
 pub mod supervisor;

@@ -3,8 +3,10 @@
 //! outlive the supervisor, it passes signals on, starts the supervisor again when it dies, and ends the machine. It
 //! parses nothing, waits for nothing but events, and keeps going when something fails.
 
+pub mod again;
 mod ending;
 mod ground;
+mod watchdog;
 
 use crate::channel::{self, Received};
 use crate::console::{self, Level};
@@ -48,6 +50,10 @@ const HELD_LIMIT: usize = 4096;
 const DEATHS: usize = 8;
 const DEATHS_WITHIN: Duration = Duration::from_secs(20);
 
+/// So many presses of Ctrl-Alt-Del within that time end the machine at once, whoever hangs.
+const PRESSES: usize = 7;
+const PRESSES_WITHIN: Duration = Duration::from_secs(2);
+
 /// Everything that PID 1 holds.
 struct Held {
     state: OwnedFd,
@@ -57,6 +63,21 @@ struct Held {
     /// Syslog's, the journal's and the streams' socket.
     logs: [Option<OwnedFd>; 3],
     tagged: Vec<(u32, OwnedFd)>,
+}
+
+impl Held {
+    /// What is handed over at fixed numbers.
+    fn fixed(&self) -> [(Option<BorrowedFd<'_>>, i32); 6] {
+        let [syslog, journal, streams] = &self.logs;
+        [
+            (Some(self.state.as_fd()), inherited::STATE),
+            (self.control.as_ref().map(OwnedFd::as_fd), inherited::CONTROL),
+            (self.notify.as_ref().map(OwnedFd::as_fd), inherited::NOTIFY),
+            (syslog.as_ref().map(OwnedFd::as_fd), inherited::SYSLOG),
+            (journal.as_ref().map(OwnedFd::as_fd), inherited::JOURNAL),
+            (streams.as_ref().map(OwnedFd::as_fd), inherited::STREAMS),
+        ]
+    }
 }
 
 /// The supervisor, as PID 1 sees it.
@@ -76,6 +97,21 @@ pub fn run(path: &str) -> ! {
             ending::console_of_last_resort()
         }
     };
+    keep_going(held, &toplevel)
+}
+
+/// Goes on as process 1 where another program stopped that became this one: arguments are the generation's directory and
+/// `TAG=NUMBER` of held descriptors.
+pub fn resume(arguments: &[String]) -> ! {
+    let toplevel = arguments.first().cloned().unwrap_or_default();
+    let held = match again::take(arguments.get(1..).unwrap_or_default()) {
+        Ok(held) => held,
+        Err(error) => {
+            console::show(&format!("firn: process 1 cannot take over from its predecessor: {error}\n"));
+            ending::console_of_last_resort()
+        }
+    };
+    console::log(Level::Info, &format!("process 1 is now the one of {toplevel}"));
     keep_going(held, &toplevel)
 }
 
@@ -106,9 +142,11 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
     let mask = SigSet::all();
     crate::best_effort::tolerate(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None));
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok();
+    let mut watchdog = watchdog::Watchdog::of_this_machine();
+    let mut presses: Vec<Instant> = Vec::new();
     let mut deaths: Vec<Instant> = Vec::new();
     let mut supervisor: Option<Supervisor> = None;
-    let mut asked: Option<u32> = None;
+    let mut asked: Option<Asked> = None;
     loop {
         if supervisor.is_none() {
             deaths.retain(|at| at.elapsed() < DEATHS_WITHIN);
@@ -122,9 +160,28 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
                 deaths.push(Instant::now());
             }
         }
-        wait_for_anything(signals.as_ref(), supervisor.as_ref());
+        if let Some(watchdog) = &mut watchdog {
+            watchdog.feed();
+        }
+        let patience = watchdog.as_ref().map(watchdog::Watchdog::patience);
+        wait_for_anything(signals.as_ref(), supervisor.as_ref(), patience);
         while let Some(signal) = signals.as_ref().and_then(|signals| signals.read_signal().ok().flatten()) {
             let number = signal.ssi_signo;
+            if number == Signal::SIGINT as u32 {
+                presses.retain(|at| at.elapsed() < PRESSES_WITHIN);
+                presses.push(Instant::now());
+                if presses.len() >= PRESSES {
+                    console::show("firn: Ctrl-Alt-Del again and again: rebooting at once.\n");
+                    asked = Some(Asked::End(Shutdown::Reboot as u32));
+                }
+            }
+            if is_fault(number) {
+                let text = format!(
+                    "signal {number} was sent to process 1 by process {}; it goes on",
+                    signal.ssi_pid
+                );
+                console::log(Level::Warning, &text);
+            }
             let is_for_supervisor = number != Signal::SIGCHLD as u32;
             if let (true, Some(supervisor)) = (is_for_supervisor, &supervisor) {
                 crate::best_effort::tolerate(channel::send(
@@ -142,8 +199,12 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
         if let (true, Some(current)) = (ours, &supervisor) {
             crate::best_effort::tolerate(channel::send(current.channel.as_fd(), channel::ENDS, 0, None));
         }
-        if let Some(how) = asked {
-            ending::end(how_of(how))
+        match asked.take() {
+            Some(Asked::End(how)) => ending::end(how_of(how), watchdog.as_mut()),
+            Some(Asked::BecomeAnother) => {
+                again::become_another(&held, supervisor.as_ref().map(|supervisor| supervisor.pid));
+            }
+            None => {}
         }
         if died {
             deaths.push(Instant::now());
@@ -153,27 +214,51 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
     }
 }
 
+/// What the supervisor asks of process 1.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// End the machine.
+    End(u32),
+    /// Become the program of the generation that runs now.
+    BecomeAnother,
+}
+
+/// Whether it is one of the signals of a program's own faults.
+fn is_fault(number: u32) -> bool {
+    use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGQUIT, SIGSEGV, SIGSYS};
+    [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGQUIT, SIGSEGV, SIGSYS].iter().any(|signal| *signal as u32 == number)
+}
+
 /// The number on the wire as a way to end.
 fn how_of(number: u32) -> Shutdown {
     match number {
         1 => Shutdown::PowerOff,
         3 => Shutdown::Halt,
         4 => Shutdown::Kexec,
+        5 => Shutdown::SoftReboot,
         _ => Shutdown::Reboot,
     }
 }
 
-/// Sleeps until a signal or a message comes; a second at most, should either be missing.
-fn wait_for_anything(signals: Option<&SignalFd>, supervisor: Option<&Supervisor>) {
+/// Sleeps until a signal or a message comes; a second at most, should either be missing, and no longer than it has patience.
+fn wait_for_anything(
+    signals: Option<&SignalFd>,
+    supervisor: Option<&Supervisor>,
+    patience: Option<Duration>,
+) {
     let mut polled = Vec::with_capacity(2);
     polled.extend(signals.map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
     polled.extend(supervisor.map(|supervisor| PollFd::new(supervisor.channel.as_fd(), PollFlags::POLLIN)));
-    let timeout = if polled.len() == 2 { PollTimeout::NONE } else { PollTimeout::from(1000_u16) };
+    let missing = (polled.len() < 2).then(|| Duration::from_secs(1));
+    let timeout = match missing.into_iter().chain(patience).min() {
+        Some(patience) => PollTimeout::from(patience.as_millis().clamp(1, 60_000) as u16),
+        None => PollTimeout::NONE,
+    };
     crate::best_effort::tolerate(nix::poll::poll(&mut polled, timeout));
 }
 
 /// Takes the supervisor's messages; returns how the machine is to end when it says so.
-fn listen(channel: BorrowedFd<'_>, held: &mut Held) -> Option<u32> {
+fn listen(channel: BorrowedFd<'_>, held: &mut Held) -> Option<Asked> {
     loop {
         match channel::receive(channel) {
             Received::Message(channel::HOLD, tag, Some(raw)) => {
@@ -185,7 +270,8 @@ fn listen(channel: BorrowedFd<'_>, held: &mut Held) -> Option<u32> {
                 }
             }
             Received::Message(channel::LET_GO, tag, _) => held.tagged.retain(|(known, _)| *known != tag),
-            Received::Message(channel::FINAL, how, _) => return Some(how),
+            Received::Message(channel::FINAL, how, _) => return Some(Asked::End(how)),
+            Received::Message(channel::AGAIN, ..) => return Some(Asked::BecomeAnother),
             Received::Message(..) => {}
             Received::Nothing | Received::Closed => return None,
         }
@@ -220,17 +306,8 @@ fn start_supervisor(held: &Held, toplevel: &str) -> Option<Supervisor> {
     let programs = [CString::new(format!("{toplevel}/init")).ok()?, CString::new("/proc/self/exe").ok()?];
     let pid = spawn(&Birth::default(), || {
         crate::best_effort::tolerate(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
-        let [syslog, journal, streams] = &held.logs;
-        let fixed = [
-            (Some(held.state.as_fd()), inherited::STATE),
-            (Some(theirs.as_fd()), inherited::CHANNEL),
-            (held.control.as_ref().map(OwnedFd::as_fd), inherited::CONTROL),
-            (held.notify.as_ref().map(OwnedFd::as_fd), inherited::NOTIFY),
-            (syslog.as_ref().map(OwnedFd::as_fd), inherited::SYSLOG),
-            (journal.as_ref().map(OwnedFd::as_fd), inherited::JOURNAL),
-            (streams.as_ref().map(OwnedFd::as_fd), inherited::STREAMS),
-        ];
-        for (descriptor, number) in fixed {
+        drop(sys::terminal::place(theirs.as_fd(), inherited::CHANNEL));
+        for (descriptor, number) in held.fixed() {
             drop(descriptor.map(|descriptor| sys::terminal::place(descriptor, number)));
         }
         for (number, (_, descriptor)) in held.tagged.iter().enumerate() {

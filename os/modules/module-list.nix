@@ -49,9 +49,12 @@
   ./system/tool.nix
   ./system/toplevel.nix
   ./systemd/fronts.nix
+  ./systemd/logind.nix
+  ./systemd/rescue.nix
   ./systemd/targets.nix
   ./systemd/tmpfiles.nix
   ./systemd/units.nix
+  ./systemd/watchdog.nix
   ./users/users.nix
   ./virtualisation/vm.nix
 ]

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "system calls; this is the one crate that makes them")]
 
 pub mod file_map;
+pub mod kexec;
 pub mod loopback;
 pub mod namespaced_child;
 pub mod private_mounts;
@@ -11,3 +12,4 @@ pub mod random;
 pub mod shared_words;
 pub mod sibling;
 pub mod terminal;
+pub mod watchdog;

@@ -105,11 +105,16 @@ pub(super) fn run(arguments: &[OsString]) -> Result<ExitCode> {
         "reset-failed" => reset_failed(names),
         "get-default" => print("multi-user.target\n"),
         // The graph changes by a switch, which loads it itself; so this has nothing left to do.
-        "daemon-reload" | "daemon-reexec" => Ok(ExitCode::SUCCESS),
+        "daemon-reload" => Ok(ExitCode::SUCCESS),
+        "daemon-reexec" => {
+            ask(&mut connect()?, &Request::Reexec, |_| Ok(()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        "soft-reboot" => shut_down(Shutdown::SoftReboot),
         "poweroff" => shut_down(Shutdown::PowerOff),
         "reboot" => shut_down(Shutdown::Reboot),
         "halt" => shut_down(Shutdown::Halt),
-        "kexec" => shut_down(Shutdown::Kexec),
+        "kexec" => crate::service::kexec(),
         "default" => jobs(&line, Verb::Start, &["default.target".to_owned()]),
         "rescue" => jobs(&line, Verb::Start, &["rescue.target".to_owned()]),
         "emergency" => jobs(&line, Verb::Start, &["emergency.target".to_owned()]),

@@ -1,6 +1,7 @@
 //! The end of the machine: whoever still runs is ended, every file system is unmounted in the reverse of its mounting or at
 //! least made read-only, all is written out, and the kernel is told. Bounded: nothing here waits for more than a few seconds.
 
+use super::watchdog::Watchdog;
 use crate::console::{self, Level};
 use crate::mounting;
 use formats::control::Shutdown;
@@ -8,6 +9,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,14 +17,27 @@ use std::time::{Duration, Instant};
 /// How long processes without a unit get after SIGTERM.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// The userspace that a soft reboot begins: the one of the next boot.
+const NEXT: &str = "/nix/var/nix/profiles/system/init";
+
 /// Ends the machine.
-pub(super) fn end(how: Shutdown) -> ! {
+pub(super) fn end(how: Shutdown, mut watchdog: Option<&mut Watchdog>) -> ! {
+    if let Some(watchdog) = &mut watchdog {
+        watchdog.feed_for_the_end();
+    }
     end_processes();
+    if how == Shutdown::SoftReboot {
+        begin_again();
+    }
     unmount_all();
     nix::unistd::sync();
+    if let (Shutdown::Halt | Shutdown::Kexec, Some(watchdog)) = (how, watchdog) {
+        watchdog.disarm();
+    }
     let mode = match how {
         Shutdown::PowerOff => RebootMode::RB_POWER_OFF,
-        Shutdown::Reboot => RebootMode::RB_AUTOBOOT,
+        // A soft reboot that could not be is a whole one.
+        Shutdown::Reboot | Shutdown::SoftReboot => RebootMode::RB_AUTOBOOT,
         Shutdown::Halt => RebootMode::RB_HALT_SYSTEM,
         Shutdown::Kexec => RebootMode::RB_KEXEC,
     };
@@ -33,6 +48,15 @@ pub(super) fn end(how: Shutdown) -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(3600));
     }
+}
+
+/// Becomes the process 1 of the next generation on the running kernel, with the file systems as they are.
+fn begin_again() {
+    nix::unistd::sync();
+    let Ok(next) = CString::new(NEXT) else { return };
+    let nothing: [&CStr; 0] = [];
+    let Err(error) = nix::unistd::execve(&next, &[&next], &nothing);
+    console::log(Level::Error, &format!("cannot begin again with {NEXT}: {error}; rebooting the machine"));
 }
 
 /// TERM to all, a moment, KILL to all. Nobody left: no moment.
@@ -101,5 +125,5 @@ pub(super) fn rescue_console() {
 /// When process 1 itself cannot be set up: a shell, then a reboot.
 pub(super) fn console_of_last_resort() -> ! {
     rescue_console();
-    end(Shutdown::Reboot)
+    end(Shutdown::Reboot, None)
 }

@@ -7,6 +7,7 @@ use super::{Supervisor, cgroup, now};
 use formats::control::{ActiveState, Reply, Request, UnitStatus, Verb};
 use formats::service_graph::key::{Key, flag};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use std::os::fd::AsFd as _;
 
 impl Supervisor {
     /// A client can be read or written.
@@ -123,6 +124,11 @@ impl Supervisor {
                 }
             }
             Request::Subscribe => self.wait(number, Waiting::Changes),
+            Request::Reexec => {
+                self.reply(number, &Reply::Done { result: "done".into() });
+                let sent = crate::channel::send(self.channel.as_fd(), crate::channel::AGAIN, 0, None);
+                crate::best_effort::tolerate(sent);
+            }
             Request::Switch { graph, phase } => self.begin_switch(number, &graph, phase),
         }
     }

@@ -19,12 +19,10 @@ in
       audit = mkOption { type = types.nullOr types.bool; default = null; inert = true; description = "Accepted."; };
     };
     logind = {
-      settings = anything "Settings of logind; there is none.";
       extraConfig = lines "Settings of logind; there is none.";
       lidSwitch = mkOption { type = types.str; default = "suspend"; inert = true; description = "Accepted."; };
       lidSwitchDocked = mkOption { type = types.str; default = "ignore"; inert = true; description = "Accepted."; };
       lidSwitchExternalPower = mkOption { type = types.str; default = "ignore"; inert = true; description = "Accepted."; };
-      powerKey = mkOption { type = types.str; default = "poweroff"; inert = true; description = "Accepted."; };
     };
     udev = {
       enable = mkOption { type = types.bool; default = true; inert = true; description = "Accepted; device nodes come from the kernel's devtmpfs."; };

@@ -113,12 +113,10 @@ in
     globalEnvironment = mkOption { type = types.attrsOf (types.nullOr (types.oneOf [ types.str types.path types.package ])); default = { }; description = "Variables that every service gets."; };
     defaultUnit = mkOption { type = types.str; default = "multi-user.target"; description = "The milestone that a boot goes to."; };
     ctrlAltDelUnit = mkOption { type = types.str; default = "reboot.target"; description = "What Ctrl-Alt-Del starts."; };
-    enableEmergencyMode = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
     suppressedSystemUnits = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted; Firn has no upstream units to suppress."; };
     additionalUpstreamSystemUnits = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; };
     settings.Manager = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted: settings of systemd itself."; };
     extraConfig = mkOption { type = types.lines; default = ""; inert = true; description = "Accepted: settings of systemd itself."; };
-    watchdog = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
     coredump.enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     oomd.enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     user = mkOption { type = types.attrsOf types.anything; default = { }; description = "Units of user sessions: accepted, not run."; };
