@@ -122,8 +122,11 @@ impl Builder {
     /// Opens the store; build flags come from the command line when it has them.
     pub(crate) fn new(matches: Option<&ArgMatches>) -> Result<Self> {
         let store = crate::store::open()?;
-        let mut options =
-            BuildOptions { progress: crate::progress::for_terminal(), ..BuildOptions::default() };
+        let mut options = BuildOptions {
+            progress: crate::progress::for_terminal(),
+            fallback: crate::nix_conf::NixConf::load().flag("fallback", false),
+            ..BuildOptions::default()
+        };
         let flag = |name: &str| {
             matches.is_some_and(|matches| {
                 matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false)
@@ -348,9 +351,13 @@ fn dry_run(builder: &Builder, derivations: &[DerivationInfo]) -> Result<ExitCode
         .collect::<Result<Vec<_>>>()?;
     let missing = builder.store.missing(&requests)?;
     let mut output = std::io::stderr().lock();
-    for (what, paths) in [("built", &missing.build), ("fetched", &missing.fetch)] {
+    for (what, paths) in [
+        ("derivations will be built", &missing.build),
+        ("derivations will be fetched", &missing.fetch),
+        ("paths will come from caches", &missing.substitute),
+    ] {
         if !paths.is_empty() {
-            writeln!(output, "these {} derivations will be {what}:", paths.len())?;
+            writeln!(output, "these {} {what}:", paths.len())?;
         }
         for path in paths {
             writeln!(output, "  {}", builder.store.dir().print(path))?;

@@ -50,6 +50,7 @@ const FAMILIES: &[Family] = &[
     crate::store::WHY_DEPENDS,
     crate::store::LOG,
     crate::store::HASH,
+    crate::store::COPY,
     crate::store::KEY,
     crate::store::daemon::FAMILY,
     Family { command: crate::machine::switch_command, run: crate::machine::switch },

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use store::NixSettings;
 use store::build::{BuildOptions, Sandbox};
+use store::cache::{Address, Substituters};
 use store::trust::Trust;
 
 /// How deep files may include files.
@@ -111,6 +112,24 @@ impl NixConf {
         build
     }
 
+    /// The caches to take paths from: `substituters`, unless `substitute` is off.
+    fn substituters(&self) -> Substituters {
+        let mut addresses = Vec::new();
+        for text in self.words("substituters") {
+            match Address::parse(text) {
+                Ok(address) => addresses.push(address),
+                Err(error) => log::warn!("substituters: {error}; it is left out"),
+            }
+        }
+        if !self.flag("substitute", true) {
+            addresses.clear();
+        }
+        let cache = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+        Substituters::new(addresses, cache.map(|cache| cache.join("firn/caches")))
+    }
+
     /// How a store is opened with these settings.
     pub(crate) fn store_options(&self) -> Result<store::Options> {
         let mut keys = TrustedKeys::default();
@@ -126,6 +145,7 @@ impl NixConf {
             durable: self.flag("fsync-metadata", true),
             trust: Trust { require_signatures: self.flag("require-sigs", true), keys },
             secret_keys,
+            substituters: std::sync::Arc::new(self.substituters()),
         })
     }
 }

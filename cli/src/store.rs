@@ -1,6 +1,7 @@
 //! `firn store …`, and the commands that look at single paths: `path-info`, `why-depends`, `log`, `hash`, `gc`.
 
 mod collect;
+mod copy;
 pub(crate) mod daemon;
 mod hash;
 mod key;
@@ -9,6 +10,7 @@ mod objects;
 mod path_info;
 
 pub(crate) use collect::FAMILY as COLLECT;
+pub(crate) use copy::FAMILY as COPY;
 pub(crate) use hash::FAMILY as HASH;
 pub(crate) use key::FAMILY as KEY;
 pub(crate) use objects::FAMILY as STORE;
@@ -24,8 +26,13 @@ use store::{Layout, Store};
 
 /// The store that the settings name.
 pub(crate) fn open() -> Result<Store> {
+    open_with(NixConf::load().store_options()?)
+}
+
+/// The same with other options.
+pub(super) fn open_with(options: store::Options) -> Result<Store> {
     let root = &Settings::current()?.store_root;
-    Store::open_with(Layout::below(root), NixConf::load().store_options()?)
+    Store::open_with(Layout::below(root), options)
         .with_context(|| format!("cannot open the store below `{}`", root.display()))
 }
 

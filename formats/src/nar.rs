@@ -115,3 +115,10 @@ pub fn check_entry_name(name: &[u8]) -> Result<(), NarError> {
 pub const fn string_size(length: u64) -> u64 {
     8 + length.next_multiple_of(8)
 }
+impl NarError {
+    /// Whether reading or writing failed, and not the archive is wrong.
+    #[must_use]
+    pub const fn is_io(&self) -> bool {
+        matches!(self, Self::Io(_))
+    }
+}

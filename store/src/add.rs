@@ -189,7 +189,8 @@ impl Store {
             return Ok(());
         }
         tree::remove(&real)?;
-        let mut reader = HashingReader::new(archive, Algorithm::Sha256);
+        // Not a byte more than announced: an archive without end would fill the disk first.
+        let mut reader = HashingReader::new(archive.take(info.nar_size), Algorithm::Sha256);
         let restored = tree::restore(&real, &mut reader).and_then(|entries| {
             let (_, hash, size) = reader.finish();
             if hash != info.nar_hash {

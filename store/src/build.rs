@@ -11,6 +11,7 @@ mod identity;
 mod log_file;
 mod one;
 mod outputs;
+mod plan;
 mod process;
 mod progress;
 mod reference_graph;
@@ -20,10 +21,12 @@ mod sandbox;
 mod schedule;
 mod seccomp;
 mod structured;
+mod substitute;
 mod unpack_channel;
 mod user_environment;
 
 pub use failure::{BuildError, Failure, FailureKind};
+pub(crate) use fetch::agent;
 pub use progress::{Event, Progress, Silent};
 pub use sandbox::{Sandbox, SandboxPath, static_shell};
 
@@ -72,6 +75,10 @@ pub struct BuildOptions {
     pub keep_failed: bool,
     /// Build again what is valid, and compare.
     pub check: bool,
+    /// Take from the store's caches what they have.
+    pub substitute: bool,
+    /// Build what caches promised and failed to deliver.
+    pub fallback: bool,
     /// The longest that a builder may run.
     pub timeout: Option<Duration>,
     /// The longest that a builder may say nothing.
@@ -118,10 +125,12 @@ impl Default for BuildOptions {
         Self {
             max_jobs: cores,
             cores,
-            max_downloads: 8,
+            max_downloads: 16,
             keep_going: false,
             keep_failed: false,
             check: false,
+            substitute: true,
+            fallback: false,
             timeout: None,
             max_silent: None,
             max_log_size: None,
@@ -160,14 +169,21 @@ pub struct Missing {
     pub build: Vec<StorePath>,
     /// Those among them that are downloads.
     pub fetch: Vec<StorePath>,
+    /// Paths that would come from caches, what they need first.
+    pub substitute: Vec<StorePath>,
+    /// How many bytes would come in for those, as far as caches say.
+    pub download_size: u64,
+    /// How many bytes their archives have.
+    pub nar_size: u64,
 }
 
 impl Store {
     /// Builds the wanted outputs of these derivations and all that they need. When something fails, the error carries
     /// every failure; what was built before stays valid.
     pub fn build(&self, requests: &[(StorePath, Wanted)], options: &BuildOptions) -> Result<BuildReport> {
-        let plan = schedule::Schedule::new(self, requests, options.check)?;
-        let (built, made) = plan.run(self, options)?;
+        let (built, made) = self.carry_out(options, |excluded| {
+            plan::Planner::new(self, options.substitute, excluded).derivations(requests, options.check)
+        })?;
         let mut report = BuildReport { built, ..BuildReport::default() };
         for (path, wanted) in requests {
             let mut outputs = match made.get(path) {
@@ -185,6 +201,43 @@ impl Store {
             report.outputs.entry(path.clone()).or_default().extend(outputs);
         }
         Ok(report)
+    }
+
+    /// Makes paths valid that caches have, with all that they need.
+    pub fn substitute(&self, paths: &BTreeSet<StorePath>, options: &BuildOptions) -> Result<()> {
+        self.carry_out(options, |excluded| plan::Planner::new(self, true, excluded).paths(paths)).map(drop)
+    }
+
+    /// Plans and runs, and plans anew without what caches did not deliver, if that may be built.
+    fn carry_out(
+        &self,
+        options: &BuildOptions,
+        plan: impl Fn(&BTreeSet<StorePath>) -> Result<schedule::Schedule>,
+    ) -> Result<(Vec<StorePath>, resolve::Inputs)> {
+        let mut excluded = BTreeSet::new();
+        let (mut built, mut made) = (Vec::new(), resolve::Inputs::new());
+        loop {
+            let outcome = plan(&excluded)?.run(self, options);
+            built.extend(outcome.built);
+            made.extend(outcome.outputs);
+            let before = excluded.len();
+            let mut forgivable = true;
+            for failure in &outcome.failures {
+                match &failure.kind {
+                    FailureKind::Substitution { gone, .. } if *gone || options.fallback => {
+                        excluded.insert(failure.derivation.clone());
+                    }
+                    _ => forgivable = false,
+                }
+            }
+            if outcome.failures.is_empty() {
+                return Ok((built, made));
+            }
+            if !forgivable || excluded.len() == before {
+                let error = BuildError { failures: outcome.failures, dependents: outcome.dependents };
+                return Err(Error::Build(Box::new(error)));
+            }
+        }
     }
 
     /// Builds one derivation; the path of each output.
@@ -212,7 +265,7 @@ impl Store {
             self.add_temp_root(source)?;
             self.path_info(source)?;
         }
-        let goal = schedule::Goal::single(path.clone(), derivation, options.check);
+        let goal = schedule::Goal { path: path.clone(), derivation, check: options.check };
         match one::build(self, &goal, options, &resolve::Inputs::new()) {
             Ok(done) => done
                 .outputs
@@ -227,6 +280,6 @@ impl Store {
 
     /// What [`Store::build`] would build, without building.
     pub fn missing(&self, requests: &[(StorePath, Wanted)]) -> Result<Missing> {
-        Ok(schedule::Schedule::new(self, requests, false)?.missing())
+        Ok(plan::Planner::new(self, true, &BTreeSet::new()).derivations(requests, false)?.missing())
     }
 }

@@ -6,6 +6,8 @@
 mod add;
 mod add_stream;
 pub mod build;
+pub mod cache;
+mod copy;
 pub mod daemon;
 mod database;
 mod derivations;

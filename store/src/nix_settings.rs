@@ -157,6 +157,8 @@ impl NixSettings {
         }
         options.keep_going = self.flag("keep-going", options.keep_going);
         options.keep_failed = self.flag("keep-failed", options.keep_failed);
+        options.fallback = self.flag("fallback", options.fallback);
+        options.substitute = self.flag("substitute", options.substitute);
         options.auto_optimise = self.flag("auto-optimise-store", options.auto_optimise);
         options.timeout = seconds("timeout").or(options.timeout);
         options.max_silent = seconds("max-silent-time").or(options.max_silent);

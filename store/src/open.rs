@@ -1,5 +1,6 @@
 //! The store as a value: its layout, its database connection, its temporary roots.
 
+use crate::cache::Substituters;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -10,7 +11,7 @@ use formats::signature::SecretKey;
 use formats::store_path::{StoreDir, StorePath};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -21,11 +22,13 @@ pub struct Options {
     pub trust: Trust,
     /// What is built here is signed with these.
     pub secret_keys: Vec<SecretKey>,
+    /// Caches to take from what would have to be built.
+    pub substituters: Arc<Substituters>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durable: true, trust: Trust::default(), secret_keys: Vec::new() }
+        Self { durable: true, trust: Trust::default(), secret_keys: Vec::new(), substituters: Arc::default() }
     }
 }
 

@@ -217,7 +217,12 @@ fn realise(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    // What is no derivation can only come from a cache.
+    let plain: BTreeSet<_> =
+        requests.iter().map(|(path, _)| path).filter(|path| !path.is_derivation()).cloned().collect();
+    requests.retain(|(path, _)| path.is_derivation());
     let mut options = BuildOptions {
+        fallback: crate::nix_conf::NixConf::load().flag("fallback", false),
         keep_going: matches.get_flag("keep-going"),
         keep_failed: matches.get_flag("keep-failed"),
         check: matches.get_flag("check"),
@@ -226,6 +231,10 @@ fn realise(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
     };
     if matches.get_flag("no-sandbox") {
         options.sandbox = Sandbox::Off;
+    }
+    store.substitute(&plain, &options)?;
+    for path in &plain {
+        writeln!(out, "{}", store.dir().print(path))?;
     }
     let report = store.build(&requests, &options).map_err(|error| match &error {
         store::Error::Build(failed) => anyhow::Error::new(crate::family::Failure {

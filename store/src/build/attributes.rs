@@ -58,6 +58,14 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// Whether its outputs may come from a cache.
+    pub(super) fn allows_substitutes(&self) -> bool {
+        match &self.structured {
+            Some(map) => map.get("allowSubstitutes").and_then(Value::as_bool).unwrap_or(true),
+            None => self.derivation.variable("allowSubstitutes").is_none_or(|text| text == b"1"),
+        }
+    }
+
     /// Features that the machine must have.
     pub(super) fn required_features(&self) -> BTreeSet<String> {
         self.words("requiredSystemFeatures").unwrap_or_default().into_iter().collect()

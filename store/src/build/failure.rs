@@ -37,6 +37,13 @@ pub enum FailureKind {
     Hook(String),
     /// A download failed.
     Fetch(String),
+    /// Caches that have the path did not deliver it.
+    Substitution {
+        /// What each said.
+        why: String,
+        /// Whether they merely have it no more, and did not fail to give what they promise.
+        gone: bool,
+    },
     /// This machine cannot build it.
     Unsupported(String),
     /// Somebody said stop.
@@ -67,9 +74,24 @@ impl fmt::Display for FailureKind {
             | Self::Hook(text)
             | Self::Unsupported(text)
             | Self::NotDeterministic(text) => formatter.write_str(text),
+            Self::Substitution { why, gone: true } => write!(formatter, "no cache has it any more: {why}"),
+            Self::Substitution { why, gone: false } => {
+                write!(
+                    formatter,
+                    "caches did not deliver it ({why}); --fallback builds what caches fail to give"
+                )
+            }
             Self::Cancelled => formatter.write_str("cancelled"),
             Self::Store(error) => error.fmt(formatter),
         }
+    }
+}
+
+impl FailureKind {
+    /// Whether a cache failed and no build.
+    #[must_use]
+    pub const fn is_substitution(&self) -> bool {
+        matches!(self, Self::Substitution { .. })
     }
 }
 
@@ -107,6 +129,9 @@ impl BuildError {
     /// The exit code that Nix has for it: 100 and a bit for each kind of failure.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
+        if !self.failures.is_empty() && self.failures.iter().all(|failure| failure.kind.is_substitution()) {
+            return 1;
+        }
         let mut code = 0;
         for failure in &self.failures {
             code |= match failure.kind {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod builds;
 #[cfg(test)]
+mod caches;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod faults;

@@ -1,0 +1,275 @@
+//! The caches that stand in for building, asked in the order of their priorities and all paths at a time. One that is
+//! away or lies is set aside with one message and not waited for again for a while.
+
+use super::memory::Memory;
+use super::{Address, Cache, CacheError, Place, TransportError};
+use crate::error::Error;
+use crate::open::Store;
+use formats::narinfo::NarInfo;
+use formats::store_path::{StoreDir, StorePath};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many narinfos are asked for at a time.
+const QUESTIONS: usize = 24;
+/// How long a cache is left aside: a daemon lives longer than a cache's bad hour.
+const ASIDE: Duration = Duration::from_secs(60);
+/// The priority of a cache that does not say.
+const PRIORITY: u64 = 50;
+
+/// A path that a cache has.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// What the cache says about it.
+    pub narinfo: NarInfo,
+    /// Which one says so.
+    member: usize,
+}
+
+/// What became of fetching an offer.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    /// The path is valid.
+    Done,
+    /// No cache has it any more.
+    Gone(String),
+    /// Caches have it, but not as they promised.
+    Broken(String),
+}
+
+/// The caches of a store.
+#[derive(Debug, Default)]
+pub struct Substituters {
+    addresses: Vec<Address>,
+    memory_directory: Option<PathBuf>,
+    members: OnceLock<Members>,
+}
+
+#[derive(Debug)]
+struct Members {
+    members: Vec<Member>,
+    memory: Option<Memory>,
+}
+
+#[derive(Debug)]
+struct Member {
+    cache: Cache,
+    aside: Mutex<Option<Instant>>,
+    told_untrusted: AtomicBool,
+}
+
+impl Member {
+    fn is_aside(&self) -> bool {
+        let aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        aside.is_some_and(|since| since.elapsed() < ASIDE)
+    }
+
+    /// Sets it aside, saying so once.
+    fn set_aside(&self, why: &str) {
+        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        if aside.is_none_or(|since| since.elapsed() >= ASIDE) {
+            log::warn!("cache {} is left aside: {why}", self.cache.name());
+            *aside = Some(Instant::now());
+        }
+    }
+}
+
+impl Substituters {
+    /// These caches. They are opened when the first path is asked for. What servers say is remembered below a directory,
+    /// if there is one.
+    #[must_use]
+    pub fn new(addresses: Vec<Address>, memory_directory: Option<PathBuf>) -> Self {
+        Self { addresses, memory_directory, members: OnceLock::new() }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    fn members(&self, store: &StoreDir) -> &Members {
+        self.members.get_or_init(|| {
+            let mut members: Vec<Member> = std::thread::scope(|scope| {
+                let opening: Vec<_> = self
+                    .addresses
+                    .iter()
+                    .map(|address| scope.spawn(move || Cache::open(address, store)))
+                    .collect();
+                let opened = opening.into_iter().filter_map(|thread| thread.join().ok());
+                opened
+                    .filter_map(|opened| match opened {
+                        Ok(cache) => Some(Member {
+                            cache,
+                            aside: Mutex::default(),
+                            told_untrusted: AtomicBool::new(false),
+                        }),
+                        Err(error) => {
+                            log::warn!("{error}; it is left aside");
+                            None
+                        }
+                    })
+                    .collect()
+            });
+            members.sort_by_key(|member| member.cache.info.priority.unwrap_or(PRIORITY));
+            let remembers = members.iter().any(|member| matches!(member.cache.place, Place::Server(_)));
+            let memory = self.memory_directory.as_ref().filter(|_| remembers);
+            Members { members, memory: memory.and_then(|directory| Memory::open(directory)) }
+        })
+    }
+
+    /// Asks for many paths at a time: those that some cache has and that may be believed.
+    pub fn query(&self, store: &Store, paths: &BTreeSet<StorePath>) -> BTreeMap<StorePath, Offer> {
+        if self.is_empty() || paths.is_empty() {
+            return BTreeMap::new();
+        }
+        let members = self.members(store.dir());
+        let next = Mutex::new(paths.iter());
+        let found = Mutex::new(BTreeMap::new());
+        std::thread::scope(|scope| {
+            for _ in 0..QUESTIONS.min(paths.len()) {
+                scope.spawn(|| {
+                    while let Some(path) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+                        if let Some(offer) = members.ask(store, path, 0) {
+                            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                            found.insert(path.clone(), offer);
+                        }
+                    }
+                });
+            }
+        });
+        found.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes an offered path valid. When its cache fails, those behind it are asked. `told` hears of the bytes that came
+    /// in and says whether to go on.
+    pub(crate) fn fetch(
+        &self,
+        store: &Store,
+        offer: &Offer,
+        told: &Arc<dyn Fn(u64) -> bool + Send + Sync>,
+    ) -> Result<Fetched, Error> {
+        let members = self.members(store.dir());
+        let path = &offer.narinfo.info.path;
+        let mut offer = Some(offer.clone());
+        let (mut gone, mut broken) = (Vec::new(), Vec::new());
+        while let Some(current) = offer {
+            let Some(member) = members.members.get(current.member) else { break };
+            let name = member.cache.name();
+            match try_fetch(store, member, &current, told)? {
+                Fetched::Done => return Ok(Fetched::Done),
+                Fetched::Gone(why) => {
+                    if let Some(memory) = &members.memory {
+                        memory.forget(name, path);
+                    }
+                    gone.push(format!("{name}: {why}"));
+                }
+                Fetched::Broken(why) => {
+                    member.set_aside(&format!("{path}: {why}"));
+                    broken.push(format!("{name}: {why}"));
+                }
+            }
+            offer = members.ask(store, path, current.member + 1);
+        }
+        Ok(if broken.is_empty() {
+            Fetched::Gone(gone.join("; "))
+        } else {
+            broken.extend(gone);
+            Fetched::Broken(broken.join("; "))
+        })
+    }
+}
+
+impl Members {
+    /// The first cache, from this one on, that has the path and may be believed.
+    fn ask(&self, store: &Store, path: &StorePath, from: usize) -> Option<Offer> {
+        for (index, member) in self.members.iter().enumerate().skip(from) {
+            if member.is_aside() {
+                continue;
+            }
+            match self.ask_one(member, path) {
+                Ok(Some(narinfo)) => {
+                    if member.cache.trusted || store.check_signatures(&narinfo.info).is_ok() {
+                        return Some(Offer { narinfo, member: index });
+                    }
+                    if !member.told_untrusted.swap(true, Ordering::Relaxed) {
+                        log::warn!(
+                            "cache {} has paths without a signature by a trusted key, such as {path}; they are passed over",
+                            member.cache.name()
+                        );
+                    }
+                }
+                Ok(None) => {}
+                Err(CacheError::Transport(error)) => member.set_aside(&error.to_string()),
+                Err(error) => member.set_aside(&format!("what it says about {path} cannot be: {error}")),
+            }
+        }
+        None
+    }
+
+    fn ask_one(&self, member: &Member, path: &StorePath) -> Result<Option<NarInfo>, CacheError> {
+        let cache = &member.cache;
+        let memory = self.memory.as_ref().filter(|_| matches!(cache.place, Place::Server(_)));
+        match memory.and_then(|memory| memory.recall(cache.name(), path)) {
+            Some(None) => return Ok(None),
+            Some(Some(text)) => {
+                if let Ok(narinfo) = cache.parse(path, &text) {
+                    return Ok(Some(narinfo));
+                }
+            }
+            None => {}
+        }
+        let text = cache.narinfo_text(path)?;
+        let narinfo = text.as_ref().map(|text| cache.parse(path, text)).transpose()?;
+        if let Some(memory) = memory {
+            memory.keep(cache.name(), path, text.as_deref());
+        }
+        Ok(narinfo)
+    }
+}
+
+fn try_fetch(
+    store: &Store,
+    member: &Member,
+    offer: &Offer,
+    told: &Arc<dyn Fn(u64) -> bool + Send + Sync>,
+) -> Result<Fetched, Error> {
+    let told = Arc::clone(told);
+    let archive = match member.cache.archive_counted(&offer.narinfo, Box::new(move |done| told(done))) {
+        Ok(archive) => archive,
+        Err(TransportError::Missing) => return Ok(Fetched::Gone("its archive is not there".to_owned())),
+        Err(error) => return Ok(Fetched::Broken(error.to_string())),
+    };
+    let mut input = Remembering { input: archive, failure: None };
+    match store.add_nar(&offer.narinfo.info, &mut input) {
+        Ok(()) => Ok(Fetched::Done),
+        Err(error) => match (input.failure, error) {
+            (Some(failure), _) => Ok(Fetched::Broken(failure)),
+            // The bytes came, but they are not what was promised.
+            (None, error @ (Error::HashMismatch { .. } | Error::Invalid(_))) => {
+                Ok(Fetched::Broken(error.to_string()))
+            }
+            (None, Error::Nar { context, source }) if !source.is_io() => {
+                Ok(Fetched::Broken(format!("{context}: {source}")))
+            }
+            // It is our own disk or database.
+            (None, error) => Err(error),
+        },
+    }
+}
+
+/// Keeps the reader's own failure: whether the cache or our disk failed must be known.
+struct Remembering {
+    input: Box<dyn Read + Send>,
+    failure: Option<String>,
+}
+
+impl Read for Remembering {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.input.read(buffer).inspect_err(|error| self.failure = Some(error.to_string()))
+    }
+}

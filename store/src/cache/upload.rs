@@ -1,0 +1,148 @@
+//! Puts paths into a cache. All archives first, on all cores; then the narinfos, each after those that it refers to: a cache
+//! never names a path whose closure it does not have, wherever the work is cut off.
+
+use super::compression::Encoder;
+use super::{Cache, TransportError, narinfo_name, transport};
+use crate::error::{Error, Result};
+use crate::open::Store;
+use crate::tree;
+use formats::hash::{Algorithm, HashingWriter};
+use formats::narinfo::NarInfo;
+use formats::store_path::StorePath;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
+
+impl Cache {
+    /// Puts valid paths, whose references must be among them or in the cache, into the cache. Returns those that were not
+    /// there before. `progress` hears of each path before it is packed.
+    pub fn upload(
+        &self,
+        store: &Store,
+        paths: &BTreeSet<StorePath>,
+        progress: &(dyn Fn(&StorePath) + Sync),
+    ) -> Result<Vec<StorePath>> {
+        self.announce()?;
+        let next = Mutex::new(store.sort_by_references(paths)?.into_iter().enumerate());
+        let packed: Mutex<Vec<(usize, NarInfo)>> = Mutex::default();
+        let failure: Mutex<Option<Error>> = Mutex::default();
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some((index, path)) = { lock(&next).next() } {
+                        if lock(&failure).is_some() {
+                            return;
+                        }
+                        match self.pack(store, &path, progress) {
+                            Ok(Some(narinfo)) => lock(&packed).push((index, narinfo)),
+                            Ok(None) => {}
+                            Err(error) => *lock(&failure) = Some(error),
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let mut packed = packed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        packed.sort_by_key(|(index, _)| *index);
+        let mut done = Vec::new();
+        for (_, narinfo) in packed {
+            let path = narinfo.info.path.clone();
+            transport::put_text(&self.place, &narinfo_name(&path), &narinfo.print(&self.store))
+                .map_err(|error| self.failed(&path, &error))?;
+            done.push(path);
+        }
+        Ok(done)
+    }
+
+    /// Writes `nix-cache-info` where there is none yet.
+    fn announce(&self) -> Result<()> {
+        if self.info.store_dir.is_some() {
+            return Ok(());
+        }
+        transport::put_text(&self.place, "nix-cache-info", &format!("StoreDir: {}\n", self.store))
+            .map_err(|error| Error::Invalid(format!("cache `{}`: {error}", self.name)))
+    }
+
+    /// Writes one path's archive; `None` when the cache has the path.
+    fn pack(
+        &self,
+        store: &Store,
+        path: &StorePath,
+        progress: &(dyn Fn(&StorePath) + Sync),
+    ) -> Result<Option<NarInfo>> {
+        let failed = |error: TransportError| self.failed(path, &error);
+        if transport::exists(&self.place, &narinfo_name(path)).map_err(failed)? {
+            return Ok(None);
+        }
+        progress(path);
+        let mut info = store.path_info(path)?;
+        let temporary = transport::temporary(&self.place, path.base_name()).map_err(failed)?;
+        let written = self.write_archive(store, path, &temporary);
+        let put = written.and_then(|(nar_hash, nar_size, file_hash, file_size)| {
+            if nar_hash != info.nar_hash || nar_size != info.nar_size {
+                return Err(Error::HashMismatch {
+                    what: format!("`{}`: it was damaged after it was registered", store.dir().print(path)),
+                    specified: Box::new(info.nar_hash),
+                    got: Box::new(nar_hash),
+                });
+            }
+            let url = format!("nar/{}.nar{}", file_hash.digits32(), self.compression.suffix());
+            transport::put(&self.place, &url, &temporary).map_err(failed)?;
+            if let Some(key) = &self.secret_key {
+                info.signatures.insert(key.sign(&info.fingerprint(&self.store)));
+            }
+            Ok(NarInfo {
+                info,
+                url,
+                compression: self.compression,
+                file_hash: Some(file_hash),
+                file_size: Some(file_size),
+            })
+        });
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::file("removing", &temporary)(error))
+            }
+            _ => put.map(Some),
+        }
+    }
+
+    /// Dumps, hashes, compresses and hashes again, in one pass.
+    fn write_archive(
+        &self,
+        store: &Store,
+        path: &StorePath,
+        temporary: &std::path::Path,
+    ) -> Result<(formats::hash::Hash, u64, formats::hash::Hash, u64)> {
+        let writing = || Error::file("writing", temporary);
+        let file = File::create(temporary).map_err(writing())?;
+        let file = HashingWriter::new(io::BufWriter::with_capacity(128 * 1024, file), Algorithm::Sha256);
+        let encoder = Encoder::new(self.compression, self.level, file).map_err(writing())?;
+        let hashing = HashingWriter::new(encoder, Algorithm::Sha256);
+        let buffered = io::BufWriter::with_capacity(128 * 1024, hashing);
+        let buffered = tree::dump(&store.real_path(path), buffered)?;
+        let hashing = buffered.into_inner().map_err(|error| writing()(error.into_error()))?;
+        let (encoder, nar_hash, nar_size) = hashing.finish();
+        let (mut buffered, file_hash, file_size) = encoder.finish().map_err(writing())?.finish();
+        buffered.flush().map_err(writing())?;
+        let file = buffered.into_inner().map_err(|error| writing()(error.into_error()))?;
+        if store.options.durable {
+            // The narinfo that names it comes later: after a power cut there is no name without its bytes.
+            file.sync_data().map_err(writing())?;
+        }
+        Ok((nar_hash, nar_size, file_hash, file_size))
+    }
+
+    fn failed(&self, path: &StorePath, error: &TransportError) -> Error {
+        Error::Invalid(format!("cannot copy `{path}` to the cache `{}`: {error}", self.name))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,65 @@
+//! Copies paths from one local store to another: archive by archive, references first, each checked on arrival.
+
+use crate::error::{Error, Result};
+use crate::open::Store;
+use crate::tree;
+use formats::store_path::StorePath;
+use std::collections::BTreeSet;
+use std::io;
+
+impl Store {
+    /// Copies valid paths, whose references must be among them or valid there, to another store of the same store
+    /// directory. The other store's trust decides unless `unsigned` is allowed. Returns those that were not there before.
+    pub fn copy_to(
+        &self,
+        target: &Self,
+        paths: &BTreeSet<StorePath>,
+        unsigned: bool,
+        progress: &dyn Fn(&StorePath),
+    ) -> Result<Vec<StorePath>> {
+        if self.dir() != target.dir() {
+            return Err(Error::Invalid(format!(
+                "cannot copy from a store of `{}` to one of `{}`: every path has its store in its hash",
+                self.dir(),
+                target.dir()
+            )));
+        }
+        let mut copied = Vec::new();
+        for path in self.sort_by_references(paths)? {
+            target.add_temp_root(&path)?;
+            if target.is_valid(&path)? {
+                continue;
+            }
+            progress(&path);
+            let mut info = self.path_info(&path)?;
+            info.ultimate = false;
+            if !unsigned {
+                target.check_signatures(&info)?;
+            }
+            let (mut reader, writer) = io::pipe().map_err(Error::file("copying", path.base_name()))?;
+            let real = self.real_path(&path);
+            std::thread::scope(|scope| {
+                let dumping = scope.spawn(|| {
+                    let output = tree::dump(&real, io::BufWriter::with_capacity(64 * 1024, writer))?;
+                    output
+                        .into_inner()
+                        .map(drop)
+                        .map_err(|error| Error::file("copying", &real)(error.into_error()))
+                });
+                let added = target.add_nar(&info, &mut reader);
+                drop(reader);
+                let dumped = dumping
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::Invalid("the copying thread died".to_owned())));
+                // When both failed, a broken pipe is only the echo.
+                match (added, dumped) {
+                    (Ok(()), dumped) => dumped,
+                    (Err(error), Ok(()) | Err(Error::Nar { .. } | Error::File { .. })) => Err(error),
+                    (Err(_), Err(error)) => Err(error),
+                }
+            })?;
+            copied.push(path);
+        }
+        Ok(copied)
+    }
+}
