@@ -8,6 +8,7 @@ pub mod base32;
 pub mod bootloader;
 #[cfg(feature = "json")]
 pub mod bootspec;
+pub mod calendar;
 #[cfg(feature = "store")]
 pub mod content_address;
 pub mod control;
@@ -30,3 +31,4 @@ pub mod signature;
 pub mod stage1;
 #[cfg(feature = "store")]
 pub mod store_path;
+pub mod time_zone;
