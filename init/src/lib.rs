@@ -7,6 +7,7 @@ pub mod best_effort;
 pub mod block_device;
 pub mod channel;
 pub mod console;
+pub mod glob;
 pub mod hand_over;
 pub mod kernel_command_line;
 pub mod log_collector;

@@ -4,6 +4,7 @@
 //! services are PID 1's children.
 
 pub mod accounts;
+mod bus_name;
 pub mod cgroup;
 pub mod clients;
 pub mod conditions;
@@ -11,9 +12,11 @@ pub mod engine;
 pub mod launch;
 pub mod listening;
 pub mod notify;
+mod path_watches;
 mod records;
 mod requests;
 mod switching;
+mod timers;
 mod world;
 
 use crate::channel::{self, Received};
@@ -41,6 +44,9 @@ const NOTIFY: u64 = 2 << 32;
 const CGROUPS: u64 = 3 << 32;
 const CLIENT: u64 = 4 << 32;
 const SOCKET: u64 = 5 << 32;
+const ALARM: u64 = 6 << 32;
+const PATHS: u64 = 7 << 32;
+const EXECUTED: u64 = 8 << 32;
 
 /// The owner number of the log collector's process.
 const COLLECTOR: u32 = 0x00ff_ffff;
@@ -78,7 +84,14 @@ struct Supervisor {
     invocations: BTreeMap<u32, String>,
     identifiers: sys::random::Identifiers,
     status: BTreeMap<u32, String>,
-    timers: BTreeMap<u32, u64>,
+    timers: BTreeMap<u32, timers::Timer>,
+    /// The calendar's clock, when a timer looks at it.
+    alarm: Option<nix::sys::timerfd::TimerFd>,
+    /// When units that timers start came up and went down last.
+    lives: BTreeMap<u32, (u64, u64)>,
+    paths: Option<path_watches::PathWatches>,
+    /// Pipes of Type=exec services that have not executed yet.
+    executions: BTreeMap<u32, OwnedFd>,
     switch: Option<switching::Switch>,
     quiet: bool,
 }
@@ -171,6 +184,10 @@ impl Supervisor {
             identifiers: sys::random::Identifiers::new(),
             status: BTreeMap::new(),
             timers: BTreeMap::new(),
+            alarm: None,
+            lives: BTreeMap::new(),
+            paths: None,
+            executions: BTreeMap::new(),
             switch: None,
             quiet: words.quiet,
         };
@@ -224,6 +241,9 @@ impl Supervisor {
                     NOTIFY => self.take_notices(),
                     CGROUPS => self.take_cgroup_events(),
                     CLIENT => self.serve(number),
+                    ALARM => self.alarm_rings(),
+                    PATHS => self.paths_changed(),
+                    EXECUTED => self.executed(number),
                     SOCKET => self.events.push_back(Event::Fired { unit: number }),
                     _ => {}
                 }
@@ -239,7 +259,7 @@ impl Supervisor {
     fn next_timeout(&self) -> EpollTimeout {
         let limit = self.state.shutdown.map(|(_, limit)| limit).filter(|limit| *limit != u64::MAX);
         let unit = self.state.deadlines.first().map(|(at, _)| *at);
-        let timer = self.timers.values().min().copied();
+        let timer = self.timers.values().filter_map(|timer| timer.at).min();
         let client = self.clients.values().filter_map(|client| match client.waiting {
             Waiting::State(_, _, until) => until,
             _ => None,
@@ -400,17 +420,6 @@ impl Supervisor {
                 self.clients.insert(number, client);
                 self.next_client = self.next_client.wrapping_add(1);
             }
-        }
-    }
-
-    /// Timers whose time has come.
-    fn fire_timers(&mut self) {
-        let now = now();
-        let due: Vec<u32> = self.timers.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| *unit).collect();
-        for unit in due {
-            self.timers.remove(&unit);
-            self.events.push_back(Event::Fired { unit });
-            self.schedule(unit, false);
         }
     }
 }

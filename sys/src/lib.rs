@@ -11,5 +11,6 @@ pub mod pseudo_terminal;
 pub mod random;
 pub mod shared_words;
 pub mod sibling;
+pub mod swap;
 pub mod terminal;
 pub mod watchdog;

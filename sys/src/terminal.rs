@@ -16,6 +16,13 @@ pub fn hang_up(terminal: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), TIOCVHANGUP) })
 }
 
+/// Gives a virtual terminal's memory and scroll-back up; an error when somebody has it open. `console` is any of them.
+pub fn disallocate(console: BorrowedFd<'_>, number: u32) -> io::Result<()> {
+    const VT_DISALLOCATE: libc::c_ulong = 0x5608;
+    // SAFETY: an ioctl with a plain number on an open descriptor.
+    check(unsafe { libc::ioctl(console.as_raw_fd(), VT_DISALLOCATE, libc::c_ulong::from(number)) })
+}
+
 /// Puts a terminal's settings to what a login prompt expects: cooked, echoing, 8 bits.
 pub fn reset(terminal: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: zeroed is a valid value of this plain structure.
@@ -63,6 +70,15 @@ pub fn adopt(number: i32) -> io::Result<OwnedFd> {
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: open, as just seen, and by agreement with the parent nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A copy of a descriptor whose number is not below `number`, closed by execve(2).
+pub fn copy_above(from: BorrowedFd<'_>, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain system call on an open descriptor.
+    let copy = unsafe { libc::fcntl(from.as_raw_fd(), libc::F_DUPFD_CLOEXEC, number) };
+    check(copy)?;
+    // SAFETY: just made, so nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Makes `number` a copy of a descriptor that survives execve(2), closing what was there.

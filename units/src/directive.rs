@@ -347,7 +347,7 @@ const MOUNT: &[(&str, Rule)] = &[
 
 /// Directives of `[Swap]`.
 const SWAP: &[(&str, Rule)] =
-    &[("What", Text(Key::MountWhat)), ("Priority", Number(Key::Nice)), ("Options", Text(Key::MountOptions))];
+    &[("What", Text(Key::MountWhat)), ("Priority", Compiler), ("Options", Text(Key::MountOptions))];
 
 /// Directives of `[Socket]`.
 const SOCKET: &[(&str, Rule)] = &[
@@ -365,6 +365,8 @@ const SOCKET: &[(&str, Rule)] = &[
     ("FreeBind", Flag(flag::FREE_BIND)),
     ("ReusePort", Flag(flag::REUSE_PORT)),
     ("BindIPv6Only", Choice(Key::BindIpv6Only, &[("default", 0), ("both", 1), ("ipv6-only", 2)])),
+    ("TriggerLimitIntervalSec", Time(Key::TriggerLimitInterval)),
+    ("TriggerLimitBurst", Number(Key::TriggerLimitBurst)),
     ("Service", Compiler),
 ];
 
@@ -378,6 +380,8 @@ const TIMER: &[(&str, Rule)] = &[
     ("OnUnitInactiveSec", Times(Key::OnUnitInactive)),
     ("AccuracySec", Time(Key::AccuracySec)),
     ("RandomizedDelaySec", Time(Key::RandomizedDelaySec)),
+    ("OnClockChange", Flag(flag::ON_CLOCK_CHANGE)),
+    ("OnTimezoneChange", Flag(flag::ON_TIMEZONE_CHANGE)),
     ("Persistent", Flag(flag::PERSISTENT)),
     ("FixedRandomDelay", Flag(flag::FIXED_RANDOM_DELAY)),
     ("Unit", Compiler),
@@ -390,6 +394,8 @@ const PATH: &[(&str, Rule)] = &[
     ("PathChanged", Tagged(Key::PathWatches, path_watch::CHANGED)),
     ("PathModified", Tagged(Key::PathWatches, path_watch::MODIFIED)),
     ("DirectoryNotEmpty", Tagged(Key::PathWatches, path_watch::DIRECTORY_NOT_EMPTY)),
+    ("TriggerLimitIntervalSec", Time(Key::TriggerLimitInterval)),
+    ("TriggerLimitBurst", Number(Key::TriggerLimitBurst)),
     ("MakeDirectory", Flag(flag::MAKE_DIRECTORY)),
     ("DirectoryMode", Mode(Key::DirectoryMode)),
     ("Unit", Compiler),
@@ -503,14 +509,10 @@ pub const KNOWN_BUT_NOT_HONOURED: &[&str] = &[
     "ListenMessageQueue",
     "FlushPending",
     "Symlinks",
-    "TriggerLimitIntervalSec",
-    "TriggerLimitBurst",
     "PassCredentials",
     "KeepAlive",
     "NoDelay",
     "Broadcast",
-    "OnClockChange",
-    "OnTimezoneChange",
     "WakeSystem",
     "RemainAfterElapse",
     "SloppyOptions",

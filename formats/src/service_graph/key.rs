@@ -171,6 +171,7 @@ keys! {
     181 MountWhere Text "Where=";
     182 MountType Text "Type= of a mount.";
     183 MountOptions Text "Options=";
+    184 SwapPriority Number "Priority= of a swap plus 1.";
     190 Listen Tagged "Listen*=: tag is a `listen::*`, text the address.";
     191 SocketMode Number "SocketMode=";
     192 SocketUser Text "SocketUser=";
@@ -181,6 +182,9 @@ keys! {
     197 DirectoryMode Number "DirectoryMode=";
     198 Symlinks Texts "Symlinks=";
     199 BindIpv6Only Number "BindIPv6Only=: 0 default, 1 both, 2 ipv6-only.";
+    200 TriggerLimitInterval Number "TriggerLimitIntervalSec= in microseconds.";
+    201 TriggerLimitBurst Number "TriggerLimitBurst=";
+    202 MaxConnectionsPerSource Number "MaxConnectionsPerSource=";
     210 OnCalendar Texts "OnCalendar=, normalized.";
     211 OnActive Numbers "OnActiveSec= in microseconds.";
     212 OnBoot Numbers "OnBootSec=";
@@ -262,6 +266,10 @@ pub mod flag {
     pub const NO_FAIL: u64 = 1 << 32;
     /// DefaultDependencies=no
     pub const NO_DEFAULT_DEPENDENCIES: u64 = 1 << 33;
+    /// OnClockChange=
+    pub const ON_CLOCK_CHANGE: u64 = 1 << 35;
+    /// OnTimezoneChange=
+    pub const ON_TIMEZONE_CHANGE: u64 = 1 << 36;
     /// The unit is a template: its name ends in `@`, its texts may hold `%i` and `%I`.
     pub const TEMPLATE: u64 = 1 << 34;
 }

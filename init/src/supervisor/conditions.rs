@@ -32,7 +32,7 @@ fn holds(code: u32, argument: &str) -> bool {
     let path = Path::new(argument);
     match code {
         condition::PATH_EXISTS => path.exists(),
-        condition::PATH_EXISTS_GLOB => glob_exists(argument),
+        condition::PATH_EXISTS_GLOB => crate::glob::any(argument),
         condition::PATH_IS_DIRECTORY => path.is_dir(),
         condition::PATH_IS_SYMBOLIC_LINK => path.is_symlink(),
         condition::PATH_IS_MOUNT_POINT => {
@@ -55,12 +55,15 @@ fn holds(code: u32, argument: &str) -> bool {
             })
         }
         condition::VIRTUALIZATION => virtualization(argument),
-        condition::CAPABILITY | condition::AC_POWER => true,
+        condition::CAPABILITY => argument.parse::<u32>().is_ok_and(has_capability),
+        condition::AC_POWER => on_ac_power() == (argument == "yes"),
+        condition::NEEDS_UPDATE => needs_update(path),
+        condition::SECURITY => has_security(argument),
         condition::USER => matches!(argument, "root" | "0" | "@system"),
         condition::FIRST_BOOT => {
             let first =
                 std::fs::read_to_string("/etc/machine-id").is_ok_and(|text| text.trim() == "uninitialized");
-            first == matches!(argument, "yes" | "true" | "1")
+            first == (argument == "yes")
         }
         condition::HOST => {
             std::fs::read_to_string("/proc/sys/kernel/hostname").is_ok_and(|name| name.trim() == argument)
@@ -69,30 +72,57 @@ fn holds(code: u32, argument: &str) -> bool {
             let here = if cfg!(target_arch = "x86_64") { "x86-64" } else { "arm64" };
             argument == here || argument == "native"
         }
-        // Needs no update, has no such security module.
         _ => false,
     }
 }
 
-/// Whether the last part of a path with `*` and `?` matches anything.
-fn glob_exists(pattern: &str) -> bool {
-    let path = Path::new(pattern);
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return path.exists();
-    };
-    std::fs::read_dir(parent).is_ok_and(|entries| {
-        entries.flatten().any(|entry| matches(name.as_bytes(), entry.file_name().as_encoded_bytes()))
-    })
+/// Whether the bounding set, which all processes have from PID 1, holds a capability.
+fn has_capability(number: u32) -> bool {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask =
+        text.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapBnd:")?.trim(), 16).ok());
+    number < 64 && mask.unwrap_or(u64::MAX) & 1 << number != 0
 }
 
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            matches(rest, name) || name.split_first().is_some_and(|(_, tail)| matches(pattern, tail))
+/// Whether a power supply that is no battery is online, or there is no battery that could be in use instead.
+fn on_ac_power() -> bool {
+    let read = |path: &Path, name: &str| std::fs::read_to_string(path.join(name)).unwrap_or_default();
+    let (mut has_battery, mut is_online) = (false, false);
+    for entry in std::fs::read_dir("/sys/class/power_supply").into_iter().flatten().flatten() {
+        match read(&entry.path(), "type").trim() {
+            "Battery" => has_battery |= read(&entry.path(), "status").trim() == "Discharging",
+            _ => is_online |= read(&entry.path(), "online").trim() == "1",
         }
-        (Some((b'?', rest)), Some((_, tail))) => matches(rest, tail),
-        (Some((wanted, rest)), Some((found, tail))) => wanted == found && matches(rest, tail),
+    }
+    is_online || !has_battery
+}
+
+/// Whether DIRECTORY/.updated is older than /usr, or not there (systemd-update-done.service(8)).
+fn needs_update(directory: &Path) -> bool {
+    let modified = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    match (modified(&directory.join(".updated")), modified(Path::new("/usr"))) {
+        (None, _) => true,
+        (Some(done), Some(usr)) => done < usr,
+        (Some(_), None) => false,
+    }
+}
+
+/// Whether a security technology is on.
+fn has_security(name: &str) -> bool {
+    let exists = |path: &str| Path::new(path).exists();
+    let is_yes = |path: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "Y");
+    match name {
+        "selinux" => exists("/sys/fs/selinux/enforce"),
+        "apparmor" => is_yes("/sys/module/apparmor/parameters/enabled"),
+        "tomoyo" => exists("/sys/kernel/security/tomoyo/version"),
+        "smack" => exists("/sys/fs/smackfs"),
+        "ima" => exists("/sys/kernel/security/ima"),
+        "audit" => std::fs::read_to_string("/proc/self/loginuid").is_ok(),
+        "uefi-secureboot" => {
+            let variable = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+            std::fs::read(variable).is_ok_and(|bytes| bytes.get(4) == Some(&1))
+        }
+        "tpm2" => crate::glob::any("/sys/class/tpmrm/*"),
         _ => false,
     }
 }
@@ -101,23 +131,33 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 fn virtualization(argument: &str) -> bool {
     let is_vm = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" hypervisor"));
     let vendor = std::fs::read_to_string("/sys/class/dmi/id/sys_vendor").unwrap_or_default();
+    let container = std::fs::read("/proc/1/environ").unwrap_or_default();
+    let container = container.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(b"container="));
     match argument {
-        "yes" | "true" | "vm" => is_vm,
-        "no" | "false" => !is_vm,
-        "qemu" | "kvm" => is_vm && vendor.starts_with("QEMU"),
+        "yes" | "true" | "1" | "on" => is_vm || container.is_some(),
+        "no" | "false" | "0" | "off" => !is_vm && container.is_none(),
+        "vm" => is_vm,
+        "container" => container.is_some(),
+        _ if container.is_some_and(|name| name == argument.as_bytes()) => true,
+        "vmware" => is_vm && vendor.starts_with("VMware"),
+        "oracle" => is_vm && vendor.starts_with("innotek"),
+        "microsoft" => is_vm && vendor.starts_with("Microsoft"),
+        "amazon" => is_vm && vendor.starts_with("Amazon"),
+        "kvm" => is_vm && vendor.starts_with("QEMU") && has_kvm_clock(),
+        "qemu" => is_vm && vendor.starts_with("QEMU") && !has_kvm_clock(),
         _ => false,
     }
+}
+
+/// KVM's guests have its clock; QEMU's own processor does not.
+fn has_kvm_clock() -> bool {
+    let path = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
+    std::fs::read_to_string(path).is_ok_and(|text| text.contains("kvm-clock"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn globs() {
-        assert!(matches(b"*.conf", b"a.conf") && matches(b"a?c", b"abc") && !matches(b"*.conf", b"a.cfg"));
-        assert!(glob_exists("/proc/sel*") && !glob_exists("/proc/nothing*"));
-    }
 
     #[test]
     fn what_the_machine_is_asked() {

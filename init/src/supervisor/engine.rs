@@ -142,6 +142,16 @@ pub enum Event {
         /// The unit.
         unit: u32,
     },
+    /// The program of a Type=exec service is executed.
+    Executed {
+        /// The unit.
+        unit: u32,
+    },
+    /// A socket, timer or path fired more often than its limit allows.
+    TriggeredTooOften {
+        /// The unit.
+        unit: u32,
+    },
     /// Forget failures and rate limits.
     ResetFailed {
         /// The unit.
@@ -209,6 +219,11 @@ pub enum Effect {
         /// The unit.
         unit: u32,
     },
+    /// Wait, as the unit's control process, for its name to be on the bus.
+    AwaitBusName {
+        /// The unit.
+        unit: u32,
+    },
     /// The unit is down: remove its cgroup, its runtime directory, its sockets.
     Release {
         /// The unit.
@@ -259,6 +274,8 @@ pub struct State {
     pub deadlines: BTreeSet<(u64, u32)>,
     /// Units whose job may have become runnable.
     queue: BTreeSet<u32>,
+    /// Units that another one upholds and that went down.
+    unsupported: BTreeSet<u32>,
     /// How the machine is being ended and when patience is over.
     pub shutdown: Option<(Shutdown, u64)>,
     /// Jobs that run now.
@@ -282,6 +299,8 @@ pub fn step(state: &mut State, graph: &Graph<'_>, now: u64, event: &Event, effec
     let mut step = Step { state, graph, now, effects };
     step.handle(event);
     step.pass_deadlines();
+    step.run_queue();
+    step.uphold();
     step.run_queue();
     step.finish_shutdown();
 }
@@ -414,6 +433,14 @@ impl<'g> Step<'_, 'g> {
             }
             Event::Armed { unit, worked } => self.armed(unit, worked),
             Event::Fired { unit } => self.fired(unit),
+            Event::Executed { unit } => self.service_executed(unit),
+            Event::TriggeredTooOften { unit } => {
+                if self.get(unit).phase == Phase::Armed {
+                    self.emit(Effect::Disarm { unit });
+                    self.with(unit, |state| state.outcome = Outcome::TriggerLimit);
+                    self.down(unit, Phase::Failed);
+                }
+            }
             Event::ResetFailed { unit } => self.reset_failed(unit),
             Event::Shutdown { how } => self.begin_shutdown(how),
             Event::Tick => {}
@@ -434,6 +461,9 @@ impl<'g> Step<'_, 'g> {
     /// What follows a unit's way down or up that no job asked for.
     pub(crate) fn went_down(&mut self, index: u32, outcome: Outcome) {
         self.emit(Effect::Release { unit: index });
+        if self.unit(index).is_some_and(|unit| unit.has(Key::UpheldBy)) {
+            self.state.unsupported.insert(index);
+        }
         for bound in self.listed(index, Key::BoundBy) {
             if !self.get(bound).is_down() {
                 self.request(bound, JobKind::Stop);
@@ -450,6 +480,24 @@ impl<'g> Step<'_, 'g> {
                 .collect::<Vec<_>>()
             {
                 self.stop_if_unneeded(needed);
+            }
+        }
+    }
+
+    /// Upholds=: what went down comes back as long as one who upholds it is up. A unit that came down by its start limit does
+    /// not: it would go on for ever.
+    fn uphold(&mut self) {
+        for index in std::mem::take(&mut self.state.unsupported) {
+            let state = self.get(index);
+            if !state.is_down() || state.job.is_some() || state.outcome == Outcome::StartLimit {
+                continue;
+            }
+            let is_upheld = self.listed(index, Key::UpheldBy).iter().any(|by| {
+                self.get(*by).is_up() && self.get(*by).job.is_none_or(|job| job.kind != JobKind::Stop)
+            });
+            if is_upheld && self.state.shutdown.is_none() {
+                self.with(index, |state| state.held = false);
+                self.request(index, JobKind::Start);
             }
         }
     }

@@ -42,6 +42,21 @@ pub struct Prepared<'a> {
     log: Option<BorrowedFd<'a>>,
     /// Sockets to pass from number 3 on.
     sockets: &'a [std::os::fd::OwnedFd],
+    /// Told when something fails before the program is executed.
+    executed: Option<BorrowedFd<'a>>,
+}
+
+/// What a process gets besides its command.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed<'a> {
+    /// The write end of the unit's log.
+    pub log: Option<BorrowedFd<'a>>,
+    /// Sockets to pass from number 3 on.
+    pub sockets: &'a [std::os::fd::OwnedFd],
+    /// Closed without a word when the program is executed.
+    pub executed: Option<BorrowedFd<'a>>,
+    /// Whether it is a command of ExecStart=.
+    pub is_start: bool,
 }
 
 /// Starts a command; returns the process's id.
@@ -50,11 +65,13 @@ pub fn start(
     line: &Command<'_>,
     owner: u32,
     memory: &HandOver,
-    log: Option<BorrowedFd<'_>>,
-    sockets: &[std::os::fd::OwnedFd],
+    passed: &Passed<'_>,
     extra: &Extra,
 ) -> io::Result<u32> {
-    let privileged = line.flags() & command::FULL_PRIVILEGES != 0;
+    let Passed { log, sockets, executed, is_start } = *passed;
+    // PermissionsStartOnly=: the commands beside ExecStart= run as with `+`.
+    let privileged = line.flags() & command::FULL_PRIVILEGES != 0
+        || (unit.flag(flag::PERMISSIONS_START_ONLY) && !is_start);
     let identity = identity(&unit)?;
     make_directories(&unit, &identity)?;
     let variables = environment::variables(&unit, &identity, extra, sockets.len())?;
@@ -72,6 +89,7 @@ pub fn start(
         privileged,
         log,
         sockets,
+        executed,
     };
     let group = cgroup::make(&unit)?;
     let slot = memory.reserve(owner).ok_or_else(|| io::Error::other("too many processes"))?;
@@ -201,6 +219,29 @@ pub fn remove_runtime_directories(unit: &Unit<'_>) {
         let top = Path::new("/run").join(name.split(':').next().unwrap_or(name));
         // Somebody else's files in it, or nothing there: both are fine.
         drop(std::fs::remove_dir_all(top));
+    }
+}
+
+/// TTYVTDisallocate=: what was shown before must not be read by who comes next. Gives the virtual terminal up, or, when
+/// somebody still has it, clears it with its scroll-back.
+pub fn disallocate_terminal(unit: &Unit<'_>) {
+    let path = unit.text(Key::TtyPath).unwrap_or("/dev/console");
+    let open = |path: &str| {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+        std::fs::File::options().read(true).write(true).custom_flags(flags).open(path)
+    };
+    let number = path.strip_prefix("/dev/tty").and_then(|number| number.parse().ok());
+    if let (Some(number), Ok(console)) = (number, open("/dev/tty0"))
+        && sys::terminal::disallocate(console.as_fd(), number).is_ok()
+    {
+        return;
+    }
+    if number.is_some()
+        && let Ok(mut terminal) = open(path)
+    {
+        // Whole region, home, clear all with what has scrolled away (console_codes(4)).
+        crate::best_effort::tolerate(std::io::Write::write_all(&mut terminal, b"\x1b[r\x1b[H\x1b[3J\x1bc"));
     }
 }
 

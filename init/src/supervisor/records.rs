@@ -113,6 +113,11 @@ impl Supervisor {
                 self.state.adopt_running_job();
                 let at = super::now().saturating_add(90_000_000);
                 self.state.set_deadline(index, at);
+                // Whether its program was executed went with our predecessor; a process that still runs now has been.
+                let kind = unit.number(formats::service_graph::key::Key::Type);
+                if phase == Phase::Start && kind == Some(formats::service_graph::key::service_type::EXEC) {
+                    self.events.push_back(super::Event::Executed { unit: index });
+                }
             }
         }
         if matches!(phase, Phase::Armed | Phase::Arming)

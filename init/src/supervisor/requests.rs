@@ -222,6 +222,8 @@ impl Supervisor {
     /// A unit changed: its record is written, those who watch are told.
     pub(super) fn changed(&mut self, index: u32) {
         self.note(index);
+        self.timers_see(index);
+        self.paths_see(index);
         let watchers: Vec<u32> = self
             .clients
             .iter()

@@ -222,6 +222,9 @@ impl Supervisor {
         self.invocations = rename(std::mem::take(&mut self.invocations), &renamed);
         self.status = rename(std::mem::take(&mut self.status), &renamed);
         self.timers = rename(std::mem::take(&mut self.timers), &renamed);
+        self.lives = rename(std::mem::take(&mut self.lives), &renamed);
+        self.executions = rename(std::mem::take(&mut self.executions), &renamed);
+        self.rename_paths(&renamed);
         self.watched = std::mem::take(&mut self.watched)
             .into_iter()
             .filter_map(|(watch, index)| Some((watch, *renamed.get(&index)?)))
@@ -242,6 +245,7 @@ impl Supervisor {
         }
         self.memory.set_graph_path(path);
         self.memory.set_whole(true);
+        self.watch_executions();
         let sockets: Vec<u32> = self.sockets.keys().copied().collect();
         for index in sockets {
             self.watch_sockets(index);

@@ -9,7 +9,7 @@ use crate::log_collector::announcement::{self, Origin};
 use crate::{block_device, log_collector, mounting};
 use formats::control::Shutdown;
 use formats::service_graph::UnitKind;
-use formats::service_graph::key::{Key, standard_io};
+use formats::service_graph::key::{Key, flag, service_type, standard_io};
 use formats::service_graph::view::Unit;
 use formats::stage1::Source;
 use nix::fcntl::OFlag;
@@ -45,6 +45,7 @@ impl Supervisor {
             Effect::Disarm { unit } => self.disarm(unit),
             Effect::Signal { unit, signal, scope } => self.signal(unit, signal, scope),
             Effect::FindMainPid { unit } => self.find_main_pid(unit),
+            Effect::AwaitBusName { unit } => self.await_bus_name(unit),
             Effect::Release { unit } => self.release(unit),
             Effect::Changed { unit } => self.changed(unit),
             Effect::JobDone { unit, kind, result } => self.job_done(unit, kind, result),
@@ -81,8 +82,21 @@ impl Supervisor {
             Role::Main => self.sockets_of(&unit),
             Role::Control => Vec::new(),
         };
-        match launch::start(unit, &line, owner, &self.memory, log, &sockets, &extra) {
+        let waits = role == Role::Main && unit.number(Key::Type) == Some(service_type::EXEC);
+        let pipe = if waits { nix::unistd::pipe2(OFlag::O_CLOEXEC).ok() } else { None };
+        let passed = launch::Passed {
+            log,
+            sockets: &sockets,
+            executed: pipe.as_ref().map(|(_, write)| write.as_fd()),
+            is_start: key == Key::ExecStart,
+        };
+        let started = launch::start(unit, &line, owner, &self.memory, &passed, &extra);
+        match started {
             Ok(pid) => {
+                if let Some((read, write)) = pipe {
+                    drop(write);
+                    self.await_execution(index, read);
+                }
                 self.watch(&unit);
                 self.feed(&Event::Spawned { unit: index, role, pid });
                 self.note(index);
@@ -194,6 +208,50 @@ impl Supervisor {
         }
     }
 
+    /// Waits for a service's name on the bus, in a child.
+    fn await_bus_name(&mut self, index: u32) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let owner = index | (Role::Control as u32) << 24;
+        let name = unit.text(Key::BusName).unwrap_or_default();
+        match launch::start_own(unit, owner, &self.memory, || super::bus_name::wait(name)) {
+            Ok(pid) => {
+                self.feed(&Event::Spawned { unit: index, role: Role::Control, pid });
+                self.note(index);
+            }
+            Err(error) => {
+                console::log(Level::Error, &format!("{}: cannot wait for {name}: {error}", unit.name()));
+                self.events.push_back(Event::SpawnFailed { unit: index, role: Role::Control });
+            }
+        }
+    }
+
+    /// Keeps the pipe that closes when a Type=exec service executes its program.
+    fn await_execution(&mut self, index: u32, pipe: std::os::fd::OwnedFd) {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, super::EXECUTED | u64::from(index));
+        if self.epoll.add(&pipe, event).is_ok() {
+            self.executions.insert(index, pipe);
+        }
+    }
+
+    /// After a switch of graphs: units by their new numbers.
+    pub(super) fn watch_executions(&mut self) {
+        for (index, pipe) in &self.executions {
+            let mut event = EpollEvent::new(EpollFlags::EPOLLIN, super::EXECUTED | u64::from(*index));
+            crate::best_effort::tolerate(self.epoll.modify(pipe, &mut event));
+        }
+    }
+
+    /// The pipe was closed: by execve(2) without a word, or by a child that failed and said so before; that one's end
+    /// is on its way.
+    pub(super) fn executed(&mut self, index: u32) {
+        let Some(pipe) = self.executions.remove(&index) else { return };
+        crate::best_effort::tolerate(self.epoll.delete(&pipe));
+        let mut byte = [0];
+        if matches!(nix::unistd::read(&pipe, &mut byte), Ok(0)) {
+            self.events.push_back(Event::Executed { unit: index });
+        }
+    }
+
     /// Mounts (or swaps on) in a child, as a disk may take its time.
     fn mount(&mut self, index: u32, on: bool) {
         let Some(unit) = self.graph.unit(index) else { return };
@@ -202,11 +260,13 @@ impl Supervisor {
         let place = unit.text(Key::MountWhere).unwrap_or_default();
         let fs_type = unit.text(Key::MountType).unwrap_or("auto");
         let options = unit.text(Key::MountOptions).unwrap_or("defaults");
+        let priority = unit.number(Key::SwapPriority).map(|number| number as i32 - 1);
         let is_swap = unit.kind() == UnitKind::Swap;
         let name = unit.name();
         let started = launch::start_own(unit, owner, &self.memory, || {
             let result = match (is_swap, on) {
-                (true, _) => Err(std::io::Error::other("swap units are not done yet")),
+                (true, true) => swap_on(what, priority, options),
+                (true, false) => sys::swap::off(Path::new(what)),
                 (false, true) => mount_unit(what, place, fs_type, options),
                 (false, false) => mounting::unmount(Path::new(place), false),
             };
@@ -247,13 +307,13 @@ impl Supervisor {
                 }
             },
             UnitKind::Timer => {
-                self.schedule(index, true);
+                self.arm_timer(&unit);
+                if unit.flag(flag::ON_TIMEZONE_CHANGE) {
+                    self.watch_time_zone();
+                }
                 true
             }
-            _ => {
-                console::log(Level::Warning, &format!("{}: paths are not watched yet", unit.name()));
-                true
-            }
+            _ => self.arm_path(&unit),
         };
         self.events.push_back(Event::Armed { unit: index, worked });
     }
@@ -274,34 +334,12 @@ impl Supervisor {
 
     fn disarm(&mut self, index: u32) {
         self.timers.remove(&index);
+        self.disarm_path(index);
         for socket in self.sockets.remove(&index).into_iter().flatten() {
             crate::best_effort::tolerate(self.epoll.delete(&socket));
         }
         if let Some(unit) = self.graph.unit(index) {
             listening::remove(&unit);
-        }
-    }
-
-    /// When a timer fires next. Calendar times are the build's to refuse.
-    pub(super) fn schedule(&mut self, index: u32, is_first: bool) {
-        let Some(unit) = self.graph.unit(index) else { return };
-        let now = now();
-        let mut next: Option<u64> = None;
-        let mut consider = |at: u64| next = Some(next.map_or(at, |other| other.min(at)));
-        if is_first {
-            for span in unit.numbers(Key::OnActive) {
-                consider(now.saturating_add(span));
-            }
-            for span in unit.numbers(Key::OnBoot).chain(unit.numbers(Key::OnStartup)) {
-                consider(span.max(now));
-            }
-        } else {
-            for span in unit.numbers(Key::OnUnitActive).chain(unit.numbers(Key::OnUnitInactive)) {
-                consider(now.saturating_add(span.max(1_000_000)));
-            }
-        }
-        if let Some(at) = next {
-            self.timers.insert(index, at);
         }
     }
 
@@ -362,6 +400,9 @@ impl Supervisor {
         let Some(unit) = self.graph.unit(index) else { return };
         if unit.kind() == UnitKind::Service {
             launch::remove_runtime_directories(&unit);
+            if unit.flag(flag::TTY_VT_DISALLOCATE) {
+                launch::disallocate_terminal(&unit);
+            }
             let watches: Vec<_> =
                 self.watched.iter().filter(|(_, owner)| **owner == index).map(|(watch, _)| *watch).collect();
             for watch in watches {
@@ -398,6 +439,8 @@ impl Supervisor {
             }
             _ => {}
         }
+        self.timers_see(index);
+        self.paths_see(index);
         self.tell_job_done(index, kind, result);
     }
 
@@ -462,6 +505,35 @@ fn mount_unit(what: &str, place: &str, fs_type: &str, options: &str) -> std::io:
     mounting::mount_at(&device, Path::new(place), fs_type, options).map_err(|error| {
         std::io::Error::new(error.kind(), format!("cannot mount {device} on {place} as {fs_type}: {error}"))
     })
+}
+
+/// Swaps on: a device that is waited for, or a file. `pri=` and `discard[=…]` may stand among the options (fstab(5), swapon(8)).
+fn swap_on(what: &str, priority: Option<i32>, options: &str) -> std::io::Result<()> {
+    let source = Source::parse(what);
+    let place = if source.needs_device() {
+        wait_for_device(&source)
+            .ok_or_else(|| std::io::Error::other(format!("{what} did not appear within 10 seconds")))?
+    } else {
+        what.into()
+    };
+    let mut swap = sys::swap::Options {
+        priority: priority.filter(|number| *number >= 0),
+        ..sys::swap::Options::default()
+    };
+    for option in options.split(',') {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("pri", number) => swap.priority = number.parse().ok(),
+            ("discard", "") => swap.discard = true,
+            ("discard", "once") => swap.discard_once = true,
+            ("discard", "pages") => swap.discard_pages = true,
+            _ => {}
+        }
+    }
+    match sys::swap::on(&place, &swap) {
+        // In use already: what was asked for.
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+        result => result,
+    }
 }
 
 /// A device, now or as soon as the kernel announces it.

@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
                 let rest = rest.trim_start();
                 let (negate, rest) =
                     rest.strip_prefix('!').map_or((0, rest), |rest| (condition::NEGATE, rest));
-                let argument = self.context.expand(rest.trim_start())?;
+                let argument = condition_argument(code, &self.context.expand(rest.trim_start())?)?;
                 self.extend(key, text, Value::Tagged(vec![(code | trigger | negate, argument)]));
             }
             Rule::Limit(resource, is_size) => {
@@ -323,7 +323,19 @@ impl<'a> Reader<'a> {
                 self.settings.insert(Key::Triggers, Value::Units(vec![target]));
             }
             ("Timer", "OnCalendar") => {
-                self.extend(Key::OnCalendar, text, Value::Texts(vec![text.to_owned()]));
+                if !text.is_empty() {
+                    let calendar = formats::calendar::Calendar::parse(&self.context.expand(text)?)?;
+                    self.extend(Key::OnCalendar, text, Value::Texts(vec![calendar.to_string()]));
+                    return Ok(());
+                }
+                self.settings.remove(&Key::OnCalendar);
+            }
+            ("Swap", "Priority") => {
+                let priority: i64 = text.parse().map_err(|_| "not a number".to_owned())?;
+                if !(-1..=32767).contains(&priority) {
+                    return Err("must lie between -1 and 32767".into());
+                }
+                self.settings.insert(Key::SwapPriority, Value::Number((priority + 1) as u64));
             }
             // [Install] is carried out when all units are read.
             _ => {}
@@ -437,6 +449,22 @@ impl<'a> Reader<'a> {
             }
         }
         hash
+    }
+}
+
+/// A condition's argument as the machine compares it: capabilities as their numbers, yes/no as one word.
+fn condition_argument(code: u32, text: &str) -> Result<String, String> {
+    match code {
+        condition::CAPABILITY => Ok(value::capabilities(text)?.trailing_zeros().to_string()),
+        condition::AC_POWER | condition::FIRST_BOOT => {
+            Ok(if value::boolean(text)? { "yes" } else { "no" }.to_owned())
+        }
+        condition::PATH_EXISTS..=condition::FILE_IS_EXECUTABLE | condition::NEEDS_UPDATE
+            if !text.starts_with('/') =>
+        {
+            Err(format!("`{text}` is not an absolute path"))
+        }
+        _ => Ok(text.to_owned()),
     }
 }
 

@@ -64,10 +64,11 @@ impl Step<'_, '_> {
             }
         });
         self.emit(Effect::Spawn { unit, key, number, role });
-        let starts_at_once = matches!(
-            self.service_type(unit),
-            service_type::SIMPLE | service_type::EXEC | service_type::IDLE | service_type::DBUS
-        );
+        let starts_at_once = matches!(self.service_type(unit), service_type::SIMPLE | service_type::IDLE);
+        if phase == Phase::Start && self.service_type(unit) == service_type::DBUS {
+            self.with(unit, |state| state.control_pid = PENDING_PID);
+            self.emit(Effect::AwaitBusName { unit });
+        }
         if phase == Phase::Start && starts_at_once {
             self.run_commands(unit, Phase::StartPost, 0);
         }
@@ -138,6 +139,13 @@ impl Step<'_, '_> {
     pub(crate) fn feed_watchdog(&mut self, unit: u32) {
         if self.get(unit).phase == Phase::Running && self.get(unit).deadline.is_some() {
             self.arm_watchdog(unit);
+        }
+    }
+
+    /// The program of a Type=exec service is executed.
+    pub(crate) fn service_executed(&mut self, unit: u32) {
+        if self.get(unit).phase == Phase::Start && self.service_type(unit) == service_type::EXEC {
+            self.run_commands(unit, Phase::StartPost, 0);
         }
     }
 
@@ -252,6 +260,10 @@ impl Step<'_, '_> {
             (Phase::Condition, false) if matches!(exit, Exit::Code(1..=254)) => {
                 self.with(unit, |state| state.outcome = Outcome::Condition);
                 self.run_commands(unit, Phase::StopPost, 0);
+            }
+            // The bus has its name.
+            (Phase::Start, true) if self.service_type(unit) == service_type::DBUS => {
+                self.run_commands(unit, Phase::StartPost, 0);
             }
             (Phase::Start, true) => {
                 // The forking service's first process has ended well.

@@ -30,6 +30,8 @@ fn graph(units: &[&str]) -> Vec<u8> {
                 "binds" => (Key::BindsTo, names()),
                 "partof" => (Key::PartOf, names()),
                 "conflicts" => (Key::Conflicts, names()),
+                "upholds" => (Key::Upholds, names()),
+                "triggers" => (Key::Triggers, names()),
                 "onfailure" => (Key::OnFailure, names()),
                 "type" => (Key::Type, number()),
                 "restart" => (Key::Restart, number()),
@@ -130,6 +132,10 @@ impl<'g> Machine<'g> {
                 self.log.push(format!("{}:{kind:?}-{}", name(unit), result.word()));
             }
             Effect::Final { culprits, .. } => self.log.push(format!("final{}", culprits.len())),
+            Effect::AwaitBusName { unit } => {
+                self.next_pid += 1;
+                self.pending.push(Event::Spawned { unit, role: Role::Control, pid: self.next_pid });
+            }
             Effect::Disarm { .. } | Effect::Release { .. } | Effect::Changed { .. } => {}
         }
     }
@@ -457,4 +463,68 @@ fn a_forking_service_is_up_when_its_first_process_is_gone() {
     assert_eq!(machine.phase("a.service"), Phase::Running);
     assert_ne!(machine.state.unit(0).main_pid, 0);
     assert!(machine.take_log().ends_with("a:Start-done"));
+}
+
+#[test]
+fn exec_and_dbus_services_are_up_when_the_world_says_so() {
+    let file = graph(&[
+        &format!("a.service type={}", service_type::EXEC),
+        &format!("b.service type={}", service_type::DBUS),
+        "c.service after=a.service,b.service",
+    ]);
+    let mut machine = Machine::new(&file);
+    for name in ["a.service", "b.service", "c.service"] {
+        machine.request(name, JobKind::Start);
+    }
+    assert_eq!(machine.take_log(), "a:ExecStart0 b:ExecStart0");
+    let unit = machine.index("a.service");
+    machine.send(Event::Executed { unit });
+    assert_eq!(machine.take_log(), "a:Start-done");
+    machine.exit("b.service", Role::Control, Exit::Code(0));
+    assert_eq!(machine.take_log(), "b:Start-done c:ExecStart0 c:Start-done");
+    assert_eq!(machine.phase("b.service"), Phase::Running);
+}
+
+#[test]
+fn a_dbus_service_that_ends_before_it_has_its_name_has_failed() {
+    let file = graph(&[&format!("b.service type={}", service_type::DBUS)]);
+    let mut machine = Machine::new(&file);
+    machine.request("b.service", JobKind::Start);
+    machine.exit("b.service", Role::Main, Exit::Code(0));
+    assert_eq!(
+        (machine.phase("b.service"), machine.state.unit(0).outcome),
+        (Phase::Failed, Outcome::Protocol)
+    );
+    assert!(machine.take_log().ends_with("b:Start-failed"));
+}
+
+#[test]
+fn what_is_upheld_comes_back_until_its_limit_and_not_after_its_upholder() {
+    let file = graph(&["t.target upholds=a.service", "a.service burst=3"]);
+    let mut machine = Machine::new(&file);
+    machine.request("t.target", JobKind::Start);
+    machine.request("a.service", JobKind::Stop);
+    assert_eq!(machine.phase("a.service"), Phase::Running, "started again at once");
+    machine.exit("a.service", Role::Main, Exit::Code(1));
+    assert_eq!(machine.phase("a.service"), Phase::Running);
+    machine.exit("a.service", Role::Main, Exit::Code(1));
+    assert_eq!(machine.state.unit(machine.index("a.service")).outcome, Outcome::StartLimit);
+    machine.wait(20_000_000);
+    machine.request("a.service", JobKind::Start);
+    machine.request("t.target", JobKind::Stop);
+    machine.request("a.service", JobKind::Stop);
+    assert_eq!(machine.phase("a.service"), Phase::Dead);
+}
+
+#[test]
+fn what_triggers_too_often_fails() {
+    let file = graph(&["a.path triggers=a.service", "a.service"]);
+    let mut machine = Machine::new(&file);
+    machine.request("a.path", JobKind::Start);
+    let unit = machine.index("a.path");
+    machine.send(Event::Fired { unit });
+    assert_eq!(machine.phase("a.service"), Phase::Running);
+    machine.send(Event::TriggeredTooOften { unit });
+    assert_eq!(machine.state.unit(unit).outcome, Outcome::TriggerLimit);
+    assert_eq!(machine.phase("a.path"), Phase::Failed);
 }

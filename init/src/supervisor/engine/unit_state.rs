@@ -130,9 +130,11 @@ pub enum Outcome {
     Resources = 8,
     /// ExecCondition= said no.
     Condition = 9,
+    /// Triggered too often.
+    TriggerLimit = 10,
 }
 
-const OUTCOMES: [(Outcome, &str); 10] = [
+const OUTCOMES: [(Outcome, &str); 11] = [
     (Outcome::Success, "success"),
     (Outcome::ExitCode, "exit-code"),
     (Outcome::Signal, "signal"),
@@ -143,6 +145,7 @@ const OUTCOMES: [(Outcome, &str); 10] = [
     (Outcome::Protocol, "protocol"),
     (Outcome::Resources, "resources"),
     (Outcome::Condition, "exec-condition"),
+    (Outcome::TriggerLimit, "trigger-limit-hit"),
 ];
 
 impl Outcome {

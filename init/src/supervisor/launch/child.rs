@@ -43,6 +43,9 @@ pub(super) fn run(prepared: &mut Prepared<'_>) -> i32 {
         Some(log) => drop(nix::unistd::write(log, text.as_bytes())),
         None => drop(nix::unistd::write(io::stderr(), text.as_bytes())),
     }
+    if let Some(executed) = prepared.executed {
+        crate::best_effort::tolerate(nix::unistd::write(executed, b"!"));
+    }
     code
 }
 
@@ -151,9 +154,17 @@ fn streams(prepared: &Prepared<'_>) -> Result<(), Failure> {
             fallback = Some((tag, path));
         }
     }
-    for (number, socket) in prepared.sockets.iter().enumerate() {
-        sys::terminal::place(socket.as_fd(), 3 + number as i32)
-            .map_err(|error| Failure(exit::FDS, "pass its sockets", error))?;
+    // First out of the way of the numbers that they get.
+    let failed = |error: io::Error| Failure(exit::FDS, "pass its sockets", error);
+    let above = 3 + prepared.sockets.len() as i32;
+    let moved = prepared
+        .sockets
+        .iter()
+        .map(|socket| sys::terminal::copy_above(socket.as_fd(), above))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(failed)?;
+    for (number, socket) in moved.iter().enumerate() {
+        sys::terminal::place(socket.as_fd(), 3 + number as i32).map_err(failed)?;
     }
     Ok(())
 }
@@ -163,6 +174,9 @@ fn terminal(prepared: &Prepared<'_>) -> io::Result<OwnedFd> {
     let unit = &prepared.unit;
     let path = Path::new(unit.text(Key::TtyPath).unwrap_or("/dev/console"));
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    if has(unit, flag::TTY_VT_DISALLOCATE) {
+        super::disallocate_terminal(unit);
+    }
     if has(unit, flag::TTY_VHANGUP) {
         let before = open(path, flags, Mode::empty())?;
         // A terminal that cannot be hung up is used as it is.
