@@ -1,6 +1,7 @@
 //! `firn eval`: evaluates an expression and prints the value. Also what the other evaluating commands share: how the
 //! command line becomes an evaluator, its arguments and the expression to evaluate.
 
+use crate::nix_front::{Arguments, Front};
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use evaluator::io::{EvalIo, LocalIo};
@@ -133,6 +134,28 @@ impl Request {
             options: pairs("option"),
             show_trace: matches.get_flag("show-trace"),
         }
+    }
+
+    /// Takes a flag of Nix's evaluating commands. False when it is not one.
+    pub(crate) fn take(&mut self, flag: &str, arguments: &mut Arguments) -> Result<bool> {
+        match flag {
+            "-E" | "--expr" => self.expressions = true,
+            "-A" | "--attr" => self.attributes.push(arguments.value(flag)?),
+            "-I" | "--include" => self.search_path.push(arguments.value(flag)?),
+            "--arg" => self.arguments.push((arguments.value(flag)?, arguments.value(flag)?, false)),
+            "--argstr" => self.arguments.push((arguments.value(flag)?, arguments.value(flag)?, true)),
+            _ => match flag.strip_prefix("-I") {
+                Some(entry) => self.search_path.push(entry.to_owned()),
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Takes over the settings that a front was given.
+    pub(crate) fn take_settings(&mut self, front: &Front) {
+        self.show_trace |= front.given.iter().any(|(name, value)| name == "show-trace" && value == "true");
+        self.options.extend(front.given.iter().cloned());
     }
 
     /// The evaluator's options that follow.

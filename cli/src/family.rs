@@ -74,6 +74,10 @@ const FAMILIES: &[Family] = &[
 pub(crate) fn nix_tool(name: &str) -> Option<NixTool> {
     match name {
         "nix-instantiate" => Some(crate::instantiate::nix_instantiate),
+        "nix-build" => Some(crate::nix_build::nix_build),
+        "nix-collect-garbage" => Some(crate::nix_collect_garbage::nix_collect_garbage),
+        "nix-hash" => Some(crate::nix_hash::nix_hash),
+        "nix-store" => Some(crate::nix_store::nix_store),
         "nix-daemon" => Some(crate::store::daemon::nix_daemon),
         _ => crate::fronts::of_name(name),
     }

@@ -1,12 +1,15 @@
 //! `firn instantiate` and the name `nix-instantiate`: from expressions to store derivations. nix-instantiate(1).
 
 use crate::eval::{Output, Request, print_values, read_only_io};
-use anyhow::{Context as _, Result, bail};
+use crate::eval_io::StoreIo;
+use crate::nix_front::{Arguments, Front};
+use anyhow::{Result, bail};
 use clap::{ArgMatches, Command};
-use evaluator::{Arena, Evaluator, Handle};
+use evaluator::{Arena, DerivationInfo, Evaluator, Handle};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// The arguments.
 pub(crate) fn command() -> Command {
@@ -23,31 +26,59 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
 fn instantiate(request: &Request) -> Result<ExitCode> {
     let arena = Arena::new();
     let mut evaluator = Evaluator::new(&arena, read_only_io(), request.evaluator_options()?);
+    let mut found = Vec::new();
     for value in request.evaluate(&mut evaluator)? {
-        let mut paths = Vec::new();
-        collect(&mut evaluator, value, true, &mut paths).map_err(|error| request.explain(&error))?;
-        for path in paths {
-            writeln!(std::io::stdout(), "{path}")?;
-        }
+        derivations(&mut evaluator, value, true, &mut found).map_err(|error| request.explain(&error))?;
+    }
+    print_derivations(&found)
+}
+
+/// Prints derivations, with the outputs that were asked for.
+fn print_derivations(derivations: &[DerivationInfo]) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    for info in derivations {
+        let output = if info.output == "out" { String::new() } else { format!("!{}", info.output) };
+        writeln!(out, "{}{output}", info.drv_path)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same with the derivations written to the store, and roots for them if asked.
+fn instantiate_in_store(request: &Request, front: &Front, root: Option<&str>) -> Result<ExitCode> {
+    let store = Rc::new(front.open()?);
+    let io = Rc::new(StoreIo::new(Rc::clone(&store), front.build_options(&store)));
+    let arena = Arena::new();
+    let mut evaluator =
+        Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn evaluator::EvalIo>, request.evaluator_options()?);
+    let mut found = Vec::new();
+    for value in request.evaluate(&mut evaluator)? {
+        derivations(&mut evaluator, value, true, &mut found).map_err(|error| request.explain(&error))?;
+    }
+    io.flush()?;
+    let Some(root) = root else { return print_derivations(&found) };
+    for (number, info) in found.iter().enumerate() {
+        let link = if number == 0 { root.to_owned() } else { format!("{root}-{}", number + 1) };
+        let link = std::path::absolute(link)?;
+        store.add_permanent_root(&store.dir().parse(&info.drv_path)?, &link)?;
+        writeln!(std::io::stdout(), "{}", link.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The derivations in a value: itself, or those in a list or set (and in sets that ask for it).
-fn collect<'a>(
+pub(crate) fn derivations<'a>(
     evaluator: &mut Evaluator<'a>,
     value: Handle<'a>,
     top: bool,
-    paths: &mut Vec<String>,
+    found: &mut Vec<DerivationInfo>,
 ) -> std::result::Result<(), evaluator::EvalError> {
     if let Some(info) = evaluator.derivation_info(value)? {
-        let output = if info.output == "out" { String::new() } else { format!("!{}", info.output) };
-        paths.push(format!("{}{output}", info.drv_path));
+        found.push(info);
         return Ok(());
     }
     if let Some(items) = evaluator.items(value)? {
         for item in items {
-            collect(evaluator, item, false, paths)?;
+            derivations(evaluator, item, false, found)?;
         }
         return Ok(());
     }
@@ -60,7 +91,7 @@ fn collect<'a>(
     }
     for name in names {
         if let Some(inner) = evaluator.attribute(value, &name)? {
-            collect(evaluator, inner, false, paths)?;
+            derivations(evaluator, inner, false, found)?;
         }
     }
     Ok(())
@@ -77,15 +108,32 @@ enum Mode {
 
 /// `nix-instantiate …`.
 pub(crate) fn nix_instantiate(arguments: &[OsString]) -> Result<ExitCode> {
-    let (request, output, mode) = read_arguments(arguments)?;
+    let Some(wish) = read_arguments(arguments)? else { return Ok(ExitCode::SUCCESS) };
+    let Wish { request, output, mode, front, root, read_only } = wish;
+    // `dummy://` is Nix's name for a store in which nothing can be written.
+    let stores = !read_only && front.conf.text("store") != Some("dummy://");
     match mode {
+        Mode::Instantiate if stores => instantiate_in_store(&request, &front, root.as_deref()),
         Mode::Instantiate => instantiate(&request),
         Mode::Parse => crate::parse::parse_all(&request),
         Mode::Eval => {
             let arena = Arena::new();
-            let mut evaluator = Evaluator::new(&arena, read_only_io(), request.evaluator_options()?);
+            let writes = stores && output.writes;
+            let store = if writes { Some(Rc::new(front.open()?)) } else { None };
+            let io = store.map(|store| {
+                let options = front.build_options(&store);
+                Rc::new(StoreIo::new(store, options))
+            });
+            let door = match &io {
+                Some(io) => Rc::clone(io) as Rc<dyn evaluator::EvalIo>,
+                None => read_only_io(),
+            };
+            let mut evaluator = Evaluator::new(&arena, door, request.evaluator_options()?);
             let values = request.evaluate(&mut evaluator)?;
-            print_values(&request, &mut evaluator, &values, output)?;
+            print_values(&request, &mut evaluator, &values, output.output)?;
+            if let Some(io) = io {
+                io.flush()?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Mode::FindFile => {
@@ -102,58 +150,64 @@ pub(crate) fn nix_instantiate(arguments: &[OsString]) -> Result<ExitCode> {
     }
 }
 
-fn read_arguments(arguments: &[OsString]) -> Result<(Request, Output, Mode)> {
-    let mut request = Request::default();
-    let mut output = Output::default();
-    let mut mode = Mode::Instantiate;
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let text = argument.to_string_lossy();
-        let mut next = || -> Result<String> {
-            let value = rest.next().with_context(|| format!("flag '{text}' requires an argument"))?;
-            Ok(value.to_string_lossy().into_owned())
-        };
-        match text.as_ref() {
-            "--eval" | "--eval-only" => mode = Mode::Eval,
-            "--parse" | "--parse-only" => mode = Mode::Parse,
-            "--find-file" => mode = Mode::FindFile,
+/// What the command line of `nix-instantiate` says.
+struct Wish {
+    request: Request,
+    output: Printing,
+    mode: Mode,
+    front: Front,
+    root: Option<String>,
+    read_only: bool,
+}
+
+/// How values are printed, and whether what their evaluation adds is really added.
+#[derive(Default)]
+struct Printing {
+    output: Output,
+    writes: bool,
+}
+
+fn read_arguments(arguments: &[OsString]) -> Result<Option<Wish>> {
+    let mut arguments = Arguments::new(arguments);
+    let mut wish = Wish {
+        request: Request::default(),
+        output: Printing::default(),
+        mode: Mode::Instantiate,
+        front: Front::new(),
+        root: None,
+        read_only: false,
+    };
+    let output = &mut wish.output.output;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--eval" | "--eval-only" => wish.mode = Mode::Eval,
+            "--parse" | "--parse-only" => wish.mode = Mode::Parse,
+            "--find-file" => wish.mode = Mode::FindFile,
             "--strict" => output.strict = true,
             "--json" => output.json = true,
             "--xml" => output.xml = true,
             "--raw" => output.raw = true,
             "--no-location" => output.no_location = true,
-            "--show-trace" => request.show_trace = true,
-            "-E" | "--expr" => request.expressions = true,
-            "-A" | "--attr" => request.attributes.push(next()?),
-            "-I" | "--include" => request.search_path.push(next()?),
-            "--arg" => request.arguments.push((next()?, next()?, false)),
-            "--argstr" => request.arguments.push((next()?, next()?, true)),
-            "--option" => request.options.push((next()?, next()?)),
-            "--timeout" | "--max-silent-time" | "--builders" | "--add-root" | "--store" | "--eval-store"
-            | "--log-format" | "-j" | "--max-jobs" | "--cores" => {
-                next()?;
-            }
-            "--dry-run" | "--indirect" | "--readonly-mode" | "--read-write-mode" | "--quiet" | "-v"
-            | "--verbose" | "-Q" | "-vv" | "-vvv" | "--impure" => {}
+            "--add-root" => wish.root = Some(arguments.value(&argument)?),
+            "--indirect" => {}
+            "--dry-run" | "--readonly-mode" => wish.read_only = true,
+            "--read-write-mode" => wish.output.writes = true,
             "--version" => {
-                writeln!(std::io::stdout(), "nix-instantiate (Firn) {}", env!("CARGO_PKG_VERSION"))?;
+                crate::nix_front::print_version("nix-instantiate")?;
+                return Ok(None);
             }
-            flag if flag.starts_with("-I") => request.search_path.push(flag[2..].to_owned()),
+            _ if wish.front.take(&argument, &mut arguments)? => {}
+            _ if wish.request.take(&argument, &mut arguments)? => {}
             flag if flag.starts_with("--no-") => {
-                request.options.push((flag[5..].to_owned(), "false".to_owned()));
-            }
-            "--experimental-features"
-            | "--extra-experimental-features"
-            | "--eval-system"
-            | "--max-call-depth" => {
-                request.options.push((text[2..].to_owned(), next()?));
+                wish.request.options.push((flag.trim_start_matches("--no-").to_owned(), "false".to_owned()));
             }
             flag if flag.starts_with("--") => {
-                request.options.push((flag[2..].to_owned(), "true".to_owned()));
+                wish.request.options.push((flag.trim_start_matches('-').to_owned(), "true".to_owned()));
             }
             flag if flag.starts_with('-') && flag != "-" => bail!("unrecognised flag '{flag}'"),
-            _ => request.sources.push(argument.clone()),
+            source => wish.request.sources.push(source.into()),
         }
     }
-    Ok((request, output, mode))
+    wish.request.take_settings(&wish.front);
+    Ok(Some(wish))
 }

@@ -82,6 +82,14 @@ impl Settings {
     }
 }
 
+/// The store that nobody named on a command line: `$FIRN_STORE`, or the default.
+pub(crate) fn store_root() -> Result<PathBuf> {
+    match std::env::var_os("FIRN_STORE").filter(|root| !root.is_empty()) {
+        Some(root) => Ok(std::path::absolute(root)?),
+        None => default_store_root(),
+    }
+}
+
 /// `/` where a Nix store already lives and can be written, else a directory of the user's own.
 fn default_store_root() -> Result<PathBuf> {
     if Path::new("/nix/var/nix/db").is_dir() && std::env::var_os("USER").is_none_or(|user| user == "root") {

@@ -37,7 +37,7 @@ pub(super) fn open_with(options: store::Options) -> Result<Store> {
 }
 
 /// A store path from what a user types: the path, something below it, its base name, a link to it, or its real place.
-pub(super) fn resolve(store: &Store, text: &str) -> Result<StorePath> {
+pub(crate) fn resolve(store: &Store, text: &str) -> Result<StorePath> {
     if let Ok((path, _)) = store.dir().parse_below(text) {
         return Ok(path);
     }

@@ -8,6 +8,7 @@ mod nothing;
 mod remove;
 mod rename;
 mod restore;
+mod unpack;
 
 pub(crate) use canonical::{Inode, canonicalise};
 pub use dump::{dump, hash_file, hash_tree};
@@ -16,6 +17,7 @@ pub(crate) use nothing::Nothing;
 pub use remove::remove;
 pub(crate) use rename::rename;
 pub(crate) use restore::restore;
+pub use unpack::unpack;
 
 use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, chmod, fstat, openat};
 use std::ffi::OsStr;

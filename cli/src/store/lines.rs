@@ -8,13 +8,16 @@ use store::build::{Event, Progress};
 pub(crate) struct Lines {
     /// What stands before store paths: the store directory.
     pub(crate) store_dir: String,
+    /// Whether to print what builders say.
+    pub(crate) show_logs: bool,
 }
 
 impl Progress for Lines {
     fn event(&self, event: &Event<'_>) {
         let line = match event {
             Event::Started { derivation, .. } => format!("building '{}/{derivation}'...", self.store_dir),
-            Event::Line { line, .. } => (*line).to_owned(),
+            Event::Line { line, .. } if self.show_logs => (*line).to_owned(),
+            Event::HookLine { line, .. } => format!("post-build-hook: {line}"),
             _ => return,
         };
         if writeln!(std::io::stderr(), "{line}").is_err() {

@@ -226,7 +226,10 @@ fn realise(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
         keep_going: matches.get_flag("keep-going"),
         keep_failed: matches.get_flag("keep-failed"),
         check: matches.get_flag("check"),
-        progress: std::sync::Arc::new(super::lines::Lines { store_dir: store.dir().to_string() }),
+        progress: std::sync::Arc::new(super::lines::Lines {
+            store_dir: store.dir().to_string(),
+            show_logs: true,
+        }),
         ..BuildOptions::default()
     };
     if matches.get_flag("no-sandbox") {

@@ -1,0 +1,320 @@
+//! What the commands under Nix's names share: how their arguments are written (`-rvv`, `-j2`), the flags that all of them
+//! take, and the store that they work on. nix-build(1) "Common options", nix.conf(5).
+
+use crate::family::Failure;
+use crate::nix_conf::NixConf;
+use anyhow::{Context as _, Result, bail};
+use formats::store_path::{StoreDir, StorePath};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use store::build::{BuildOptions, BuildReport, Wanted};
+use store::{Layout, Store};
+
+/// Settings that are flags by themselves: `--NAME` and `--no-NAME`.
+const TRUTHS: &[&str] = &[
+    "fallback",
+    "keep-derivations",
+    "keep-failed",
+    "keep-going",
+    "keep-outputs",
+    "gc-keep-derivations",
+    "gc-keep-outputs",
+    "require-sigs",
+    "restrict-eval",
+    "pure-eval",
+    "allow-import-from-derivation",
+    "sandbox",
+    "substitute",
+    "auto-optimise-store",
+    "fsync-metadata",
+    "run-diff-hook",
+    "show-trace",
+    "trace-function-calls",
+    "print-missing",
+    "builders-use-substitutes",
+    "enforce-determinism",
+];
+
+/// Settings that take a value: `--NAME VALUE`.
+const VALUES: &[&str] = &[
+    "build-hook",
+    "builders",
+    "connect-timeout",
+    "cores",
+    "diff-hook",
+    "eval-store",
+    "eval-system",
+    "experimental-features",
+    "extra-experimental-features",
+    "extra-platforms",
+    "extra-sandbox-paths",
+    "extra-substituters",
+    "extra-trusted-public-keys",
+    "hashed-mirrors",
+    "impure-env",
+    "log-format",
+    "log-lines",
+    "max-build-log-size",
+    "max-call-depth",
+    "max-free",
+    "max-jobs",
+    "max-silent-time",
+    "min-free",
+    "min-free-check-interval",
+    "nar-buffer-size",
+    "post-build-hook",
+    "sandbox-build-dir",
+    "sandbox-paths",
+    "secret-key-files",
+    "store",
+    "substituters",
+    "system",
+    "system-features",
+    "timeout",
+    "trusted-public-keys",
+    "narinfo-cache-negative-ttl",
+    "narinfo-cache-positive-ttl",
+    "tarball-ttl",
+];
+
+/// The arguments, taken one by one.
+#[derive(Debug)]
+pub(crate) struct Arguments(VecDeque<OsString>);
+
+impl Arguments {
+    /// Takes flags written together apart: `-rvv` is `-r -v -v`, `-j2` is `-j 2`.
+    pub(crate) fn new(arguments: &[OsString]) -> Self {
+        let mut split = VecDeque::new();
+        let mut literal = false;
+        for argument in arguments {
+            let text = argument.to_str().unwrap_or_default();
+            literal |= text == "--";
+            let bytes = text.as_bytes();
+            let joined = bytes.len() > 2
+                && bytes.first() == Some(&b'-')
+                && bytes[1..].first().is_some_and(u8::is_ascii_alphabetic);
+            if literal || !joined || text.starts_with("-I") {
+                split.push_back(argument.clone());
+                continue;
+            }
+            let flags = text.trim_start_matches('-');
+            let letters = flags.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(flags.len());
+            for letter in flags.chars().take(letters) {
+                split.push_back(format!("-{letter}").into());
+            }
+            if let Some(rest) = flags.get(letters..).filter(|rest| !rest.is_empty()) {
+                split.push_back(rest.into());
+            }
+        }
+        Self(split)
+    }
+
+    /// The next argument.
+    pub(crate) fn next(&mut self) -> Option<String> {
+        self.0.pop_front().map(|argument| argument.to_string_lossy().into_owned())
+    }
+
+    /// The value that belongs to a flag.
+    pub(crate) fn value(&mut self, flag: &str) -> Result<String> {
+        self.next().with_context(|| format!("flag '{flag}' requires an argument"))
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+}
+
+/// What every command under a Nix name knows.
+#[derive(Debug)]
+pub(crate) struct Front {
+    /// The settings, with what the command line changed.
+    pub(crate) conf: NixConf,
+    /// What the command line changed, in order.
+    pub(crate) given: Vec<(String, String)>,
+    /// How much is said: 0 and more.
+    pub(crate) verbosity: i32,
+    /// Whether what builders say is shown.
+    pub(crate) show_logs: bool,
+}
+
+impl Front {
+    /// Reads the settings.
+    pub(crate) fn new() -> Self {
+        Self { conf: NixConf::load(), given: Vec::new(), verbosity: 0, show_logs: true }
+    }
+
+    /// Takes a flag that all commands have. False when it is not one.
+    pub(crate) fn take(&mut self, flag: &str, arguments: &mut Arguments) -> Result<bool> {
+        match flag {
+            "-v" | "--verbose" | "--debug" => self.verbosity += 1,
+            "--quiet" => self.verbosity -= 1,
+            "-Q" | "--no-build-output" => self.show_logs = false,
+            "-L" | "--print-build-logs" => self.show_logs = true,
+            "-j" => self.set("max-jobs", &arguments.value(flag)?),
+            "-k" => self.set("keep-going", "true"),
+            "-K" => self.set("keep-failed", "true"),
+            "--option" => {
+                let name = arguments.value(flag)?;
+                let value = arguments.value(flag)?;
+                self.set(&name, &value);
+            }
+            "--no-gc-warning"
+            | "--refresh"
+            | "--offline"
+            | "--impure"
+            | "--no-net"
+            | "--no-write-lock-file" => {}
+            _ => return self.take_setting(flag, arguments),
+        }
+        Ok(true)
+    }
+
+    fn take_setting(&mut self, flag: &str, arguments: &mut Arguments) -> Result<bool> {
+        let Some(name) = flag.strip_prefix("--") else { return Ok(false) };
+        if VALUES.contains(&name) {
+            let value = arguments.value(flag)?;
+            self.set(name, &value);
+        } else if TRUTHS.contains(&name) {
+            self.set(name, "true");
+        } else if let Some(name) = name.strip_prefix("no-").filter(|name| TRUTHS.contains(name)) {
+            self.set(name, "false");
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.conf.assign(name, value);
+        self.given.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The store that the settings and the environment name.
+    pub(crate) fn open(&self) -> Result<Store> {
+        let layout = layout(self.conf.text("store"))?;
+        let place = layout.real_store.display().to_string();
+        Store::open_with(layout, self.conf.store_options()?)
+            .with_context(|| format!("cannot open the store `{place}`"))
+    }
+
+    /// How builds run.
+    pub(crate) fn build_options(&self, store: &Store) -> BuildOptions {
+        BuildOptions {
+            progress: std::sync::Arc::new(crate::store::lines::Lines {
+                store_dir: store.dir().to_string(),
+                show_logs: self.show_logs,
+            }),
+            ..self.conf.build_options()
+        }
+    }
+
+    /// Builds, with Nix's exit codes.
+    pub(crate) fn build(
+        &self,
+        store: &Store,
+        requests: &[(StorePath, Wanted)],
+        options: &BuildOptions,
+    ) -> Result<BuildReport> {
+        store.build(requests, options).map_err(|error| match &error {
+            store::Error::Build(failed) => {
+                anyhow::Error::new(Failure { code: failed.exit_code(), message: error.to_string() })
+            }
+            _ => error.into(),
+        })
+    }
+}
+
+/// The layout of a store given as Nix's `--store` takes it; without it, what Nix's variables say, or Firn's own store.
+fn layout(store: Option<&str>) -> Result<Layout> {
+    let (address, parameters) =
+        store.unwrap_or_default().split_once('?').unwrap_or((store.unwrap_or_default(), ""));
+    let parameter = |name: &str| {
+        parameters.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(PathBuf::from)
+    };
+    let from_environment =
+        ["NIX_STORE_DIR", "NIX_STATE_DIR"].into_iter().any(|name| std::env::var_os(name).is_some());
+    let mut layout = match address.strip_prefix("local://").unwrap_or(address) {
+        "" | "auto" | "daemon" | "local" if from_environment => {
+            crate::store::daemon::layout_from_environment()
+        }
+        "" | "auto" | "daemon" | "local" => Layout::below(&crate::settings::store_root()?),
+        root if root.starts_with('/') || root.starts_with("./") => below(&std::path::absolute(root)?),
+        other => bail!("`{other}` is not a store that Firn can open: give a directory, `local` or `daemon`"),
+    };
+    if let Some(root) = parameter("root") {
+        layout = below(&root);
+    }
+    if let Some(real) = parameter("real") {
+        layout.real_store = real;
+    }
+    if let Some(state) = parameter("state") {
+        layout.state = state;
+    }
+    if let Some(log) = parameter("log") {
+        layout.log = log;
+    }
+    if let Some(store) = parameter("store") {
+        layout.store_dir = StoreDir::new(&store.to_string_lossy());
+    }
+    Ok(layout)
+}
+
+/// A store below a root directory, whose paths are called as `NIX_STORE_DIR` says.
+fn below(root: &Path) -> Layout {
+    let mut layout = Layout::below(root);
+    if let Some(store) = std::env::var_os("NIX_STORE_DIR").filter(|store| !store.is_empty()) {
+        layout.store_dir = StoreDir::new(&store.to_string_lossy());
+        layout.real_store = root.join("nix/store");
+    }
+    layout
+}
+
+/// Prints the version as Nix's commands do.
+pub(crate) fn print_version(name: &str) -> Result<()> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{name} (Firn) {}", crate::store::daemon::VERSION)?;
+    Ok(())
+}
+
+/// Says what would be built.
+pub(crate) fn print_missing(store: &Store, requests: &[(StorePath, Wanted)]) -> Result<()> {
+    use std::io::Write as _;
+    let missing = store.missing(requests)?;
+    let mut out = std::io::stderr().lock();
+    match missing.build.len() {
+        0 => {}
+        1 => writeln!(out, "this derivation will be built:")?,
+        count => writeln!(out, "these {count} derivations will be built:")?,
+    }
+    for path in &missing.build {
+        writeln!(out, "  {}", store.dir().print(path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_written_together() {
+        let split = |arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
+            Arguments::new(&arguments).rest()
+        };
+        assert_eq!(split(&["-rvv", "x"]), ["-r", "-v", "-v", "x"]);
+        assert_eq!(split(&["-j2", "--add", "-"]), ["-j", "2", "--add", "-"]);
+        assert_eq!(split(&["-I/path", "--", "-ab"]), ["-I/path", "--", "-ab"]);
+    }
+
+    #[test]
+    fn stores_by_address() {
+        let found = layout(Some("/there")).unwrap();
+        assert_eq!(found.real_store, Path::new("/there/nix/store"));
+        let found = layout(Some("local?root=/a&state=/b&real=/c")).unwrap();
+        assert_eq!((found.real_store, found.state), ("/c".into(), "/b".into()));
+        assert!(layout(Some("ssh://host")).is_err());
+    }
+}
