@@ -26,7 +26,7 @@ pub(crate) const MAGIC: &[u8] = b"nix-archive-1";
 pub(crate) const NAME_LIMIT: u64 = 255;
 pub(crate) const TARGET_LIMIT: u64 = 4095;
 /// Directories in directories: deeper than any path can name, shallow enough for any stack.
-pub(crate) const DEPTH_LIMIT: usize = 2048;
+pub const DEPTH_LIMIT: usize = 512;
 
 /// Why a NAR could not be read or written.
 #[derive(Debug, Error)]

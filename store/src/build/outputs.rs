@@ -113,6 +113,9 @@ impl Scratch {
             if fs::symlink_metadata(&target).is_ok() {
                 continue;
             }
+            // For its owner alone, whatever the builder made of it (CVE-2024-38531).
+            fs::set_permissions(self.build(), Permissions::from_mode(0o700))
+                .map_err(Error::file("changing the mode of", self.build()))?;
             if fs::rename(self.build(), &target).is_ok() {
                 self.remove()?;
                 return Ok(target);
@@ -212,6 +215,15 @@ fn examine(job: &Job<'_>) -> Result<Vec<Raw>, FailureKind> {
         }
         let entries = tree::canonicalise(&place, builder, &mut seen)
             .map_err(|error| FailureKind::Output(format!("output `{output}`: {error}")))?;
+        let place = if job.may_use_network() && !job.goal.derivation.is_builtin() {
+            // Who has a network can have passed an open file to somebody outside, who writes to it later: only a copy is
+            // nobody else's (CVE-2024-27297, CVE-2025-46416).
+            let copy = job.scratch.rewritten().join(format!("{}-own", scratch.base_name()));
+            crate::add::copy_tree(&place, &copy)?;
+            copy
+        } else {
+            place
+        };
         let discard = job.attributes.output_rules(output).discard_references;
         let (info, references) = describe(job, &place, scratch, discard)?;
         raw.push(Raw { output: output.clone(), scratch: scratch.clone(), place, references, entries, info });

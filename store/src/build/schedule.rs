@@ -14,6 +14,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
+/// The stack of a thread that builds, in bytes; what is not used costs nothing.
+const STACK: usize = 16 << 20;
+
 /// One derivation to build.
 #[derive(Debug)]
 pub(super) struct Goal {
@@ -125,7 +128,15 @@ impl Schedule {
             let fetchers = options.max_downloads.max(1).min(downloads);
             for worker in 0..builders + fetchers {
                 let pool = &pool;
-                scope.spawn(move || pool.work(worker >= builders));
+                // Trees are walked as deep as builders make them.
+                let thread = std::thread::Builder::new().stack_size(STACK);
+                let work = move || pool.work(worker >= builders);
+                if let Err(error) = thread.spawn_scoped(scope, work) {
+                    log::warn!("starting a build thread: {error}");
+                    if worker == 0 || worker == builders {
+                        pool.work(worker >= builders); // nobody else would
+                    }
+                }
             }
         });
         pool.state.into_inner().unwrap_or_else(PoisonError::into_inner).outcome

@@ -5,6 +5,7 @@
 use super::dump::sorted_names;
 use super::{CANONICAL_TIMES, OPEN_DIRECTORY, OPEN_FILE, type_name};
 use crate::error::{Error, Result};
+use formats::nar;
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, Stat, Uid, fchmod, fchown, flistxattr, fremovexattr, fstat, futimens,
     openat, statat, utimensat,
@@ -31,7 +32,7 @@ struct Walk<'a> {
 pub(crate) fn canonicalise(path: &Path, builder: Option<u32>, seen: &mut BTreeSet<Inode>) -> Result<usize> {
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut walk = Walk { builder, owner, seen, entries: 0 };
-    walk.node(CWD, path.as_os_str(), path)?;
+    walk.node(CWD, path.as_os_str(), path, 0)?;
     Ok(walk.entries)
 }
 
@@ -39,7 +40,13 @@ pub(crate) fn canonicalise(path: &Path, builder: Option<u32>, seen: &mut BTreeSe
 const KEPT_ATTRIBUTES: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
 
 impl Walk<'_> {
-    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr, place: &Path) -> Result<()> {
+    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr, place: &Path, depth: usize) -> Result<()> {
+        if depth > nar::DEPTH_LIMIT {
+            return Err(Error::Invalid(format!(
+                "directories are nested deeper than {}, which no archive can hold",
+                nar::DEPTH_LIMIT
+            )));
+        }
         self.entries += 1;
         let found =
             statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::call("examining", place))?;
@@ -70,7 +77,7 @@ impl Walk<'_> {
                 fchmod(&inner, Mode::RWXU).map_err(Error::call("changing the mode of", place))?;
                 for entry in sorted_names(inner.as_fd(), place)? {
                     let entry = OsString::from_vec(entry.into_bytes());
-                    self.node(inner.as_fd(), &entry, &place.join(&entry))?;
+                    self.node(inner.as_fd(), &entry, &place.join(&entry), depth + 1)?;
                 }
                 self.settle(&inner, FileType::Directory, place)
             }

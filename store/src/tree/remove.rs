@@ -4,21 +4,40 @@
 use super::OPEN_DIRECTORY;
 use super::dump::sorted_names;
 use crate::error::{Error, Result};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, fchmod, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, fchmod, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How deep one walk goes: each level costs a descriptor and a piece of the stack. What is deeper, as a builder may have
+/// made it, is moved up and removed after.
+const DEPTH: usize = 256;
+
+/// Tells moved pieces apart.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// Removes what is at `path`, if anything. Returns the bytes on disk that this frees: a file with other links frees
 /// none, but for one in `.links`.
 pub fn remove(path: &Path) -> Result<u64> {
     // The parent may be writable for others: everything below goes by descriptor.
-    node(CWD, path.as_os_str(), path)
+    let mut moved = vec![path.to_owned()];
+    let mut freed = 0;
+    while let Some(path) = moved.pop() {
+        freed += node(CWD, path.as_os_str(), &path, 0, &mut moved)?;
+    }
+    Ok(freed)
 }
 
-fn node(directory: BorrowedFd<'_>, name: &OsStr, place: &Path) -> Result<u64> {
+fn node(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    place: &Path,
+    depth: usize,
+    moved: &mut Vec<PathBuf>,
+) -> Result<u64> {
     let found = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
         Err(Errno::NOENT) => return Ok(0),
@@ -28,9 +47,12 @@ fn node(directory: BorrowedFd<'_>, name: &OsStr, place: &Path) -> Result<u64> {
     let mut flags = AtFlags::empty();
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
         let inner = open_writable(directory, name, place)?;
+        if depth >= DEPTH {
+            return move_up(directory, name, place, moved);
+        }
         for entry in sorted_names(inner.as_fd(), place)? {
             let entry = OsString::from_vec(entry.into_bytes());
-            freed += node(inner.as_fd(), &entry, &place.join(&entry))?;
+            freed += node(inner.as_fd(), &entry, &place.join(&entry), depth + 1, moved)?;
         }
         flags = AtFlags::REMOVEDIR;
     } else if found.st_nlink <= 2 {
@@ -40,6 +62,16 @@ fn node(directory: BorrowedFd<'_>, name: &OsStr, place: &Path) -> Result<u64> {
         Ok(()) | Err(Errno::NOENT) => Ok(freed),
         Err(error) => Err(Error::call("removing", place)(error)),
     }
+}
+
+/// Moves a directory from deep below to beside the tree's root.
+fn move_up(directory: BorrowedFd<'_>, name: &OsStr, place: &Path, moved: &mut Vec<PathBuf>) -> Result<u64> {
+    let top = place.ancestors().nth(DEPTH + 1).unwrap_or(Path::new("/"));
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let target = top.join(format!(".removed-{}-{number}", std::process::id()));
+    renameat(directory, name, CWD, target.as_os_str()).map_err(Error::call("moving up", place))?;
+    moved.push(target);
+    Ok(0)
 }
 
 /// Opens a directory whose entries can then be removed.
@@ -78,5 +110,18 @@ mod tests {
         assert!(fs::symlink_metadata(&tree).is_err());
         assert_eq!(fs::read_to_string(&outside).unwrap(), "keep");
         assert_eq!(remove(&tree).unwrap(), 0);
+    }
+
+    #[test]
+    fn removes_what_is_deeper_than_any_stack() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut inner = std::fs::File::open(directory.path()).unwrap().into();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&inner, "deep", Mode::RWXU).unwrap();
+            inner = openat(&inner, "deep", OPEN_DIRECTORY, Mode::empty()).unwrap();
+        }
+        drop(inner);
+        remove(&directory.path().join("deep")).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

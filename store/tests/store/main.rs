@@ -5,6 +5,8 @@ mod builds;
 #[cfg(test)]
 mod caches;
 #[cfg(test)]
+mod cve;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod faults;
