@@ -27,12 +27,20 @@ pub fn apply_sysctl(root: &Root, settings: &BTreeMap<String, String>) -> (Vec<St
 fn set(root: &Root, name: &str, value: &str) -> Result<bool> {
     let place = root.join("/proc/sys").join(setting_path(name));
     let current = std::fs::read_to_string(&place).map_err(Error::file("read the setting", &place))?;
-    let same = current.split_whitespace().eq(value.split_whitespace());
-    if same {
+    if is_set(&current, value) {
         return Ok(false);
     }
     std::fs::write(&place, value).map_err(Error::file("write the setting", &place))?;
     Ok(true)
+}
+
+/// Whether the kernel's value is the wanted one. Of several numbers, like those of `kernel.printk`, fewer may be given: the
+/// first ones.
+fn is_set(current: &str, wanted: &str) -> bool {
+    let (current, wanted): (Vec<&str>, Vec<&str>) =
+        (current.split_whitespace().collect(), wanted.split_whitespace().collect());
+    let is_numbers = || current.iter().chain(&wanted).all(|word| word.parse::<i64>().is_ok());
+    current == wanted || (!wanted.is_empty() && current.starts_with(&wanted) && is_numbers())
 }
 
 /// `net.ipv4.conf.eth0/1.x` → `net/ipv4/conf/eth0.1/x`: the first separator decides which is which, sysctl.d(5).
@@ -69,17 +77,19 @@ pub fn set_host_name(root: &Root, name: &str) -> Result<bool> {
 ///
 /// # Errors
 /// When a file of the kernel's cannot be written.
-pub fn set_paths(root: &Root, toplevel: &Path) -> Result<()> {
+pub fn set_paths(root: &Root, toplevel: &Path, settings: &BTreeMap<String, String>) -> Result<()> {
     if !root.is_running_system() {
         return Ok(());
     }
+    // A setting of the configuration's own comes later and counts.
     let modprobe = toplevel.join("sw/bin/modprobe");
+    let is_set = settings.contains_key("kernel.modprobe");
     let firmware = toplevel.join("firmware");
     let firmware =
         if firmware.join("lib/firmware").is_dir() { firmware.join("lib/firmware") } else { firmware };
     for (value, place) in [
         (
-            modprobe.exists().then(|| PathBuf::from("/run/current-system/sw/bin/modprobe")),
+            (modprobe.exists() && !is_set).then(|| PathBuf::from("/run/current-system/sw/bin/modprobe")),
             "/proc/sys/kernel/modprobe",
         ),
         (firmware.is_dir().then_some(firmware), "/sys/module/firmware_class/parameters/path"),
@@ -87,6 +97,9 @@ pub fn set_paths(root: &Root, toplevel: &Path) -> Result<()> {
         let place = Path::new(place);
         if let Some(value) = value.filter(|_| place.exists()) {
             let text = value.as_os_str().as_encoded_bytes();
+            if std::fs::read(place).is_ok_and(|present| present.trim_ascii_end() == text) {
+                continue;
+            }
             std::fs::write(place, text).map_err(Error::file("write the setting", place))?;
         }
     }
@@ -189,6 +202,21 @@ fn module_name(file: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_is_set_is_not_set_again() {
+        for (current, wanted, is) in [
+            ("4\t4\t1\t7\n", "4", true),
+            ("4\t4\t1\t7\n", "4 4 1 7", true),
+            ("4\t4\t1\t7\n", "3", false),
+            ("core\n", "core", true),
+            ("|/bin/x y\n", "|/bin/x", false),
+            ("\n", "", true),
+            ("1\n", "", false),
+        ] {
+            assert_eq!(is_set(current, wanted), is, "{current:?} {wanted:?}");
+        }
+    }
 
     #[test]
     fn settings_are_written_when_they_differ() {

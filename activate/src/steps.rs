@@ -122,7 +122,7 @@ pub fn run(root: &Root, toplevel: &Toplevel, action: Action) -> Report {
     report.step("machine-id", machine_id(root));
     report.step("links", system_links(root, toplevel));
     report.step("host name", host_name(root, &activation.host_name));
-    report.step("kernel", kernel::set_paths(root, &toplevel.path).map(|()| Vec::new()));
+    report.step("kernel", kernel::set_paths(root, &toplevel.path, &activation.sysctl).map(|()| Vec::new()));
     report.notices.extend(kernel::load_modules(root, &toplevel.path, &activation.kernel_modules));
     let (written, problems) = kernel::apply_sysctl(root, &activation.sysctl);
     report.step("sysctl", Ok(written));

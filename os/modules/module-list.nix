@@ -33,6 +33,8 @@
   ./services/accepted.nix
   ./services/caddy.nix
   ./services/chrony.nix
+  ./services/dbus.nix
+  ./services/udev.nix
   ./services/cron.nix
   ./services/dns.nix
   ./services/getty.nix

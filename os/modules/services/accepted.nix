@@ -24,18 +24,6 @@ in
       lidSwitchDocked = mkOption { type = types.str; default = "ignore"; inert = true; description = "Accepted."; };
       lidSwitchExternalPower = mkOption { type = types.str; default = "ignore"; inert = true; description = "Accepted."; };
     };
-    udev = {
-      enable = mkOption { type = types.bool; default = true; inert = true; description = "Accepted; device nodes come from the kernel's devtmpfs."; };
-      extraRules = lines "Rules for udev; there is none.";
-      extraHwdb = lines "Accepted.";
-      packages = mkOption { type = types.listOf types.package; default = [ ]; inert = true; description = "Accepted."; };
-      path = mkOption { type = types.listOf types.package; default = [ ]; inert = true; description = "Accepted."; };
-    };
-    dbus = {
-      enable = mkOption { type = types.bool; default = false; inert = true; description = "Accepted; there is no D-Bus yet."; };
-      packages = mkOption { type = types.listOf types.package; default = [ ]; inert = true; description = "Accepted."; };
-      implementation = mkOption { type = types.str; default = "dbus"; inert = true; description = "Accepted."; };
-    };
     resolved = {
       enable = off "systemd-resolved (accepted; /etc/resolv.conf is written by the DHCP client or from networking.nameservers)";
       dnssec = mkOption { type = types.str; default = "false"; inert = true; description = "Accepted."; };

@@ -63,6 +63,7 @@ in
         firmware = if config.hardware.firmware == [ ] then null else "${config.system.build.firmware}/lib/firmware";
         etc = "${config.system.build.etc}/etc";
         sw = "${config.system.path}";
+        fronts = "${config.systemd.package}";
       };
       files = {
         kernel-params = lib.concatStringsSep " " config.boot.kernelParams;

@@ -1,11 +1,13 @@
 # systemd's commands under their names, for scripts and people: `systemctl`, `journalctl` and their kin are names of `firn`.
-{ config, lib, pkgs, ... }:
+{ config, lib, pkgs, tool, ... }:
 let
   names = [
     "systemctl" "journalctl" "systemd-notify" "systemd-cat" "systemd-tmpfiles"
   ];
-  package = pkgs.linkFarm "systemd-fronts"
-    (map (name: { name = "bin/${name}"; path = "${pkgs.firn}/bin/firn"; }) names);
+  package = tool "link-farm" {
+    name = "systemd-fronts";
+    entries = map (name: { name = "bin/${name}"; path = "${pkgs.firn}/bin/firn"; }) names;
+  };
 in
 {
   options.systemd.package = lib.mkOption {

@@ -13,7 +13,8 @@ let
   };
   listKind = shape: description: mkOption { type = types.listOf (types.submodule { options = shape; }); default = [ ]; inherit description; };
 
-  defaultPath = [ pkgs.coreutils pkgs.findutils pkgs.grep pkgs.sed pkgs.bash ];
+  # systemctl and its kin by the running generation's path: a new Firn must not restart every service.
+  defaultPath = [ pkgs.coreutils pkgs.findutils pkgs.grep pkgs.sed pkgs.bash "/run/current-system/fronts" ];
   searchPath = packages: lib.concatStringsSep ":" (map (p: if builtins.isString p then "${p}/bin" else "${lib.getBin p}/bin") packages);
   shell = "${pkgs.bash}/bin/bash";
 

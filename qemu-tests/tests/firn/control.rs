@@ -1,6 +1,8 @@
 //! What the machine says and how it is spoken to: the log store with everything that feeds it, systemd's commands, and
 //! faults: floods, fork bombs, killed supervisors and collectors, a power cut.
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use formats::control::ActiveState;
@@ -8,21 +10,87 @@ use qemu_tests::{Disk, Machine};
 
 use crate::distribution;
 
-/// One boot for all, as each takes its time under emulation.
-#[test]
-fn logs_fronts_and_faults() {
-    let configurations = distribution::configurations("control", &[]);
-    let image = distribution::image(&configurations.join("control.nix"), "control");
-    let machine = Machine::builder("control")
+/// The machine's image, made once.
+fn image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let configurations = distribution::configurations("control", &[]);
+        distribution::image(&configurations.join("control.nix"), "control")
+    })
+}
+
+fn machine(name: &str) -> Machine {
+    Machine::builder(name)
         .uefi()
         .memory_mib(768)
         .agent()
-        .disk(Disk::overlay(image))
+        .disk(Disk::overlay(image()))
         .argument("-device")
         .argument("i6300esb")
         .limit(Duration::from_secs(300))
         .start()
-        .unwrap();
+        .unwrap()
+}
+
+/// Process 1 itself: the watchdog, becoming another, orphans, the ways in which a machine ends and begins again.
+#[test]
+fn process_one() {
+    let machine = machine("process-one");
+    machine.wait_for_unit("multi-user.target").unwrap();
+    eventually(&machine, "firn logs kernel | grep -q 'the hardware watchdog is armed: 10 s'");
+    let watchdog = machine.succeed("cat /sys/class/watchdog/watchdog0/state").unwrap();
+    assert_eq!(watchdog.trim(), "active");
+
+    // Process 1 becomes its successor; services and logs go on.
+    machine.wait_for_unit("counter.service").unwrap();
+    let counter = machine.unit("counter.service").unwrap().main_pid;
+    for _ in 0..3 {
+        machine.succeed("systemctl daemon-reexec").unwrap();
+        eventually(&machine, "systemctl is-active -q counter");
+    }
+    eventually(&machine, "test $(firn logs kernel | grep -c 'process 1 is now the one of') = 3");
+    assert_eq!(machine.unit("counter.service").unwrap().main_pid, counter);
+    machine.succeed("logger -t after 'still logged'; systemctl restart counter").unwrap();
+    eventually(&machine, "firn logs -t after | grep -q 'still logged'");
+
+    // Orphans end and leave nothing.
+    machine.succeed("i=0; while [ $i -lt 3000 ]; do (true &); i=$((i + 1)); done").unwrap();
+    eventually(&machine, "! grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null");
+
+    // A shell on the console though root has no password.
+    machine.succeed("systemctl start --no-block rescue.target").unwrap();
+    machine.wait_for_console("Rescue shell").unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    machine.type_text("echo here-$((6 * 7))\n").unwrap();
+    machine.wait_for_console("here-42").unwrap();
+
+    // Userspace alone begins again: the same kernel, a new life of everything else.
+    let boot = machine.boot_id().unwrap();
+    machine.succeed("echo old >/run/life; (sleep 1; systemctl soft-reboot) >/dev/null 2>&1 &").unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    machine.wait_for_agent().unwrap();
+    machine.wait_for_unit("multi-user.target").unwrap();
+    assert_eq!(machine.boot_id().unwrap(), boot);
+    assert_eq!(machine.succeed("ps -o args= -p 1").unwrap().trim(), "/nix/var/nix/profiles/system/init");
+
+    // Ctrl-Alt-Del reboots, the power key powers off.
+    machine.ctrl_alt_del().unwrap();
+    machine.wait_for_reset().unwrap();
+    machine.wait_for_agent().unwrap();
+    assert_ne!(machine.boot_id().unwrap(), boot);
+    machine.wait_for_unit("power-button.service").unwrap();
+    eventually(
+        &machine,
+        "ls /proc/$(systemctl show -P MainPID power-button)/fd -l | grep -q /dev/input/event",
+    );
+    machine.power_button().unwrap();
+    machine.wait_for_shutdown().unwrap();
+}
+
+/// One boot for all, as each takes its time under emulation.
+#[test]
+fn logs_fronts_and_faults() {
+    let machine = machine("control");
     machine.wait_for_unit("multi-user.target").unwrap();
     everything_is_logged(&machine);
     fronts(&machine);
