@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 /// What the command line says about an evaluation.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
     /// Files or, with `expressions`, texts.
     pub(crate) sources: Vec<OsString>,

@@ -74,6 +74,7 @@ const FAMILIES: &[Family] = &[
 pub(crate) fn nix_tool(name: &str) -> Option<NixTool> {
     match name {
         "nix-instantiate" => Some(crate::instantiate::nix_instantiate),
+        "nix" => Some(crate::nix_command::nix),
         "nix-build" => Some(crate::nix_build::nix_build),
         "nix-collect-garbage" => Some(crate::nix_collect_garbage::nix_collect_garbage),
         "nix-hash" => Some(crate::nix_hash::nix_hash),

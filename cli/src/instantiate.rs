@@ -20,12 +20,12 @@ pub(crate) fn command() -> Command {
 
 /// Instantiates and prints.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    instantiate(&Request::from_matches(matches))
+    instantiate(&Request::from_matches(matches), read_only_io())
 }
 
-fn instantiate(request: &Request) -> Result<ExitCode> {
+fn instantiate(request: &Request, io: Rc<dyn evaluator::EvalIo>) -> Result<ExitCode> {
     let arena = Arena::new();
-    let mut evaluator = Evaluator::new(&arena, read_only_io(), request.evaluator_options()?);
+    let mut evaluator = Evaluator::new(&arena, io, request.evaluator_options()?);
     let mut found = Vec::new();
     for value in request.evaluate(&mut evaluator)? {
         derivations(&mut evaluator, value, true, &mut found).map_err(|error| request.explain(&error))?;
@@ -114,7 +114,9 @@ pub(crate) fn nix_instantiate(arguments: &[OsString]) -> Result<ExitCode> {
     let stores = !read_only && front.conf.text("store") != Some("dummy://");
     match mode {
         Mode::Instantiate if stores => instantiate_in_store(&request, &front, root.as_deref()),
-        Mode::Instantiate => instantiate(&request),
+        Mode::Instantiate => {
+            instantiate(&request, Rc::new(evaluator::io::LocalIo::new(front.store_dir()?.as_str())))
+        }
         Mode::Parse => crate::parse::parse_all(&request),
         Mode::Eval => {
             let arena = Arena::new();

@@ -17,6 +17,7 @@ mod logs;
 mod machine;
 mod nix_build;
 mod nix_collect_garbage;
+mod nix_command;
 mod nix_conf;
 mod nix_front;
 mod nix_hash;

@@ -6,12 +6,14 @@ use crate::instantiate::derivations;
 use crate::nix_front::{Arguments, Front, print_missing, print_version};
 use anyhow::{Result, bail};
 use evaluator::{Arena, Evaluator};
+use formats::store_path::StorePath;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
+use store::Store;
 use store::build::Wanted;
 
 /// What the command line says.
@@ -58,15 +60,24 @@ fn build(front: &Front, wish: &Wish) -> Result<ExitCode> {
     let store = Rc::new(front.open()?);
     let mut options = front.build_options(&store);
     options.check = wish.check;
-    let derivations = {
+    let (mut given, mut sources) = (Vec::new(), Vec::new());
+    for source in &wish.request.sources {
+        match derivation_of(&store, &source.to_string_lossy(), wish.request.expressions) {
+            Some(found) => given.push(found),
+            None => sources.push(source.clone()),
+        }
+    }
+    let request = Request { sources, ..wish.request.clone() };
+    let derivations = if request.sources.is_empty() && !given.is_empty() {
+        Vec::new()
+    } else {
         let io = Rc::new(StoreIo::new(Rc::clone(&store), front.build_options(&store)));
         let arena = Arena::new();
-        let options = wish.request.evaluator_options()?;
+        let options = request.evaluator_options()?;
         let mut evaluator = Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn evaluator::EvalIo>, options);
         let mut found = Vec::new();
-        for value in wish.request.evaluate(&mut evaluator)? {
-            derivations(&mut evaluator, value, true, &mut found)
-                .map_err(|error| wish.request.explain(&error))?;
+        for value in request.evaluate(&mut evaluator)? {
+            derivations(&mut evaluator, value, true, &mut found).map_err(|error| request.explain(&error))?;
         }
         io.flush()?;
         found
@@ -76,30 +87,57 @@ fn build(front: &Front, wish: &Wish) -> Result<ExitCode> {
         let outputs = [derivation.output.clone()].into();
         requests.push((store.dir().parse(&derivation.drv_path)?, Wanted::Outputs(outputs)));
     }
+    requests.extend(given.iter().cloned());
     print_missing(&store, &requests)?;
     if wish.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let report = front.build(&store, &requests, &options)?;
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut out = std::io::stdout().lock();
+    let mut wanted: Vec<(&StorePath, String)> = Vec::new();
     for (derivation, (path, _)) in derivations.iter().zip(&requests) {
+        wanted.push((path, derivation.output.clone()));
+    }
+    for (path, outputs) in &given {
+        let known = report.outputs.get(path).into_iter().flat_map(|made| made.keys());
+        wanted.extend(known.filter(|output| outputs.contains(output)).map(|output| (path, output.clone())));
+    }
+    let mut counts: BTreeMap<&StorePath, usize> = BTreeMap::new();
+    let mut out = std::io::stdout().lock();
+    for (path, output) in &wanted {
         let number = counts.len();
-        let number = *counts.entry(&derivation.drv_path).or_insert(number);
-        let Some(built) = report.outputs.get(path).and_then(|outputs| outputs.get(&derivation.output)) else {
-            bail!("derivation '{}' does not have output '{}'", derivation.drv_path, derivation.output);
+        let number = *counts.entry(path).or_insert(number);
+        let Some(built) = report.outputs.get(path).and_then(|outputs| outputs.get(output)) else {
+            bail!("derivation '{}' does not have output '{output}'", store.dir().print(path));
         };
         if let Some(link) = &wish.link {
             let mut link = link.clone();
             if number > 0 {
                 link = format!("{link}-{}", number + 1);
             }
-            if derivation.output != "out" {
-                link = format!("{link}-{}", derivation.output);
+            if output != "out" {
+                link = format!("{link}-{output}");
             }
             store.add_permanent_root(built, &std::path::absolute(PathBuf::from(link))?)?;
         }
         writeln!(out, "{}", store.dir().print(built))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A source that is a derivation of the store, perhaps with outputs: `….drv!out`, or a link to one.
+fn derivation_of(store: &Store, source: &str, expressions: bool) -> Option<(StorePath, Wanted)> {
+    if expressions {
+        return None;
+    }
+    let (path, wanted) = match source.split_once('!') {
+        None => (source, Wanted::Outputs(["out".to_owned()].into())),
+        Some((path, "*")) => (path, Wanted::All),
+        Some((path, outputs)) => (path, Wanted::Outputs(outputs.split(',').map(str::to_owned).collect())),
+    };
+    if !path.contains('/') {
+        return None;
+    }
+    let found = crate::store::resolve(store, path).ok().filter(StorePath::is_derivation)?;
+    let all = source == path && !store.read_derivation(&found).ok()?.outputs.contains_key("out");
+    Some((found, if all { Wanted::All } else { wanted }))
 }

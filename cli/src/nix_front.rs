@@ -27,6 +27,10 @@ const TRUTHS: &[&str] = &[
     "sandbox",
     "substitute",
     "auto-optimise-store",
+    "compress-build-log",
+    "keep-build-log",
+    "use-case-hack",
+    "warn-dirty",
     "fsync-metadata",
     "run-diff-hook",
     "show-trace",
@@ -191,9 +195,28 @@ impl Front {
         self.given.push((name.to_owned(), value.to_owned()));
     }
 
+    /// The store that was named: by a setting, or by `NIX_REMOTE`.
+    fn store_setting(&self) -> Option<String> {
+        let named = self.conf.text("store").map(str::to_owned);
+        named.or_else(|| std::env::var("NIX_REMOTE").ok()).filter(|store| !store.is_empty())
+    }
+
+    /// The same for people.
+    pub(crate) fn store_address(&self) -> String {
+        self.store_setting().unwrap_or_else(|| "local".to_owned())
+    }
+
+    /// What paths of the store begin with.
+    pub(crate) fn store_dir(&self) -> Result<StoreDir> {
+        match self.store_setting().as_deref() {
+            Some("dummy://") => Ok(layout(None)?.store_dir),
+            address => Ok(layout(address)?.store_dir),
+        }
+    }
+
     /// The store that the settings and the environment name.
     pub(crate) fn open(&self) -> Result<Store> {
-        let layout = layout(self.conf.text("store"))?;
+        let layout = layout(self.store_setting().as_deref())?;
         let place = layout.real_store.display().to_string();
         Store::open_with(layout, self.conf.store_options()?)
             .with_context(|| format!("cannot open the store `{place}`"))

@@ -1,6 +1,6 @@
 //! `nix-hash`: hashes of files and trees, and of one notation in another. nix-hash(1).
 
-use crate::nix_front::{Arguments, print_version};
+use crate::nix_front::{Arguments, Front, print_version};
 use anyhow::{Result, bail};
 use formats::hash::{Algorithm, Hash};
 use std::ffi::OsString;
@@ -33,7 +33,7 @@ pub(crate) fn nix_hash(arguments: &[OsString]) -> Result<ExitCode> {
     let mut arguments = Arguments::new(arguments);
     let (mut algorithm, mut notation) = (Algorithm::Md5, Notation::Base16);
     let (mut flat, mut truncate, mut convert) = (false, false, false);
-    let mut subjects = Vec::new();
+    let (mut front, mut subjects) = (Front::new(), Vec::new());
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--flat" => flat = true,
@@ -51,6 +51,7 @@ pub(crate) fn nix_hash(arguments: &[OsString]) -> Result<ExitCode> {
                 print_version("nix-hash")?;
                 return Ok(ExitCode::SUCCESS);
             }
+            _ if front.take(&argument, &mut arguments)? => {}
             flag if flag.starts_with('-') => bail!("unrecognised flag '{flag}'"),
             _ => subjects.push(argument),
         }

@@ -54,7 +54,22 @@ impl Store {
         self.collect(&CollectOptions { keep_derivations: true, ..CollectOptions::default() }, Some(paths))
     }
 
+    /// Deletes these paths though something may need them; only nothing valid may refer to them.
+    pub fn delete_paths_alive_or_not(&self, paths: &BTreeSet<StorePath>) -> Result<Collected> {
+        let options = CollectOptions { keep_derivations: true, ..CollectOptions::default() };
+        self.collect_with(&options, Some(paths), true)
+    }
+
     fn collect(&self, options: &CollectOptions, only: Option<&BTreeSet<StorePath>>) -> Result<Collected> {
+        self.collect_with(options, only, false)
+    }
+
+    fn collect_with(
+        &self,
+        options: &CollectOptions,
+        only: Option<&BTreeSet<StorePath>>,
+        alive_or_not: bool,
+    ) -> Result<Collected> {
         let reserve = self.layout.database().join("reserved");
         if !options.dry_run && fs::remove_file(&reserve).is_ok() {
             log::debug!("freed the reserve {}", reserve.display());
@@ -71,6 +86,13 @@ impl Store {
         live::mark(&graph, kept.chain(&temporary), options, &mut alive);
         let mut collected =
             Collected { alive: alive.iter().filter(|alive| **alive).count(), ..Collected::default() };
+        if alive_or_not {
+            for path in only.into_iter().flatten() {
+                if let Some(alive) = graph.index.get(path).and_then(|index| alive.get_mut(*index)) {
+                    *alive = false;
+                }
+            }
+        }
         let mut dead = live::dead_referrers_first(&graph, &alive);
         if let Some(only) = only {
             live::check_deletable(&graph, &alive, only, &roots)?;

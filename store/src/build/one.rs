@@ -174,6 +174,10 @@ fn carry_out(
     });
     let result = run(&job, failure);
     match &result {
+        // Without a sandbox the builder knows its directory by its real name: there it stays.
+        Err(_) if options.keep_failed && options.sandbox == Sandbox::Off => {
+            failure.kept = Some(job.scratch.build());
+        }
         Err(_) if options.keep_failed => failure.kept = Some(job.scratch.keep()?),
         _ => job.scratch.remove()?,
     }

@@ -13,7 +13,7 @@ use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use sys::namespaced_child::{Child, Ending, spawn};
 
 /// How often the limits are looked at.
@@ -94,11 +94,11 @@ fn watch(job: &Job<'_>, child: &Child, mut leader: File, log: &mut BuildLog<'_>)
         if ended {
             return Ok(());
         }
-        check_limits(job, started, last_words)?;
         if !open {
-            // It closed its terminal but lives: only its end and the limits matter now.
-            std::thread::sleep(Duration::from_millis(10));
+            // Nobody can hear it any more: it is about to end, or hides, and is ended as Nix does it.
+            return Ok(());
         }
+        check_limits(job, started, last_words)?;
     }
 }
 

@@ -1,0 +1,94 @@
+//! `nix SUBCOMMAND`: the newer command line of Nix, as far as a store and an evaluator without flakes have an answer.
+//! nix3-build(1) and its sisters.
+
+mod build;
+mod hash;
+mod info;
+mod objects;
+
+use crate::nix_front::{Arguments, Front, print_version};
+use anyhow::{Result, bail};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// One subcommand.
+type Subcommand = fn(&mut Front, &mut Arguments) -> Result<ExitCode>;
+
+/// Subcommands by their words.
+const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
+    (&["build"], build::build),
+    (&["eval"], build::eval),
+    (&["log"], info::log),
+    (&["path-info"], info::path_info),
+    (&["why-depends"], info::why_depends),
+    (&["show-derivation"], info::show_derivation),
+    (&["derivation", "show"], info::show_derivation),
+    (&["show-config"], info::show_config),
+    (&["config", "show"], info::show_config),
+    (&["hash", "file"], hash::file),
+    (&["hash", "path"], hash::path),
+    (&["hash-file"], hash::file),
+    (&["hash-path"], hash::path),
+    (&["hash", "to-base16"], hash::to_base16),
+    (&["hash", "to-base32"], hash::to_base32),
+    (&["hash", "to-base64"], hash::to_base64),
+    (&["hash", "to-sri"], hash::to_sri),
+    (&["hash", "convert"], hash::convert),
+    (&["store", "add"], objects::add),
+    (&["store", "add-path"], objects::add_path),
+    (&["store", "add-file"], objects::add_file),
+    (&["store", "delete"], objects::delete),
+    (&["store", "gc"], objects::collect),
+    (&["store", "optimise"], objects::optimise),
+    (&["store", "ping"], objects::ping),
+    (&["store", "info"], objects::ping),
+    (&["store", "path-from-hash-part"], objects::path_from_hash_part),
+    (&["store", "dump-path"], objects::dump_path),
+    (&["store", "cat"], objects::cat),
+    (&["store", "verify"], objects::verify),
+    (&["store", "sign"], objects::sign),
+    (&["nar", "dump-path"], objects::dump_path),
+    (&["nar", "pack"], objects::dump_path),
+];
+
+/// Words that make a subcommand together with the next.
+const GROUPS: [&str; 6] = ["hash", "store", "derivation", "config", "nar", "key"];
+
+/// `nix …`.
+pub(crate) fn nix(arguments: &[OsString]) -> Result<ExitCode> {
+    let mut rest = Arguments::new(arguments);
+    let mut front = Front::new();
+    front.verbosity = 0;
+    let mut words: Vec<String> = Vec::new();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--version" if words.is_empty() => {
+                print_version("nix")?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            _ if front.take(&argument, &mut rest)? => continue,
+            flag if flag.starts_with('-') => bail!("unrecognised flag '{flag}'"),
+            _ => words.push(argument),
+        }
+        let is_group = words.len() == 1 && words.first().is_some_and(|word| GROUPS.contains(&word.as_str()));
+        if !is_group {
+            break;
+        }
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words == ["daemon"] {
+        let arguments: Vec<OsString> = rest.rest().into_iter().map(Into::into).collect();
+        return crate::store::daemon::nix_daemon(&arguments);
+    }
+    if let Some((_, run)) = SUBCOMMANDS.iter().find(|(names, _)| *names == words) {
+        return run(&mut front, &mut rest);
+    }
+    // What Firn has under the same name.
+    if matches!(words.first(), Some(&"copy" | &"key")) {
+        return crate::family::run([OsString::from("firn")].into_iter().chain(arguments.iter().cloned()));
+    }
+    match words.as_slice() {
+        [] => bail!("no subcommand specified; `firn --help` shows Firn's own commands"),
+        words => bail!("'{}' is not a subcommand of `nix` that Firn has", words.join(" ")),
+    }
+}

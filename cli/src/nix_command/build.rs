@@ -1,0 +1,230 @@
+//! `nix build` and `nix eval`: installables are attributes of a file or expression, store paths and derivations.
+
+use crate::eval::{Output, Request, print_values};
+use crate::eval_io::StoreIo;
+use crate::instantiate::derivations;
+use crate::nix_front::{Arguments, Front, print_missing};
+use anyhow::{Context as _, Result, bail};
+use evaluator::{Arena, EvalIo, Evaluator, Handle};
+use formats::store_path::StorePath;
+use serde_json::{Map, Value, json};
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::rc::Rc;
+use store::Store;
+use store::build::Wanted;
+
+/// What to work on, as the command line says it.
+#[derive(Debug, Default)]
+pub(super) struct Installables {
+    request: Request,
+    /// Whether `-f` or `--expr` was given: then the words are attributes.
+    evaluates: bool,
+    words: Vec<String>,
+}
+
+impl Installables {
+    /// Takes a flag or word. False when it is neither.
+    pub(super) fn take(
+        &mut self,
+        front: &mut Front,
+        argument: &str,
+        arguments: &mut Arguments,
+    ) -> Result<bool> {
+        match argument {
+            "-f" | "--file" => {
+                self.request.sources = vec![arguments.value(argument)?.into()];
+                self.evaluates = true;
+            }
+            "--expr" => {
+                self.request.sources = vec![arguments.value(argument)?.into()];
+                self.request.expressions = true;
+                self.evaluates = true;
+            }
+            "--derivation" => {}
+            _ if front.take(argument, arguments)? || self.request.take(argument, arguments)? => {}
+            _ if argument.starts_with('-') => return Ok(false),
+            _ => self.words.push(argument.to_owned()),
+        }
+        Ok(true)
+    }
+
+    /// Derivations with the outputs wanted, and paths that must be there, in the order given.
+    pub(super) fn requests(&mut self, front: &Front, store: &Rc<Store>) -> Result<Vec<(StorePath, Wanted)>> {
+        if !self.evaluates {
+            if self.words.is_empty() {
+                bail!("name a store path, or a file with -f; Firn has no flakes");
+            }
+            return self.words.iter().map(|word| named(store, word)).collect();
+        }
+        self.request.take_settings(front);
+        let mut outputs = Vec::new();
+        for word in &self.words {
+            let (attribute, wanted) = match word.split_once('^') {
+                Some((attribute, "*")) => (attribute, Some(Wanted::All)),
+                Some((attribute, names)) => {
+                    (attribute, Some(Wanted::Outputs(names.split(',').map(str::to_owned).collect())))
+                }
+                None => (word.as_str(), None),
+            };
+            self.request.attributes.push(attribute.to_owned());
+            outputs.push(wanted);
+        }
+        let io = Rc::new(StoreIo::new(Rc::clone(store), front.build_options(store)));
+        let arena = Arena::new();
+        let door = Rc::clone(&io) as Rc<dyn EvalIo>;
+        let mut evaluator = Evaluator::new(&arena, door, self.request.evaluator_options()?);
+        let mut requests = Vec::new();
+        for (index, value) in self.request.evaluate(&mut evaluator)?.into_iter().enumerate() {
+            let chosen = outputs.get(index).cloned().flatten();
+            self.outputs_of(&mut evaluator, store, value, chosen.as_ref(), &mut requests)?;
+        }
+        io.flush()?;
+        Ok(requests)
+    }
+
+    /// The derivations in a value: all outputs of each, but of one that is an output only that.
+    fn outputs_of<'a>(
+        &self,
+        evaluator: &mut Evaluator<'a>,
+        store: &Store,
+        value: Handle<'a>,
+        chosen: Option<&Wanted>,
+        requests: &mut Vec<(StorePath, Wanted)>,
+    ) -> Result<()> {
+        if let Ok(Some(items)) = evaluator.items(value) {
+            for item in items {
+                self.outputs_of(evaluator, store, item, chosen, requests)?;
+            }
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        let explain = |error| self.request.explain(&error);
+        let specified = match evaluator.attribute_names(value) {
+            Some(names) if names.iter().any(|name| name == "outputSpecified") => {
+                let specified = evaluator.attribute(value, "outputSpecified").map_err(explain)?;
+                specified.is_some_and(|specified| evaluator.is_true(specified))
+            }
+            _ => false,
+        };
+        derivations(evaluator, value, true, &mut found).map_err(explain)?;
+        for derivation in found {
+            let wanted = match chosen {
+                Some(chosen) => chosen.clone(),
+                None if specified => Wanted::Outputs([derivation.output].into()),
+                None => Wanted::All,
+            };
+            requests.push((store.dir().parse(&derivation.drv_path)?, wanted));
+        }
+        Ok(())
+    }
+}
+
+/// A store path or derivation by name: `/nix/store/….drv^out,dev`.
+fn named(store: &Store, word: &str) -> Result<(StorePath, Wanted)> {
+    match word.rsplit_once(['^', '!']) {
+        None => Ok((crate::store::resolve(store, word)?, Wanted::All)),
+        Some((path, "*")) => Ok((crate::store::resolve(store, path)?, Wanted::All)),
+        Some((path, outputs)) => {
+            let outputs = outputs.split(',').map(str::to_owned).collect();
+            Ok((crate::store::resolve(store, path)?, Wanted::Outputs(outputs)))
+        }
+    }
+}
+
+/// `nix build`.
+pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let mut installables = Installables::default();
+    let (mut link, mut dry_run, mut as_json, mut print) = (Some("result".to_owned()), false, false, false);
+    let mut check = false;
+    front.show_logs = false;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "-o" | "--out-link" => link = Some(arguments.value(&argument)?),
+            "--no-link" => link = None,
+            "--dry-run" => dry_run = true,
+            "--json" => as_json = true,
+            "--print-out-paths" => print = true,
+            "--rebuild" => check = true,
+            _ if installables.take(front, &argument, arguments)? => {}
+            other => bail!("unrecognised flag '{other}'"),
+        }
+    }
+    let store = Rc::new(front.open()?);
+    let requests = installables.requests(front, &store)?;
+    let builds: Vec<_> = requests.iter().filter(|(path, _)| path.is_derivation()).cloned().collect();
+    if dry_run {
+        print_missing(&store, &builds)?;
+    }
+    let report = if dry_run {
+        None
+    } else {
+        let mut options = front.build_options(&store);
+        options.check = check;
+        Some(front.build(&store, &builds, &options)?)
+    };
+    let mut out = std::io::stdout().lock();
+    let mut values = Vec::new();
+    for (index, (path, wanted)) in requests.iter().enumerate() {
+        if !path.is_derivation() {
+            store.path_info(path)?;
+            values.push(json!(store.dir().print(path)));
+            continue;
+        }
+        let mut outputs = Map::new();
+        for (output, known) in store.known_outputs(&store.read_derivation(path)?)? {
+            let made = report.as_ref().and_then(|report| report.outputs.get(path)?.get(&output)).cloned();
+            let Some(made) = made.or(known).filter(|_| wanted.contains(&output)) else { continue };
+            let text = store.dir().print(&made);
+            if let (Some(link), false) = (&link, dry_run) {
+                let mut link = link.clone();
+                if index > 0 {
+                    link = format!("{link}-{index}");
+                }
+                if output != "out" {
+                    link = format!("{link}-{output}");
+                }
+                store.add_permanent_root(&made, &std::path::absolute(link)?)?;
+            }
+            if print {
+                writeln!(out, "{text}")?;
+            }
+            outputs.insert(output, Value::String(text));
+        }
+        values.push(json!({"drvPath": store.dir().print(path), "outputs": outputs}));
+    }
+    if as_json {
+        writeln!(out, "{}", Value::Array(values))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `nix eval`.
+pub(super) fn eval(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let mut installables = Installables::default();
+    let mut output = Output { strict: true, ..Output::default() };
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => output.json = true,
+            "--raw" => output.raw = true,
+            "--read-only" => {}
+            _ if installables.take(front, &argument, arguments)? => {}
+            other => bail!("unrecognised flag '{other}'"),
+        }
+    }
+    if !installables.evaluates {
+        bail!("name a file with -f or an expression with --expr; Firn has no flakes");
+    }
+    installables.request.take_settings(front);
+    installables.request.attributes = std::mem::take(&mut installables.words);
+    let store = Rc::new(front.open().context("nix eval")?);
+    let options = front.build_options(&store);
+    let io = Rc::new(StoreIo::new(store, options));
+    let arena = Arena::new();
+    let door = Rc::clone(&io) as Rc<dyn EvalIo>;
+    let mut evaluator = Evaluator::new(&arena, door, installables.request.evaluator_options()?);
+    let values = installables.request.evaluate(&mut evaluator)?;
+    print_values(&installables.request, &mut evaluator, &values, output)?;
+    io.flush()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,294 @@
+//! `nix log`, `nix path-info`, `nix why-depends`, `nix show-derivation`, `nix show-config`: what is known.
+
+use super::build::Installables;
+use crate::nix_front::{Arguments, Front};
+use anyhow::{Context as _, Result, bail};
+use formats::derivation::Output;
+use formats::store_path::StorePath;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::rc::Rc;
+use store::Store;
+
+/// Takes flags of the subcommand's own and installables.
+fn read(
+    front: &mut Front,
+    arguments: &mut Arguments,
+    own: &[&str],
+) -> Result<(Rc<Store>, Installables, BTreeSet<String>)> {
+    let mut installables = Installables::default();
+    let mut flags = BTreeSet::new();
+    while let Some(argument) = arguments.next() {
+        if own.contains(&argument.as_str()) {
+            flags.insert(argument);
+        } else if !installables.take(front, &argument, arguments)? {
+            bail!("unrecognised flag '{argument}'");
+        }
+    }
+    Ok((Rc::new(front.open()?), installables, flags))
+}
+
+/// The paths that installables stand for: of a derivation, its outputs.
+fn outputs(front: &Front, store: &Rc<Store>, installables: &mut Installables) -> Result<Vec<StorePath>> {
+    let mut paths = Vec::new();
+    for (path, wanted) in installables.requests(front, store)? {
+        if !path.is_derivation() {
+            paths.push(path);
+            continue;
+        }
+        for (output, known) in store.known_outputs(&store.read_derivation(&path)?)? {
+            paths.extend(known.filter(|_| wanted.contains(&output)));
+        }
+    }
+    Ok(paths)
+}
+
+/// `nix log`.
+pub(super) fn log(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let (store, mut installables, _) = read(front, arguments, &[])?;
+    for (path, _) in installables.requests(front, &store)? {
+        let derivation =
+            if path.is_derivation() { Some(path.clone()) } else { store.path_info(&path)?.deriver };
+        let log = match derivation {
+            Some(derivation) => store.build_log(&derivation)?,
+            None => None,
+        };
+        let log =
+            log.with_context(|| format!("build log of '{}' is not available", store.dir().print(&path)))?;
+        std::io::stdout().lock().write_all(&log)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `nix path-info`.
+pub(super) fn path_info(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let own = [
+        "--json",
+        "-r",
+        "--recursive",
+        "-s",
+        "--size",
+        "-S",
+        "--closure-size",
+        "--sigs",
+        "--all",
+        "-h",
+        "--human-readable",
+    ];
+    let (store, mut installables, flags) = read(front, arguments, &own)?;
+    let has = |short: &str, long: &str| flags.contains(short) || flags.contains(long);
+    let mut paths = if flags.contains("--all") {
+        store.all_valid()?.into_iter().collect()
+    } else {
+        outputs(front, &store, &mut installables)?
+    };
+    if has("-r", "--recursive") {
+        paths = store.sort_by_references(&store.closure(paths)?)?;
+    }
+    let mut out = std::io::stdout().lock();
+    let mut values = Vec::new();
+    for path in paths {
+        let print = |path: &StorePath| store.dir().print(path);
+        let Some(info) = store.query_path_info(&path)? else {
+            if flags.contains("--json") {
+                values.push(json!({"path": print(&path), "valid": false}));
+                continue;
+            }
+            bail!("path '{}' is not valid", print(&path));
+        };
+        let mut closure_size = None;
+        if has("-S", "--closure-size") {
+            let mut size = 0;
+            for member in store.closure([path.clone()])? {
+                size += store.path_info(&member)?.nar_size;
+            }
+            closure_size = Some(size);
+        }
+        if flags.contains("--json") {
+            let mut value = Map::new();
+            value.insert("path".to_owned(), json!(print(&path)));
+            value.insert("narHash".to_owned(), json!(info.nar_hash.sri()));
+            value.insert("narSize".to_owned(), json!(info.nar_size));
+            let references: Vec<String> = info.references.iter().map(print).collect();
+            value.insert("references".to_owned(), json!(references));
+            let optional = [
+                ("ca", info.content_address.map(|address| json!(address.to_string()))),
+                ("deriver", info.deriver.as_ref().map(|deriver| json!(print(deriver)))),
+                ("registrationTime", Some(json!(info.registration_time))),
+                ("ultimate", info.ultimate.then_some(json!(true))),
+                ("signatures", (!info.signatures.is_empty()).then(|| json!(info.signatures))),
+                ("closureSize", closure_size.map(|size| json!(size))),
+            ];
+            for (name, optional) in optional {
+                value.extend(optional.map(|optional| (name.to_owned(), optional)));
+            }
+            values.push(Value::Object(value));
+            continue;
+        }
+        write!(out, "{}", print(&path))?;
+        if has("-s", "--size") {
+            write!(out, "\t{:>11}", info.nar_size)?;
+        }
+        if let Some(size) = closure_size {
+            write!(out, "\t{size:>11}")?;
+        }
+        if flags.contains("--sigs") {
+            let mut words: Vec<String> = info.signatures.iter().cloned().collect();
+            words.extend(info.ultimate.then(|| "ultimate".to_owned()));
+            words.extend(info.content_address.map(|address| format!("ca:{address}")));
+            write!(out, "\t{}", words.join(" "))?;
+        }
+        writeln!(out)?;
+    }
+    if flags.contains("--json") {
+        writeln!(out, "{}", Value::Array(values))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `nix why-depends`.
+pub(super) fn why_depends(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let own = ["--all", "-a", "--precise"];
+    let (store, mut installables, flags) = read(front, arguments, &own)?;
+    let paths = outputs(front, &store, &mut installables)?;
+    let [from, to] = paths.as_slice() else { bail!("'nix why-depends' needs two paths") };
+    let mut parents: BTreeMap<StorePath, StorePath> = BTreeMap::new();
+    let mut queue = VecDeque::from([from.clone()]);
+    while let Some(path) = queue.pop_front() {
+        for reference in store.path_info(&path)?.references {
+            if reference != *from && !parents.contains_key(&reference) {
+                parents.insert(reference.clone(), path.clone());
+                queue.push_back(reference);
+            }
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if !parents.contains_key(to) {
+        let print = |path: &StorePath| store.dir().print(path);
+        writeln!(std::io::stderr(), "'{}' does not depend on '{}'", print(from), print(to))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut chain = vec![to.clone()];
+    while let Some(parent) = chain.last().and_then(|last| parents.get(last)) {
+        chain.push(parent.clone());
+    }
+    chain.reverse();
+    for (depth, path) in chain.iter().enumerate() {
+        let arrow =
+            if depth == 0 { String::new() } else { format!("{}└───", "    ".repeat(depth - 1)) };
+        if let (true, Some(parent)) =
+            (flags.contains("--precise"), depth.checked_sub(1).and_then(|at| chain.get(at)))
+        {
+            let place = mentioning_file(&store, parent, path)?;
+            writeln!(out, "{}{place}", "    ".repeat(depth - 1))?;
+        }
+        writeln!(out, "{arrow}{}", store.dir().print(path))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first file of a path that mentions another, with what stands there.
+fn mentioning_file(store: &Store, path: &StorePath, mentioned: &StorePath) -> Result<String> {
+    let root = store.real_path(path);
+    let mut queue = vec![root.clone()];
+    let digits = mentioned.hash_part().as_bytes();
+    while let Some(place) = queue.pop() {
+        let found = std::fs::symlink_metadata(&place)?;
+        let shown =
+            place.strip_prefix(&root).map(|inside| format!("/{}", inside.display())).unwrap_or_default();
+        if found.is_symlink() {
+            let target = std::fs::read_link(&place)?;
+            if target.to_string_lossy().contains(mentioned.hash_part()) {
+                return Ok(format!("{shown} -> {}", target.display()));
+            }
+        } else if found.is_dir() {
+            for entry in std::fs::read_dir(&place)? {
+                queue.push(entry?.path());
+            }
+        } else {
+            let text = std::fs::read(&place)?;
+            if let Some(at) = text.windows(digits.len()).position(|window| window == digits) {
+                let start = at.saturating_sub(32);
+                let around = text.get(start..(at + 64).min(text.len())).unwrap_or_default();
+                let around = String::from_utf8_lossy(around).replace('\n', ".");
+                return Ok(format!("{shown}: …{around}…"));
+            }
+        }
+    }
+    Ok(String::new())
+}
+
+/// `nix derivation show`.
+pub(super) fn show_derivation(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let (store, mut installables, flags) = read(front, arguments, &["-r", "--recursive"])?;
+    let mut derivations = BTreeSet::new();
+    for (path, _) in installables.requests(front, &store)? {
+        if path.is_derivation() {
+            derivations.insert(path);
+        } else {
+            derivations.extend(store.path_info(&path)?.deriver);
+        }
+    }
+    if flags.contains("-r") || flags.contains("--recursive") {
+        derivations = store.closure(derivations)?.into_iter().filter(StorePath::is_derivation).collect();
+    }
+    let mut shown = Map::new();
+    for path in derivations {
+        let derivation = store.read_derivation(&path)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut outputs = Map::new();
+        for (name, output) in &derivation.outputs {
+            let path = derivation.output_path(store.dir(), name)?.map(|path| store.dir().print(&path));
+            let value = match output {
+                Output::Fixed(address) => json!({
+                    "path": path,
+                    "hashAlgo": format!("{}{}", address.method.prefix(), address.hash.algorithm()),
+                    "hash": address.hash.digits16(),
+                }),
+                Output::Floating { method, algorithm } => {
+                    json!({"hashAlgo": format!("{}{algorithm}", method.prefix())})
+                }
+                Output::Impure { method, algorithm } => {
+                    json!({"hashAlgo": format!("{}{algorithm}", method.prefix()), "impure": true})
+                }
+                Output::InputAddressed(_) => json!({"path": path}),
+                Output::Deferred => json!({}),
+            };
+            outputs.insert(name.clone(), value);
+        }
+        let inputs: Map<String, Value> = derivation
+            .input_drvs
+            .iter()
+            .map(|(path, outputs)| (store.dir().print(path), json!(outputs)))
+            .collect();
+        let sources: Vec<String> = derivation.input_srcs.iter().map(|path| store.dir().print(path)).collect();
+        let env: BTreeMap<String, String> =
+            derivation.env.iter().map(|(name, value)| (text(name), text(value))).collect();
+        let value = json!({
+            "name": derivation.name,
+            "outputs": outputs,
+            "inputSrcs": sources,
+            "inputDrvs": inputs,
+            "system": text(&derivation.platform),
+            "builder": text(&derivation.builder),
+            "args": derivation.args.iter().map(|argument| text(argument)).collect::<Vec<_>>(),
+            "env": env,
+        });
+        shown.insert(store.dir().print(&path), value);
+    }
+    writeln!(std::io::stdout(), "{:#}", Value::Object(shown))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `nix config show`.
+pub(super) fn show_config(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    while let Some(argument) = arguments.next() {
+        if !front.take(&argument, arguments)? {
+            bail!("unrecognised flag '{argument}'");
+        }
+    }
+    std::io::stdout().lock().write_all(front.conf.settings().to_text().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
