@@ -134,7 +134,7 @@ impl<'a> Evaluator<'a> {
                 list.push((name, Pos::NONE, value.0));
             }
         }
-        Handle(Value::Attrs(Attrs::from_unsorted(self.arena, &mut list)))
+        Handle(Value::Attrs(Attrs::from_unsorted(&self.shapes, &mut list)))
     }
 
     /// `left // right`.
@@ -142,7 +142,7 @@ impl<'a> Evaluator<'a> {
         let result = self
             .expect_attrs(left.0, Pos::NONE)
             .and_then(|left| Ok((left, self.expect_attrs(right.0, Pos::NONE)?)))
-            .map(|(left, right)| Handle(Value::Attrs(Attrs::update(self.arena, left, right))));
+            .map(|(left, right)| Handle(Value::Attrs(Attrs::update(&self.shapes, left, right))));
         self.outward(result)
     }
 
@@ -193,7 +193,7 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        let argument = Value::Attrs(Attrs::from_sorted(self.arena, &passed));
+        let argument = Value::Attrs(Attrs::from_sorted(&self.shapes, &passed));
         self.call1(function, argument, Pos::NONE)
     }
 

@@ -2,6 +2,7 @@
 //! lays `b` over `a` without copying; after a few layers they are merged.
 
 use crate::position::Pos;
+use crate::shapes::Shapes;
 use crate::symbol::Symbol;
 use crate::value::{Slot, Value};
 use bumpalo::Bump;
@@ -15,6 +16,8 @@ pub(crate) struct Keys<'a> {
     pub(crate) positions: &'a [Pos],
     /// The indices in the order of the names' texts, once somebody asked.
     pub(crate) by_text: Cell<Option<&'a [u32]>>,
+    /// The same names without positions, once somebody asked.
+    bare: Cell<Option<&'a Keys<'a>>>,
 }
 
 /// A set, or one layer of it.
@@ -41,7 +44,26 @@ pub(crate) struct Attr<'a> {
 /// More layers than this are merged.
 const MAX_DEPTH: u32 = 7;
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    /// Names, sorted, and as many positions or none.
+    pub(crate) fn new(names: &'a [Symbol], positions: &'a [Pos]) -> Self {
+        Self { names, positions, by_text: Cell::new(None), bare: Cell::new(None) }
+    }
+
+    /// The keys of a set whose attributes were written nowhere.
+    pub(crate) fn without_positions(&'a self, arena: &'a Bump) -> &'a Self {
+        if self.positions.is_empty() {
+            return self;
+        }
+        if let Some(bare) = self.bare.get() {
+            return bare;
+        }
+        let bare = arena.alloc(Self::new(self.names, &[]));
+        bare.by_text.set(self.by_text.get());
+        self.bare.set(Some(bare));
+        bare
+    }
+
     /// Where a name stands.
     #[inline]
     pub(crate) fn find(&self, name: Symbol) -> Option<usize> {
@@ -58,22 +80,17 @@ impl Keys<'_> {
 
 impl<'a> Attrs<'a> {
     /// A set with the given attributes, which must be sorted by name and without duplicates.
-    pub(crate) fn from_sorted(arena: &'a Bump, attrs: &[(Symbol, Pos, Value<'a>)]) -> &'a Self {
-        let names = arena.alloc_slice_fill_with(attrs.len(), |index| attrs[index].0);
-        let positions: &'a [Pos] = if attrs.iter().any(|attr| attr.1 != Pos::NONE) {
-            arena.alloc_slice_fill_with(attrs.len(), |index| attrs[index].1)
-        } else {
-            &[]
-        };
+    pub(crate) fn from_sorted(shapes: &Shapes<'a>, attrs: &[(Symbol, Pos, Value<'a>)]) -> &'a Self {
+        let arena = shapes.arena;
+        let keys = shapes.keys(attrs.len(), |index| (attrs[index].0, attrs[index].1));
         let slots = arena.alloc_slice_fill_with(attrs.len(), |index| Slot::new(arena, attrs[index].2));
-        let keys = arena.alloc(Keys { names, positions, by_text: Cell::new(None) });
-        arena.alloc(Self { keys, slots, under: None, length: attrs.len() as u32, depth: 0 })
+        Self::with_keys(arena, keys, slots)
     }
 
     /// A set of attributes in any order, without duplicates.
-    pub(crate) fn from_unsorted(arena: &'a Bump, attrs: &mut [(Symbol, Pos, Value<'a>)]) -> &'a Self {
+    pub(crate) fn from_unsorted(shapes: &Shapes<'a>, attrs: &mut [(Symbol, Pos, Value<'a>)]) -> &'a Self {
         attrs.sort_unstable_by_key(|attr| attr.0);
-        Self::from_sorted(arena, attrs)
+        Self::from_sorted(shapes, attrs)
     }
 
     /// A set over keys that exist already.
@@ -124,18 +141,18 @@ impl<'a> Attrs<'a> {
     }
 
     /// `under // over`.
-    pub(crate) fn update(arena: &'a Bump, under: &'a Self, over: &'a Self) -> &'a Self {
+    pub(crate) fn update(shapes: &Shapes<'a>, under: &'a Self, over: &'a Self) -> &'a Self {
         if over.length == 0 {
             return under;
         }
         if under.length == 0 {
             return over;
         }
-        let over = if over.depth == 0 { over } else { over.flatten(arena) };
+        let over = if over.depth == 0 { over } else { over.flatten(shapes) };
         if under.depth < MAX_DEPTH && over.length <= under.length.saturating_mul(2).max(8) {
             let shared = over.keys.names.iter().filter(|&&name| under.get(name).is_some()).count() as u32;
             let length = under.length + over.length - shared;
-            return arena.alloc(Self {
+            return shapes.arena.alloc(Self {
                 keys: over.keys,
                 slots: over.slots,
                 under: Some(under),
@@ -162,29 +179,24 @@ impl<'a> Attrs<'a> {
                 },
             }
         }
-        Self::of_attrs(arena, &merged)
+        Self::of_attrs(shapes, &merged)
     }
 
     /// A set that shares the given attributes' slots: evaluated values are copied, others referred to.
-    pub(crate) fn of_attrs(arena: &'a Bump, attrs: &[Attr<'a>]) -> &'a Self {
-        let names = arena.alloc_slice_fill_with(attrs.len(), |index| attrs[index].name);
-        let positions: &'a [Pos] = if attrs.iter().any(|attr| attr.pos != Pos::NONE) {
-            arena.alloc_slice_fill_with(attrs.len(), |index| attrs[index].pos)
-        } else {
-            &[]
-        };
+    pub(crate) fn of_attrs(shapes: &Shapes<'a>, attrs: &[Attr<'a>]) -> &'a Self {
+        let arena = shapes.arena;
+        let keys = shapes.keys(attrs.len(), |index| (attrs[index].name, attrs[index].pos));
         let slots = arena.alloc_slice_fill_with(attrs.len(), |index| attrs[index].slot.share());
-        let keys = arena.alloc(Keys { names, positions, by_text: Cell::new(None) });
-        arena.alloc(Self { keys, slots, under: None, length: attrs.len() as u32, depth: 0 })
+        Self::with_keys(arena, keys, slots)
     }
 
     /// The same set in one layer.
-    pub(crate) fn flatten(&'a self, arena: &'a Bump) -> &'a Self {
+    pub(crate) fn flatten(&'a self, shapes: &Shapes<'a>) -> &'a Self {
         if self.depth == 0 {
             return self;
         }
         let attrs: Vec<Attr<'a>> = self.iter().collect();
-        Self::of_attrs(arena, &attrs)
+        Self::of_attrs(shapes, &attrs)
     }
 }
 

@@ -119,7 +119,7 @@ impl<'a> Evaluator<'a> {
         define(self, "derivation", Value::Ref(slot));
         let own = Slot::alone(self.arena, Value::Null);
         define(self, "builtins", Value::Ref(own));
-        own.set(self.arena, Value::Attrs(Attrs::from_unsorted(self.arena, &mut members)));
+        own.set(self.arena, Value::Attrs(Attrs::from_unsorted(&self.shapes, &mut members)));
         let origin = crate::position::Origin::Internal("derivation.nix");
         match self
             .compile(DERIVATION.as_bytes(), origin, b"/", None)
@@ -139,7 +139,7 @@ impl<'a> Evaluator<'a> {
                 (Known::PATH, Pos::NONE, self.new_string(&path)),
                 (Known::PREFIX, Pos::NONE, self.new_string(&prefix)),
             ];
-            list.push(Value::Attrs(Attrs::from_unsorted(self.arena, &mut attrs)));
+            list.push(Value::Attrs(Attrs::from_unsorted(&self.shapes, &mut attrs)));
         }
         self.new_list(&list)
     }

@@ -120,7 +120,7 @@ pub(crate) struct WithVar<'a> {
 pub(crate) struct Select<'a> {
     pub(crate) base: Code<'a>,
     pub(crate) path: &'a [Step<'a>],
-    pub(crate) default: Option<Code<'a>>,
+    pub(crate) default: Option<&'a Code<'a>>,
     pub(crate) pos: Pos,
 }
 
@@ -129,14 +129,15 @@ pub(crate) struct Select<'a> {
 pub(crate) struct Step<'a> {
     pub(crate) name: StepName<'a>,
     pub(crate) pos: Pos,
-    pub(crate) cache: Cell<Option<(&'a Keys<'a>, u32)>>,
+    pub(crate) keys: Cell<Option<&'a Keys<'a>>>,
+    pub(crate) index: Cell<u32>,
 }
 
 /// What a step selects.
 #[derive(Debug)]
 pub(crate) enum StepName<'a> {
     Static(Symbol),
-    Dynamic(Code<'a>),
+    Dynamic(&'a Code<'a>),
 }
 
 /// A set whose attributes do not see each other.

@@ -65,6 +65,11 @@ impl<'a> Evaluator<'a> {
 
     /// A string without context.
     pub(crate) fn expect_plain(&self, value: Value<'a>, pos: Pos) -> Eval<'a, &'a [u8]> {
+        Ok(self.expect_plain_string(value, pos)?.bytes)
+    }
+
+    /// A string without context, as it is stored.
+    pub(crate) fn expect_plain_string(&self, value: Value<'a>, pos: Pos) -> Eval<'a, &'a Str<'a>> {
         let string = self.expect_string(value, pos)?;
         if string.context.is_some() {
             let text = String::from_utf8_lossy(string.bytes);
@@ -76,13 +81,13 @@ impl<'a> Evaluator<'a> {
             );
             return self.fail(ErrorKind::Type, pos, &message);
         }
-        Ok(string.bytes)
+        Ok(string)
     }
 
     /// An attribute name.
     pub(crate) fn expect_name(&mut self, value: Value<'a>, pos: Pos) -> Eval<'a, Symbol> {
-        let name = self.expect_plain(value, pos)?;
-        Ok(self.symbols.intern(name))
+        let name = self.expect_plain_string(value, pos)?;
+        Ok(self.symbols.of_string(name))
     }
 
     pub(crate) fn is_function(value: Value<'_>) -> bool {
@@ -295,17 +300,22 @@ impl<'a> Evaluator<'a> {
         pos: Pos,
     ) -> Eval<'a, Value<'a>> {
         let mut context = ContextBuilder::default();
-        let mut text = Vec::new();
+        // A buffer that keeps its size from one string to the next; strings inside of strings take another.
+        let mut text = std::mem::take(&mut self.buffer);
+        text.clear();
         for part in parts {
             let value = self.eval(part, env)?;
             if parts.len() == 1
                 && let Value::String(_) = value
             {
+                self.buffer = text;
                 return Ok(value);
             }
             self.coerce_into(value, Coercion::INTERPOLATION, pos, &mut text, &mut context)?;
         }
-        Ok(self.string_with(&text, context))
+        let made = self.string_with(&text, context);
+        self.buffer = text;
+        Ok(made)
     }
 
     /// `a + b`, and paths with interpolations.

@@ -112,7 +112,7 @@ impl<'a> Evaluator<'a> {
             return self.new_string(bytes);
         }
         let bytes = self.arena.alloc_slice_copy(bytes);
-        Value::String(self.arena.alloc(Str { bytes, context }))
+        Value::String(self.arena.alloc(Str::new(bytes, context)))
     }
 
     /// A string that depends on one thing.

@@ -51,9 +51,20 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Runs code to weak head normal form.
+    #[inline]
     pub(crate) fn eval(&mut self, code: &'a Code<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        // What is there already needs no frame of its own on the stack.
+        match code {
+            Code::Local(slot) => self.force(&env.slots()[*slot as usize]),
+            Code::Var { depth, slot } => self.force(env.variable(*depth, *slot)),
+            Code::Const(value) if value.is_evaluated() => Ok(*value),
+            _ => self.eval_in_frame(code, env),
+        }
+    }
+
+    fn eval_in_frame(&mut self, code: &'a Code<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         if self.stack_is_low() {
-            return self.on_new_stack(|evaluator| evaluator.eval(code, env));
+            return self.on_new_stack(|evaluator| evaluator.eval_in_frame(code, env));
         }
         let depth = self.depth;
         let mut called = None;
@@ -313,14 +324,15 @@ impl<'a> Evaluator<'a> {
         if matches!(step.name, StepName::Dynamic(_)) {
             return attrs.get(name);
         }
-        if let Some((keys, index)) = step.cache.get()
+        if let Some(keys) = step.keys.get()
             && std::ptr::eq(keys, attrs.keys)
         {
-            return attrs.slots.get(index as usize);
+            return attrs.slots.get(step.index.get() as usize);
         }
         match attrs.keys.find(name) {
             Some(index) => {
-                step.cache.set(Some((attrs.keys, index as u32)));
+                step.keys.set(Some(attrs.keys));
+                step.index.set(index as u32);
                 attrs.slots.get(index)
             }
             None => attrs.under.and_then(|under| under.get(name)),
@@ -421,7 +433,7 @@ impl<'a> Evaluator<'a> {
             }
             list.push((name, attr.pos, attr.value.within(env).get()));
         }
-        Ok(Value::Attrs(Attrs::from_unsorted(self.arena, &mut list)))
+        Ok(Value::Attrs(Attrs::from_unsorted(&self.shapes, &mut list)))
     }
 
     /// The environment of a scope whose bindings see each other.
@@ -439,11 +451,11 @@ impl<'a> Evaluator<'a> {
             let overrides = self.expect_attrs(value, keys.position(index as usize))?;
             for (index, &name) in keys.names.iter().enumerate() {
                 if let Some(slot) = overrides.get(name) {
-                    slots[index].put(slot.share());
+                    slots[index].put(&slot.share());
                 }
             }
-            let merged = Attrs::update(self.arena, Attrs::with_keys(self.arena, keys, slots), overrides);
-            let merged = merged.flatten(self.arena);
+            let merged = Attrs::update(&self.shapes, Attrs::with_keys(self.arena, keys, slots), overrides);
+            let merged = merged.flatten(&self.shapes);
             keys = merged.keys;
             slots = merged.slots;
         }
@@ -458,7 +470,7 @@ impl<'a> Evaluator<'a> {
         let left = self.expect_attrs(left, pos)?;
         let right = self.eval(&pair.1, env)?;
         let right = self.expect_attrs(right, pos)?;
-        Ok(Value::Attrs(Attrs::update(self.arena, left, right)))
+        Ok(Value::Attrs(Attrs::update(&self.shapes, left, right)))
     }
 
     /// Concatenates lists, sharing the items.
@@ -586,11 +598,11 @@ impl<'a> Evaluator<'a> {
         for (formal, slot) in formals.list.iter().zip(&slots[first..]) {
             match attrs.get(formal.name) {
                 Some(given) => {
-                    slot.put(given.share());
+                    slot.put(&given.share());
                     used += 1;
                 }
                 None => match &formal.default {
-                    Some(default) => slot.put(default.within(env)),
+                    Some(default) => slot.put(&default.within(env)),
                     None => return Err(self.missing_argument(lambda, formal.name, pos)),
                 },
             }

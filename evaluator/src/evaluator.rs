@@ -10,6 +10,7 @@ use crate::parser::{Surroundings, SyntaxError, parse};
 use crate::paths::{canonical, dir_name};
 use crate::position::{Location, Origin, Pos, Sources, line_and_column};
 use crate::resolve::{Resolver, Scope};
+use crate::shapes::Shapes;
 use crate::slot::NUMBER_BITS;
 use crate::symbol::{Symbol, Symbols};
 use crate::value::{Env, List, Slot, Str, Value};
@@ -26,6 +27,9 @@ pub(crate) struct Counters {
     pub(crate) source_bytes: u64,
 }
 
+/// The memory of syntax trees up to this size is used for the next one.
+const KEPT_TREE: usize = 1 << 20;
+
 /// Evaluates the Nix language. Everything it makes lives in the arena that it was given.
 pub struct Evaluator<'a> {
     pub(crate) arena: &'a Arena,
@@ -33,6 +37,11 @@ pub struct Evaluator<'a> {
     pub(crate) options: Options,
     pub(crate) symbols: Symbols<'a>,
     pub(crate) sources: Sources,
+    pub(crate) shapes: Shapes<'a>,
+    /// Where strings are put together.
+    pub(crate) buffer: Vec<u8>,
+    /// Where syntax trees live until they are code.
+    trees: Bump,
     pub(crate) codes: Vec<&'a Code<'a>>,
     /// Where the binding of each of them was written.
     pub(crate) code_places: Vec<Pos>,
@@ -72,13 +81,16 @@ impl<'a> Evaluator<'a> {
             options,
             symbols: Symbols::new(arena),
             sources: Sources::default(),
+            shapes: Shapes::new(arena),
+            buffer: Vec::new(),
+            trees: Bump::new(),
             codes: Vec::with_capacity(4096),
             code_places: Vec::with_capacity(4096),
             lambdas: Vec::with_capacity(4096),
             globals: HashMap::new(),
             contexts: Contexts::default(),
             empty_list: arena.alloc(List { items: &[] }),
-            empty_string: arena.alloc(Str { bytes: &[], context: None }),
+            empty_string: arena.alloc(Str::new(&[], None)),
             root,
             depth: 0,
             stack_limit: 0,
@@ -111,13 +123,30 @@ impl<'a> Evaluator<'a> {
                 "more than four gigabytes of source text have been read",
             );
         };
+        // The small trees follow each other in one piece of memory; the memory of a large one goes with it.
+        let mut tree = std::mem::take(&mut self.trees);
+        let compiled = self.compile_into(text, base, directory, scope, &tree);
+        if tree.allocated_bytes() < KEPT_TREE {
+            tree.reset();
+            self.trees = tree;
+        }
+        compiled
+    }
+
+    fn compile_into(
+        &mut self,
+        text: &[u8],
+        base: u32,
+        directory: &[u8],
+        scope: Option<&[(Symbol, u32)]>,
+        tree: &Bump,
+    ) -> Eval<'a, &'a Code<'a>> {
         self.statistics.files += 1;
         self.statistics.source_bytes += text.len() as u64;
         let home = if self.options.pure { None } else { self.io.env(b"HOME") };
         let surroundings =
             Surroundings { directory, home: home.as_deref(), pipes: self.options.pipe_operators };
-        let tree = Bump::new();
-        let expression = match parse(text, base, surroundings, &mut self.symbols, &tree) {
+        let expression = match parse(text, base, surroundings, &mut self.symbols, tree) {
             Ok(outcome) => {
                 self.warn_of_old_or(&outcome.old_or, text, base);
                 outcome.expression
@@ -351,7 +380,7 @@ impl<'a> Evaluator<'a> {
             (Known::LINE, Pos::NONE, Value::Int(i64::from(location.line))),
             (Known::COLUMN, Pos::NONE, Value::Int(i64::from(location.column))),
         ];
-        Value::Attrs(crate::attrs::Attrs::from_unsorted(self.arena, &mut attrs))
+        Value::Attrs(crate::attrs::Attrs::from_unsorted(&self.shapes, &mut attrs))
     }
 
     /// A string without context.
@@ -360,13 +389,13 @@ impl<'a> Evaluator<'a> {
             return Value::String(self.empty_string);
         }
         let bytes = self.arena.alloc_slice_copy(bytes);
-        Value::String(self.arena.alloc(Str { bytes, context: None }))
+        Value::String(self.arena.alloc(Str::new(bytes, None)))
     }
 
     /// A path value.
     pub(crate) fn new_path(&self, bytes: &[u8]) -> Value<'a> {
         let bytes = self.arena.alloc_slice_copy(bytes);
-        Value::Path(self.arena.alloc(Str { bytes, context: None }))
+        Value::Path(self.arena.alloc(Str::new(bytes, None)))
     }
 
     /// A list of values.

@@ -26,6 +26,7 @@ mod print_ast;
 mod print_value;
 pub mod regex;
 mod resolve;
+mod shapes;
 mod slot;
 mod suggest;
 mod symbol;

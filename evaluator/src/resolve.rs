@@ -87,7 +87,7 @@ impl<'a> Resolver<'a, '_> {
 
     fn string(&self, text: &[u8]) -> Value<'a> {
         let bytes = self.arena.alloc_slice_copy(text);
-        Value::String(self.arena.alloc(Str { bytes, context: None }))
+        Value::String(self.arena.alloc(Str::new(bytes, None)))
     }
 
     fn variable(&self, name: Symbol, pos: Pos) -> Resolved<Code<'a>> {
@@ -153,14 +153,15 @@ impl<'a> Resolver<'a, '_> {
             Kind::String(text) => Code::Const(self.string(text)),
             Kind::Path(path) => {
                 let bytes = self.arena.alloc_slice_copy(path);
-                Code::Const(Value::Path(self.arena.alloc(Str { bytes, context: None })))
+                Code::Const(Value::Path(self.arena.alloc(Str::new(bytes, None))))
             }
             Kind::Var(name) => self.variable(name, pos)?,
             Kind::CurPos => Code::CurPos(pos),
             Kind::Select { base, path, default } => {
                 let base = self.code(base)?;
                 let path = self.steps(path)?;
-                let default = default.map(|default| self.code(default)).transpose()?;
+                let default =
+                    default.map(|default| self.code(default)).transpose()?.map(|code| self.alloc(code));
                 Code::Select(self.arena.alloc(Select { base, path, default, pos }))
             }
             Kind::HasAttr { base, path } => {
@@ -233,9 +234,12 @@ impl<'a> Resolver<'a, '_> {
             .map(|step| {
                 let (name, pos) = match step {
                     AttrName::Static(name, pos) => (StepName::Static(*name), *pos),
-                    AttrName::Dynamic(name) => (StepName::Dynamic(self.code(name)?), name.pos),
+                    AttrName::Dynamic(name) => {
+                        let code = self.code(name)?;
+                        (StepName::Dynamic(self.alloc(code)), name.pos)
+                    }
                 };
-                Ok(Step { name, pos, cache: Cell::new(None) })
+                Ok(Step { name, pos, keys: Cell::new(None), index: Cell::new(0) })
             })
             .collect::<Resolved<Vec<_>>>()?;
         Ok(self.arena.alloc_slice_fill_iter(steps))
@@ -272,7 +276,7 @@ impl<'a> Resolver<'a, '_> {
     fn keys(&self, attrs: &[(Symbol, Pos)]) -> &'a Keys<'a> {
         let names = self.arena.alloc_slice_fill_iter(attrs.iter().map(|attr| attr.0));
         let positions = self.arena.alloc_slice_fill_iter(attrs.iter().map(|attr| attr.1));
-        self.arena.alloc(Keys { names, positions, by_text: Cell::new(None) })
+        self.arena.alloc(Keys::new(names, positions))
     }
 
     fn attrs(&mut self, node: &AttrsNode<'_>) -> Resolved<Code<'a>> {

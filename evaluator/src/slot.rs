@@ -90,7 +90,7 @@ fn pack<'a>(arena: &'a Bump, value: Value<'a>) -> u64 {
         Value::Bool(value) => u64::from(BOOL) | u64::from(value) << 8,
         Value::Int(number) if number << 8 >> 8 == number => u64::from(INT) | (number as u64) << 8,
         Value::Int(number) => pointed(WIDE_INT, arena.alloc(number)),
-        Value::Float(number) if number.to_bits() & 0xff == 0 => u64::from(FLOAT) | number.to_bits(),
+        Value::Float(number) if number.to_bits().trailing_zeros() >= 8 => u64::from(FLOAT) | number.to_bits(),
         Value::Float(number) => pointed(WIDE_FLOAT, arena.alloc(number)),
         Value::String(string) => pointed(STRING, string),
         Value::Path(string) => pointed(PATH, string),
@@ -152,7 +152,7 @@ unsafe fn unpack<'a>(word: u64) -> Value<'a> {
         BOOL => Value::Bool(word >> 8 != 0),
         INT => Value::Int(word as i64 >> 8),
         FLOAT => Value::Float(f64::from_bits(word & !0xff)),
-        // SAFETY (here and below): the tag says what was packed, for `'a`.
+        // SAFETY: the tag says what was packed, for `'a`.
         STRING => Value::String(unsafe { target::<Str<'a>>(word) }),
         // SAFETY: as above.
         PATH => Value::Path(unsafe { target::<Str<'a>>(word) }),
@@ -224,7 +224,7 @@ impl<'a> Slot<'a> {
 
     /// Moves what another slot holds here.
     #[inline]
-    pub(crate) fn put(&self, other: Self) {
+    pub(crate) fn put(&self, other: &Self) {
         self.word.set(other.word.get());
     }
 

@@ -4,6 +4,7 @@
 use crate::value::Str;
 use bumpalo::Bump;
 use hashbrown::HashMap;
+use std::num::NonZero;
 
 /// An interned name. Ordered by the time of interning, not by its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,9 +100,33 @@ impl<'a> Symbols<'a> {
         }
         let bytes: &'a [u8] = self.arena.alloc_slice_copy(name);
         let symbol = Symbol(self.texts.len() as u32);
-        self.texts.push(self.arena.alloc(Str { bytes, context: None }));
+        let string: &'a Str<'a> = self.arena.alloc(Str::new(bytes, None));
+        string.symbol.set(NonZero::new(symbol.0 + 1));
+        self.texts.push(string);
         self.known.insert(bytes, symbol);
         symbol
+    }
+
+    /// The symbol of a string, remembered in it.
+    #[inline]
+    pub(crate) fn of_string(&mut self, string: &Str<'_>) -> Symbol {
+        if let Some(known) = string.symbol.get() {
+            return Symbol(known.get() - 1);
+        }
+        let symbol = self.intern(string.bytes);
+        string.symbol.set(NonZero::new(symbol.0 + 1));
+        symbol
+    }
+
+    /// The same if anything has ever used the text as a name.
+    #[inline]
+    pub(crate) fn find_string(&self, string: &Str<'_>) -> Option<Symbol> {
+        if let Some(known) = string.symbol.get() {
+            return Some(Symbol(known.get() - 1));
+        }
+        let symbol = self.find(string.bytes)?;
+        string.symbol.set(NonZero::new(symbol.0 + 1));
+        Some(symbol)
     }
 
     /// The symbol of a name if anything has ever used it; a name that nothing used is in no attribute set.

@@ -9,6 +9,8 @@ use crate::builtins::Builtin;
 use crate::error::Error;
 pub(crate) use crate::slot::{Env, Slot};
 use crate::symbol::Symbol;
+use std::cell::Cell;
+use std::num::NonZero;
 
 /// A value or the promise of one.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +47,14 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Str<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) context: Option<&'a Context<'a>>,
+    /// The text as a name, once it was used as one.
+    pub(crate) symbol: Cell<Option<NonZero<u32>>>,
+}
+
+impl<'a> Str<'a> {
+    pub(crate) fn new(bytes: &'a [u8], context: Option<&'a Context<'a>>) -> Self {
+        Self { bytes, context, symbol: Cell::new(None) }
+    }
 }
 
 /// Numbers of context elements, sorted, never empty.

@@ -1,7 +1,7 @@
 //! Builtins on attribute sets.
 
 use super::{Builtin, builtin};
-use crate::attrs::{Attr, Attrs, Keys, share};
+use crate::attrs::{Attr, Attrs, share};
 use crate::error::Eval;
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
@@ -76,9 +76,9 @@ fn get_attr<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
 }
 
 fn has_attr<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let name = e.expect_plain(args[0], pos)?;
+    let name = e.expect_plain_string(args[0], pos)?;
     let attrs = e.expect_attrs(args[1], pos)?;
-    let known = e.symbols.find(name).is_some_and(|name| attrs.get(name).is_some());
+    let known = e.symbols.find_string(name).is_some_and(|name| attrs.get(name).is_some());
     Ok(Value::Bool(known))
 }
 
@@ -97,15 +97,15 @@ fn remove_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval
     let mut names: Vec<Symbol> = Vec::with_capacity(list.items.len());
     for item in list.items {
         let value = e.force(item)?;
-        let name = e.expect_plain(value, pos)?;
-        names.extend(e.symbols.find(name));
+        let name = e.expect_plain_string(value, pos)?;
+        names.extend(e.symbols.find_string(name));
     }
     names.sort_unstable();
     if !names.iter().any(|&name| attrs.get(name).is_some()) {
         return Ok(args[0]);
     }
     let kept: Vec<Attr<'a>> = attrs.iter().filter(|attr| names.binary_search(&attr.name).is_err()).collect();
-    Ok(Value::Attrs(Attrs::of_attrs(e.arena, &kept)))
+    Ok(Value::Attrs(Attrs::of_attrs(&e.shapes, &kept)))
 }
 
 fn list_to_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -125,7 +125,7 @@ fn list_to_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eva
     // Stable, so the first of a name stays first.
     attrs.sort_by_key(|attr| attr.0);
     attrs.dedup_by_key(|attr| attr.0);
-    Ok(Value::Attrs(Attrs::from_sorted(e.arena, &attrs)))
+    Ok(Value::Attrs(Attrs::from_sorted(&e.shapes, &attrs)))
 }
 
 fn intersect<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -136,7 +136,7 @@ fn intersect<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     } else {
         right.iter().filter(|attr| left.get(attr.name).is_some()).collect()
     };
-    Ok(Value::Attrs(Attrs::of_attrs(e.arena, &kept)))
+    Ok(Value::Attrs(Attrs::of_attrs(&e.shapes, &kept)))
 }
 
 fn cat_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -163,7 +163,7 @@ fn function_args<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eva
         Value::Builtin(_) | Value::Partial(_) => {}
         other => return Err(e.wrong_type(other, "a function", pos)),
     }
-    Ok(Value::Attrs(Attrs::from_sorted(e.arena, &attrs)))
+    Ok(Value::Attrs(Attrs::from_sorted(&e.shapes, &attrs)))
 }
 
 fn map_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -171,9 +171,8 @@ fn map_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     if attrs.len() == 0 {
         return Ok(args[1]);
     }
-    let attrs = attrs.flatten(e.arena);
-    let keys =
-        e.arena.alloc(Keys { names: attrs.keys.names, positions: &[], by_text: attrs.keys.by_text.clone() });
+    let attrs = attrs.flatten(&e.shapes);
+    let keys = attrs.keys.without_positions(e.arena);
     let mapped = Mapped { function: args[0], over: Over::Attrs(attrs.keys.names, attrs.slots) }.keep(e.arena);
     let slots: &'a [Slot<'a>] = e.arena.alloc_slice_fill_with(attrs.slots.len(), |index| mapped.item(index));
     Ok(Value::Attrs(Attrs::with_keys(e.arena, keys, slots)))
@@ -202,5 +201,5 @@ fn zip_with<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
         let text = Value::String(e.symbols.string(name));
         attrs.push((name, Pos::NONE, e.apply_later(args[0], &[text, values])));
     }
-    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }

@@ -80,9 +80,9 @@ fn get_context<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<
             info.push((Known::OUTPUTS, Pos::NONE, e.new_list(&outputs)));
         }
         let name = e.symbols.intern(path);
-        attrs.push((name, Pos::NONE, Value::Attrs(Attrs::from_unsorted(e.arena, &mut info))));
+        attrs.push((name, Pos::NONE, Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut info))));
     }
-    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }
 
 fn append_context<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -145,7 +145,7 @@ fn discard<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, 
     if string.context.is_none() {
         return Ok(Value::String(string));
     }
-    Ok(Value::String(e.arena.alloc(Str { bytes: string.bytes, context: None })))
+    Ok(Value::String(e.arena.alloc(Str::new(string.bytes, None))))
 }
 
 fn discard_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

@@ -54,7 +54,7 @@ fn try_eval<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], _: Pos) -> Eval<'a, V
     };
     e.depth = depth;
     let mut attrs = [(Known::SUCCESS, Pos::NONE, Value::Bool(success)), (Known::VALUE, Pos::NONE, value)];
-    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }
 
 fn deep_seq<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

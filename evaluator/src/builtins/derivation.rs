@@ -30,7 +30,8 @@ pub(super) const TABLE: &[Builtin] = &[builtin(
 #[derive(Debug, Default)]
 pub(crate) struct DerivationCache {
     hashes: HashMap<StorePath, ModuloHash>,
-    made: HashMap<StorePath, Rc<Derivation>>,
+    /// Those that had to be read.
+    read: HashMap<StorePath, Rc<Derivation>>,
 }
 
 /// An error on the way to a hash.
@@ -374,7 +375,7 @@ fn closure<'a>(
 
 /// A derivation of the store: one made here, or read.
 fn known_derivation(e: &mut Evaluator<'_>, path: &StorePath) -> Result<Rc<Derivation>, String> {
-    if let Some(known) = e.derivations.made.get(path) {
+    if let Some(known) = e.derivations.read.get(path) {
         return Ok(Rc::clone(known));
     }
     let store = StoreDir::new(e.io.store_dir());
@@ -384,7 +385,7 @@ fn known_derivation(e: &mut Evaluator<'_>, path: &StorePath) -> Result<Rc<Deriva
     let derivation = formats::derivation::parse(&text, name, &store)
         .map_err(|error| format!("error parsing derivation '{printed}': {error}"))?;
     let derivation = Rc::new(derivation);
-    e.derivations.made.insert(path.clone(), Rc::clone(&derivation));
+    e.derivations.read.insert(path.clone(), Rc::clone(&derivation));
     Ok(derivation)
 }
 
@@ -451,10 +452,15 @@ fn finish<'a>(e: &mut Evaluator<'a>, derivation: Derivation, pos: Pos) -> Eval<'
     let io = Rc::clone(&e.io);
     let path = io.add_derivation(&derivation).map_err(|error| e.io_error(&error, pos))?;
     let store = StoreDir::new(e.io.store_dir());
-    let derivation = Rc::new(derivation);
-    e.derivations.made.insert(path.clone(), Rc::clone(&derivation));
-    if let Err(HashFailure::Other(message)) = hash_of(e, &store, &path) {
-        return e.fail(ErrorKind::Other, pos, &message);
+    // The hash is what its users need; the rest is in the store should anybody ask.
+    if !e.derivations.hashes.contains_key(&path) {
+        match derivation.hash_modulo(&store, &mut |input: &StorePath| hash_of(e, &store, input)) {
+            Ok(hash) => {
+                e.derivations.hashes.insert(path.clone(), hash);
+            }
+            Err(HashFailure::Other(message)) => return e.fail(ErrorKind::Other, pos, &message),
+            Err(HashFailure::Path(_)) => {}
+        }
     }
     result(e, &store, &path, &derivation, pos)
 }
@@ -481,7 +487,7 @@ fn result<'a>(
         let name = e.symbols.intern(output.as_bytes());
         attrs.push((name, Pos::NONE, value));
     }
-    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }
 
 /// `import` of a derivation file: a set as `derivation` would give it. `None` if the path is no derivation of the store.
@@ -504,8 +510,8 @@ pub(super) fn import_derivation<'a>(
     let origin = crate::position::Origin::Internal("imported-drv-to-derivation.nix");
     let function = e.eval_text(IMPORTED.as_bytes(), origin, b"/")?;
     let mut extra = [(Known::NAME, Pos::NONE, name), (Known::OUTPUTS, Pos::NONE, outputs)];
-    let extra = Attrs::from_unsorted(e.arena, &mut extra);
-    let argument = Value::Attrs(Attrs::update(e.arena, strict, extra));
+    let extra = Attrs::from_unsorted(&e.shapes, &mut extra);
+    let argument = Value::Attrs(Attrs::update(&e.shapes, strict, extra));
     e.call1(function, argument, pos).map(Some)
 }
 

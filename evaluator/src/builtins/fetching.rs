@@ -129,6 +129,6 @@ impl<'a> Evaluator<'a> {
 
     /// A set with nothing in it.
     pub(crate) fn empty_attrs(&self) -> Value<'a> {
-        Value::Attrs(Attrs::from_sorted(self.arena, &[]))
+        Value::Attrs(Attrs::from_sorted(&self.shapes, &[]))
     }
 }

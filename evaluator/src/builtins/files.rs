@@ -248,7 +248,7 @@ fn read_dir<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
         let name = e.symbols.intern(&name);
         attrs.push((name, Pos::NONE, e.new_string(kind.word().as_bytes())));
     }
-    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }
 
 fn read_file_type<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

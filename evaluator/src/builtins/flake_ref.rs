@@ -167,7 +167,7 @@ fn parse_flake_ref<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
         let name = e.symbols.intern(name.as_bytes());
         attrs.push((name, Pos::NONE, e.new_string(value.as_bytes())));
     }
-    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }
 
 fn flake_ref_to_string<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

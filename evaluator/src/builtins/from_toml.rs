@@ -38,7 +38,7 @@ fn convert<'a>(e: &mut Evaluator<'a>, value: &toml::Value, pos: Pos) -> Eval<'a,
             let text = e.new_string(time.to_string().as_bytes());
             let kind = e.new_string(b"timestamp");
             let mut attrs = [(Known::TIMESTAMP, Pos::NONE, kind), (Known::VALUE, Pos::NONE, text)];
-            Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs))
+            Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs))
         }
         toml::Value::Array(items) => {
             let items = items.iter().map(|item| convert(e, item, pos)).collect::<Eval<'a, Vec<_>>>()?;
@@ -57,7 +57,7 @@ fn convert<'a>(e: &mut Evaluator<'a>, value: &toml::Value, pos: Pos) -> Eval<'a,
                 let name = e.symbols.intern(name.as_bytes());
                 attrs.push((name, Pos::NONE, convert(e, value, pos)?));
             }
-            Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs))
+            Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs))
         }
     })
 }

@@ -296,7 +296,7 @@ impl Reader<'_> {
         self.blanks();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(Value::Attrs(Attrs::from_sorted(e.arena, &[])));
+            return Ok(Value::Attrs(Attrs::from_sorted(&e.shapes, &[])));
         }
         loop {
             self.blanks();
@@ -319,7 +319,7 @@ impl Reader<'_> {
                     self.at += 1;
                     let attrs: Vec<_> =
                         attrs.into_iter().map(|(name, value)| (name, Pos::NONE, value)).collect();
-                    return Ok(Value::Attrs(Attrs::from_sorted(e.arena, &attrs)));
+                    return Ok(Value::Attrs(Attrs::from_sorted(&e.shapes, &attrs)));
                 }
                 _ => return Err("expected ',' or '}'"),
             }

@@ -278,7 +278,7 @@ fn partition<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     }
     let mut attrs =
         [(Known::RIGHT, Pos::NONE, e.new_list(&right)), (Known::WRONG, Pos::NONE, e.new_list(&wrong))];
-    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }
 
 fn group_by<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -291,7 +291,7 @@ fn group_by<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
         groups.entry(name).or_default().push(share(item));
     }
     let attrs: Vec<_> = groups.iter().map(|(&name, items)| (name, Pos::NONE, e.new_list(items))).collect();
-    Ok(Value::Attrs(Attrs::from_sorted(e.arena, &attrs)))
+    Ok(Value::Attrs(Attrs::from_sorted(&e.shapes, &attrs)))
 }
 
 fn concat_map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

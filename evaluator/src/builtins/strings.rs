@@ -53,7 +53,7 @@ fn substring<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     }
     // The bytes lie in the arena already.
     let bytes = &string.bytes[start..start + length];
-    Ok(Value::String(e.arena.alloc(crate::value::Str { bytes, context: string.context })))
+    Ok(Value::String(e.arena.alloc(crate::value::Str::new(bytes, string.context))))
 }
 
 fn string_length<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -167,7 +167,7 @@ fn piece<'a>(e: &Evaluator<'a>, bytes: &'a [u8]) -> Value<'a> {
     if bytes.is_empty() {
         return Value::String(e.empty_string);
     }
-    Value::String(e.arena.alloc(crate::value::Str { bytes, context: None }))
+    Value::String(e.arena.alloc(crate::value::Str::new(bytes, None)))
 }
 
 fn match_regex<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

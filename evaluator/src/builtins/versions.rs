@@ -43,5 +43,5 @@ fn parse_name<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'
     let (name, version) = parse_drv_name(text);
     let mut attrs =
         [(Known::NAME, Pos::NONE, e.new_string(name)), (Known::VERSION, Pos::NONE, e.new_string(version))];
-    Ok(Value::Attrs(Attrs::from_unsorted(e.arena, &mut attrs)))
+    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }

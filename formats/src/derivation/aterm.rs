@@ -175,9 +175,7 @@ fn quote(text: &mut Vec<u8>, value: &[u8]) {
 fn escape(text: &mut Vec<u8>, value: &[u8]) {
     text.push(b'"');
     let mut rest = value;
-    while let Some(position) =
-        rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t'))
-    {
+    while let Some(position) = special_byte(rest) {
         let (plain, special) = rest.split_at(position);
         text.extend_from_slice(plain);
         text.push(b'\\');
@@ -192,6 +190,15 @@ fn escape(text: &mut Vec<u8>, value: &[u8]) {
     }
     text.extend_from_slice(rest);
     text.push(b'"');
+}
+
+/// Where the next byte is that has to be escaped. Most texts have few: sixteen bytes are looked at together.
+fn special_byte(value: &[u8]) -> Option<usize> {
+    let special = |byte: u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t');
+    let (chunks, _) = value.as_chunks::<16>();
+    let plain = chunks.iter().take_while(|chunk| !chunk.iter().fold(false, |any, &byte| any | special(byte)));
+    let start = plain.count() * 16;
+    value[start..].iter().position(|&byte| special(byte)).map(|position| start + position)
 }
 
 fn strings<'a>(text: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>, write: fn(&mut Vec<u8>, &[u8])) {
