@@ -92,9 +92,22 @@ impl Archive {
         }
     }
 
-    /// The entries in the order in which they are written.
+    /// The entries in the order in which they are written: directories and devices, `/init`, the other files, and last
+    /// `/stage1.conf`. So of an archive that is cut short the program that says so is the likeliest to be whole, and a
+    /// whole `/stage1.conf` proves that everything is there.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
+        let rank = |path: &str, entry: &Entry| match (path, entry) {
+            (_, Entry::Directory { .. } | Entry::CharDevice { .. }) => 0,
+            ("init", _) => 1,
+            ("stage1.conf", _) => 3,
+            _ => 2,
+        };
+        (0..4).flat_map(move |turn| {
+            self.entries
+                .iter()
+                .map(|(path, entry)| (path.as_str(), entry))
+                .filter(move |(path, entry)| rank(path, entry) == turn)
+        })
     }
 
     /// The archive's bytes; every time in it is `time` (seconds since 1970).
@@ -103,7 +116,7 @@ impl Archive {
     /// When a file is larger than the format can say.
     pub fn to_bytes(&self, time: u32) -> Result<Vec<u8>, CpioError> {
         let mut out = Vec::new();
-        for (number, (path, entry)) in self.entries.iter().enumerate() {
+        for (number, (path, entry)) in self.entries().enumerate() {
             let inode = u32::try_from(number + 1).unwrap_or(u32::MAX);
             let (mode, links, device, contents): (u32, u32, (u32, u32), &[u8]) = match entry {
                 Entry::Directory { mode } => (0o040_000 | mode, 2, (0, 0), &[]),
@@ -111,7 +124,7 @@ impl Archive {
                 Entry::Symlink { target } => (0o120_777, 1, (0, 0), target.as_bytes()),
                 Entry::CharDevice { mode, major, minor } => (0o020_000 | mode, 1, (*major, *minor), &[]),
             };
-            let size = u32::try_from(contents.len()).map_err(|_| CpioError::TooLarge(path.clone()))?;
+            let size = u32::try_from(contents.len()).map_err(|_| CpioError::TooLarge(path.to_owned()))?;
             header(&mut out, path, [inode, mode, 0, 0, links, time, size, 0, 0, device.0, device.1]);
             out.extend_from_slice(contents);
             pad(&mut out, 4);
@@ -150,7 +163,7 @@ mod tests {
         archive.add("/lib/modules/a.ko", Entry::File { mode: 0o644, contents: b"hello".to_vec() }).unwrap();
         archive.add("init", Entry::Symlink { target: "lib/x".to_owned() }).unwrap();
         let names: Vec<&str> = archive.entries().map(|(path, _)| path).collect();
-        assert_eq!(names, ["init", "lib", "lib/modules", "lib/modules/a.ko"]);
+        assert_eq!(names, ["lib", "lib/modules", "init", "lib/modules/a.ko"]);
         let bytes = archive.to_bytes(1).unwrap();
         assert_eq!(bytes.len() % 512, 0);
         assert_eq!(&bytes[..14], b"07070100000001");

@@ -8,6 +8,7 @@
 //! mount SOURCE TARGET FSTYPE OPTIONS in mount order, `/` first, below /sysroot
 //! timeout SECONDS                    how long to wait for a device
 //! rescue PATH                        a static busybox in the image
+//! end                                the last line: without it the file, and the image that it ends, was cut short
 //! ```
 
 use std::fmt::{self, Write as _};
@@ -141,6 +142,7 @@ impl Stage1 {
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut result = Self::default();
         let mut seen_header = false;
+        let mut seen_end = false;
         for (index, line) in text.lines().enumerate() {
             let error = |problem: String| ParseError { line: index + 1, problem };
             let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
@@ -156,6 +158,9 @@ impl Stage1 {
                 }
                 seen_header = true;
                 continue;
+            }
+            if seen_end {
+                return Err(error(format!("`{keyword}` after `end`")));
             }
             let mut need = |name: &str| match fields.next() {
                 Some(field) => field,
@@ -184,9 +189,10 @@ impl Stage1 {
                         .map_err(|_| error(format!("`{seconds}` is not a number of seconds")))?;
                 }
                 "rescue" => result.rescue = Some(need("path")?),
+                "end" => seen_end = true,
                 _ => {
                     return Err(error(format!(
-                        "unknown keyword `{keyword}` (module, mount, timeout, rescue)"
+                        "unknown keyword `{keyword}` (module, mount, timeout, rescue, end)"
                     )));
                 }
             }
@@ -196,6 +202,12 @@ impl Stage1 {
         }
         if !seen_header {
             return Err(ParseError { line: 0, problem: "empty".into() });
+        }
+        if !seen_end {
+            return Err(ParseError {
+                line: 0,
+                problem: "cut short: its last line, `end`, is missing".into(),
+            });
         }
         Ok(result)
     }
@@ -223,10 +235,10 @@ impl fmt::Display for Stage1 {
             )?;
         }
         writeln!(formatter, "timeout {}", self.timeout)?;
-        match &self.rescue {
-            Some(path) => writeln!(formatter, "rescue {}", escape(path)),
-            None => Ok(()),
+        if let Some(path) = &self.rescue {
+            writeln!(formatter, "rescue {}", escape(path))?;
         }
+        writeln!(formatter, "end")
     }
 }
 
@@ -291,6 +303,7 @@ mount tmpfs /tmp tmpfs mode=1777,size=50%
 mount overlay /etc overlay lowerdir=/a:/b,upperdir=/c
 timeout 20
 rescue bin/busybox
+end
 ";
 
     #[test]
@@ -306,6 +319,8 @@ rescue bin/busybox
     fn errors_name_line_and_cause() {
         for (text, expected) in [
             ("", "stage1.conf: empty"),
+            ("firn-stage1 1\ntimeout 1\n", "stage1.conf: cut short: its last line, `end`, is missing"),
+            ("firn-stage1 1\nend\ntimeout 1\n", "stage1.conf:3: `timeout` after `end`"),
             ("module x\n", "stage1.conf:1: expected `firn-stage1 1`, found `module x`"),
             ("firn-stage1 2\n", "stage1.conf:1: expected `firn-stage1 1`, found `firn-stage1 2`"),
             ("firn-stage1 1\nmount a /\n", "stage1.conf:2: `mount` lacks its file system type"),
@@ -315,7 +330,7 @@ rescue bin/busybox
             ("firn-stage1 1\nrescue a\\9\n", "stage1.conf:2: bad escape in `a\\9`"),
             (
                 "firn-stage1 1\nshell x\n",
-                "stage1.conf:2: unknown keyword `shell` (module, mount, timeout, rescue)",
+                "stage1.conf:2: unknown keyword `shell` (module, mount, timeout, rescue, end)",
             ),
         ] {
             assert_eq!(Stage1::parse(text).unwrap_err().to_string(), expected);
@@ -346,6 +361,7 @@ rescue bin/busybox
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 text.push(char::from(b"mount module\\04 \n#/x"[(seed >> 33) as usize % 20]));
             }
+            text.push_str("\nend\n");
             if let Ok(parsed) = Stage1::parse(&text) {
                 assert_eq!(Stage1::parse(&parsed.to_string()).unwrap(), parsed, "{text:?}");
             }

@@ -1,6 +1,5 @@
 //! `firn-init`: process 1 in the initrd and on the machine, and the supervisor, by where and how it is called.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -26,7 +25,9 @@ fn main() -> ExitCode {
             let code = init::power_button::run(arguments.get(2).map_or("", String::as_str));
             ExitCode::from(code as u8)
         }
-        _ if is_first && Path::new(init::stage1::DESCRIPTION).exists() => init::stage1::run(),
+        _ if is_first && init::stage1::is_ours(arguments.first().map_or("", String::as_str)) => {
+            init::stage1::run()
+        }
         _ if is_first => init::pid1::run(arguments.first().map_or("", String::as_str)),
         _ => ExitCode::FAILURE,
     }

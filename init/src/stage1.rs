@@ -17,8 +17,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where the description lies in the image; its presence is how process 1 knows that it is stage 1.
+/// Where the description lies in the image, as its last file.
 pub const DESCRIPTION: &str = "/stage1.conf";
+
+/// What an image without its end means.
+const CUT_SHORT: &str = "The initrd is cut short: its last file, stage1.conf, is missing or not whole. Was the boot partition \
+    full or the power cut while it was written? Boot another generation and run `firn bootmenu --check`.";
+
+/// Whether process 1 was started as the initrd's `/init`: it has the description, or it was cut off with the end of the image.
+pub fn is_ours(path: &str) -> bool {
+    let exists = |path: &str| Path::new(path).exists();
+    exists(DESCRIPTION) || (path == "/init" && !exists("/services.graph"))
+}
 
 /// Where the booted system is put together.
 const SYSROOT: &str = "/sysroot";
@@ -40,9 +50,17 @@ pub fn run() -> ! {
 fn boot(rescue: &mut Option<String>) -> Result<std::convert::Infallible, Failure> {
     mount_kernel_file_systems()?;
     let words = KernelCommandLine::of_this_machine();
-    let text =
-        std::fs::read_to_string(DESCRIPTION).map_err(|error| Failure::io("read", DESCRIPTION, &error))?;
-    let mut description = Stage1::parse(&text).map_err(|error| Failure::new(error.to_string()))?;
+    let text = match std::fs::read_to_string(DESCRIPTION) {
+        // The last file of every image that Firn writes.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Failure::new(CUT_SHORT.to_owned()));
+        }
+        text => text.map_err(|error| Failure::io("read", DESCRIPTION, &error))?,
+    };
+    let mut description = Stage1::parse(&text).map_err(|error| {
+        let hint = if text.ends_with("end\n") { String::new() } else { format!("\n{CUT_SHORT}") };
+        Failure::new(format!("{error}{hint}"))
+    })?;
     rescue.clone_from(&description.rescue);
     override_root(&mut description, &words);
     let uevents = Uevents::open().map_err(|error| Failure::io("listen to", "uevents", &error))?;
@@ -229,8 +247,8 @@ mod tests {
 
     #[test]
     fn root_on_the_command_line_wins() {
-        let mut description = Stage1::parse("firn-stage1 1\nmount LABEL=a / ext4 noatime\n").unwrap();
+        let mut description = Stage1::parse("firn-stage1 1\nmount LABEL=a / ext4 noatime\nend\n").unwrap();
         override_root(&mut description, &KernelCommandLine::parse("root=UUID=ab rootfstype=xfs"));
-        assert_eq!(description.to_string(), "firn-stage1 1\nmount UUID=ab / xfs noatime\ntimeout 10\n");
+        assert_eq!(description.to_string(), "firn-stage1 1\nmount UUID=ab / xfs noatime\ntimeout 10\nend\n");
     }
 }

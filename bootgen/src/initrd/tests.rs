@@ -27,11 +27,11 @@ fn spec(directory: &Path) -> InitrdSpec {
 fn stage1_text() {
     let directory = tempfile::tempdir().unwrap();
     let initrd = Initrd::collect(&spec(directory.path())).unwrap();
-    assert_eq!(initrd.stage1, "firn-stage1 1\nmount LABEL=my\\040root / ext4 defaults\ntimeout 10\n");
+    assert_eq!(initrd.stage1, "firn-stage1 1\nmount LABEL=my\\040root / ext4 defaults\ntimeout 10\nend\n");
     let paths: Vec<String> = initrd.contents().into_iter().map(|listed| listed.path).collect();
     assert_eq!(
         paths,
-        ["/dev", "/dev/console", "/dev/null", "/init", "/proc", "/run", "/stage1.conf", "/sys", "/sysroot"]
+        ["/dev", "/dev/console", "/dev/null", "/proc", "/run", "/sys", "/sysroot", "/init", "/stage1.conf"]
     );
 }
 

@@ -2,6 +2,8 @@
 //! Needs the distribution (`make dist`) and a channel (`make channel`); `make vm-test` makes both.
 
 #[cfg(test)]
+mod breakage;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod distribution;

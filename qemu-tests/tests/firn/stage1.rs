@@ -65,17 +65,21 @@ fn initrd(name: &str, source: &str, rescue: bool) -> PathBuf {
         description += "rescue bin/busybox\n";
         initrd = initrd.program("bin/busybox", parts::busybox()).unwrap();
     }
+    description += "end\n";
     let path = parts::directory().join(format!("stage1-{name}-{}", std::process::id()));
     initrd.file("stage1.conf", 0o644, description).write(&path).unwrap();
     path
 }
 
 fn machine(name: &str, source: &str, words: &str) -> Builder {
-    let initrd = initrd(name, source, words.contains("rescue"));
+    machine_with(name, &initrd(name, source, words.contains("rescue")), words)
+}
+
+fn machine_with(name: &str, initrd: &Path, words: &str) -> Builder {
     let line = format!("console=ttyS0 quiet panic=-1 {words}");
     Machine::builder(format!("stage1-{name}")).memory_mib(256).no_reboot().disk(Disk::overlay(root())).kernel(
         parts::vmlinux(),
-        Some(&initrd),
+        Some(initrd),
         &line,
     )
 }
@@ -114,6 +118,22 @@ fn a_root_that_never_appears_is_said() {
     machine.wait_for_console("rebooting in").unwrap();
     let text = machine.console_text();
     assert!(text.contains("LABEL=nowhere") && text.contains("vda") && text.contains("root"), "{text}");
+}
+
+#[test]
+fn an_initrd_that_is_cut_short_is_said() {
+    let whole = std::fs::read(initrd("whole", "LABEL=root", false)).unwrap();
+    // Its end mark, within its description, and in the middle of a module.
+    let description = whole.windows(13).rposition(|text| text == b"firn-stage1 1").unwrap();
+    for (name, length) in [("tail", description + 60), ("module", description - 60_000)] {
+        let path = parts::directory().join(format!("stage1-cut-{name}-{}", std::process::id()));
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let machine =
+            machine_with(&format!("cut-{name}"), &path, "").limit(Duration::from_secs(60)).start().unwrap();
+        machine.wait_for_console("rebooting in").unwrap();
+        let text = machine.console_text();
+        assert!(text.contains("The initrd is cut short") && text.contains("firn bootmenu --check"), "{text}");
+    }
 }
 
 #[test]
