@@ -16,6 +16,7 @@ use formats::service_graph::view::{Graph, LoadError};
 use journal::{Outcome, Record, Stage};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use supervisor::{Supervisor, UnitStep};
 
 /// Exit codes, as NixOS's switch-to-configuration has them.
@@ -178,7 +179,7 @@ pub fn run(
             unfinished.to.display()
         ));
     }
-    let (activation, units) = match carry_out(root, toplevel, action, &mut supervisor, &mut record) {
+    let (activation, mut units) = match carry_out(root, toplevel, action, &mut supervisor, &mut record) {
         Ok(done) => done,
         Err(error) => {
             remarks.push(error.to_string());
@@ -187,6 +188,9 @@ pub fn run(
         }
     };
     let broken_off = !record.problems.is_empty();
+    if let (false, Some(supervisor)) = (broken_off, &mut supervisor) {
+        remarks.extend(note_short_lived(*supervisor, &mut units));
+    }
     let failed: Vec<String> =
         units.iter().filter(|step| step.failed()).map(|step| step.unit.clone()).collect();
     record.failed_units.clone_from(&failed);
@@ -223,6 +227,32 @@ pub fn run(
         remarks.push(format!("only a reboot brings about: {}", plan.needs_reboot.join(", ")));
     }
     Ok(Finished { code, activation, units, remarks })
+}
+
+/// How long a started service must live to count as started.
+const PROBATION: Duration = Duration::from_millis(700);
+
+/// Counts what was started and has ended again, or is being started again, as failed: a simple service is started as
+/// soon as it has a process. One that comes up for a moment is not what the configuration asks for.
+fn note_short_lived(supervisor: &mut dyn Supervisor, units: &mut [UnitStep]) -> Vec<String> {
+    let is_started = |step: &UnitStep| !step.failed() && matches!(step.action.as_str(), "start" | "restart");
+    if !units.iter().any(is_started) {
+        return Vec::new();
+    }
+    std::thread::sleep(PROBATION);
+    // A supervisor that does not answer now is found out by what comes next.
+    let states = supervisor.states().unwrap_or_default();
+    let mut remarks = Vec::new();
+    for step in units.iter_mut().filter(|step| is_started(step)) {
+        let how = match states.get(&step.unit) {
+            Some(ActiveState::Failed) => "ended at once",
+            Some(ActiveState::Activating) => "does not stay up",
+            _ => continue,
+        };
+        "failed".clone_into(&mut step.result);
+        remarks.push(format!("{} {how}; `firn logs -u {}` shows what it said", step.unit, step.unit));
+    }
+    remarks
 }
 
 /// Which units the switch interrupts, and which ran before it.

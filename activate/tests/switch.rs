@@ -22,6 +22,8 @@ struct Supervisor {
     asked: Vec<String>,
     /// Units that fail to start under a graph whose path contains this.
     fails: Vec<(String, String)>,
+    /// Whether web.service ends right after its start under generation 2.
+    dies: bool,
     /// Goes away instead of answering the nth request.
     vanishes_at: Option<usize>,
     /// Does not answer the nth request until it is told to end.
@@ -187,6 +189,8 @@ fn answer(state: &mut Supervisor, request: &Request) -> Vec<Reply> {
         Request::Switch { graph, .. } => {
             let failed = fails(state, graph);
             let active = if failed { ActiveState::Failed } else { ActiveState::Active };
+            let dies = state.dies && graph.contains("system-2");
+            let active = if dies { ActiveState::Failed } else { active };
             state.states.insert("web.service".to_owned(), active);
             vec![step("start", if failed { "failed" } else { "done" }), kept(), done()]
         }
@@ -227,7 +231,8 @@ fn stop_activate_start_and_only_what_changed() {
     assert_eq!(machine.asked(), ["List"]);
     let output = machine.switch(2);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    let asked = ["List", "List", "Stop system-2", "Finish system-2", "List", "Start needs-web.service"];
+    let asked =
+        ["List", "List", "Stop system-2", "Finish system-2", "List", "Start needs-web.service", "List"];
     assert_eq!(machine.asked(), asked);
     assert_eq!(machine.greeting(), "generation 2");
     assert!(machine.journal().contains("\"outcome\": \"done\""), "{}", machine.journal());
@@ -260,6 +265,18 @@ fn a_unit_that_ran_and_fails_takes_the_machine_back() {
     assert_eq!(output.status.code(), Some(4));
     assert_eq!(machine.current(), Path::new("/nix/store/system-2"));
     assert!(machine.journal().contains("doneWithFailures"));
+}
+
+#[test]
+fn a_unit_that_ends_right_after_its_start_has_failed() {
+    let machine = Machine::new();
+    machine.supervisor.lock().unwrap().dies = true;
+    let output = machine.switch(2);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("web.service ended at once; `firn logs -u web.service`"), "{text}");
+    assert!(text.contains("runs as before"), "{text}");
+    assert_eq!(machine.greeting(), "generation 1");
 }
 
 #[test]
