@@ -77,6 +77,7 @@ pub(crate) fn nix_tool(name: &str) -> Option<NixTool> {
         "nix" => Some(crate::nix_command::nix),
         "nix-build" => Some(crate::nix_build::nix_build),
         "nix-collect-garbage" => Some(crate::nix_collect_garbage::nix_collect_garbage),
+        "nix-env" => Some(crate::nix_env::nix_env),
         "nix-hash" => Some(crate::nix_hash::nix_hash),
         "nix-store" => Some(crate::nix_store::nix_store),
         "nix-daemon" => Some(crate::store::daemon::nix_daemon),

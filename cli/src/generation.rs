@@ -1,6 +1,6 @@
 //! `firn generation`: lists, shows, compares and deletes the system's generations.
 
-mod difference;
+pub(crate) mod difference;
 
 pub(crate) use difference::needs_reboot;
 

@@ -19,6 +19,7 @@ mod nix_build;
 mod nix_collect_garbage;
 mod nix_command;
 mod nix_conf;
+mod nix_env;
 mod nix_front;
 mod nix_hash;
 mod nix_store;

@@ -70,6 +70,8 @@ const OPERATIONS: &[(&[&str], Operation)] = &[
     (&["--gc"], collect),
     (&["--dump"], object::dump),
     (&["--restore"], object::restore),
+    (&["--export"], object::export),
+    (&["--import"], object::import),
     (&["--init"], init),
     (&["--verify"], object::verify),
     (&["--verify-path"], object::verify_path),

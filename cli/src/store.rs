@@ -32,7 +32,14 @@ pub(crate) fn open() -> Result<Store> {
 /// The same with other options.
 pub(super) fn open_with(options: store::Options) -> Result<Store> {
     let root = &Settings::current()?.store_root;
-    Store::open_with(Layout::below(root), options)
+    // Nix's variables say where a store is that nobody named, as for Nix's own commands.
+    let named = std::env::var_os("NIX_STORE_DIR").is_some_and(|directory| !directory.is_empty());
+    let layout = if named && crate::settings::store_root().is_ok_and(|default| default == *root) {
+        daemon::layout_from_environment()
+    } else {
+        Layout::below(root)
+    };
+    Store::open_with(layout, options)
         .with_context(|| format!("cannot open the store below `{}`", root.display()))
 }
 

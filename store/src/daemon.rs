@@ -8,7 +8,7 @@ mod derived_path;
 mod messages;
 mod operations;
 mod peer;
-mod wire;
+pub(crate) mod wire;
 
 pub use connection::{Settings, Trust, serve};
 

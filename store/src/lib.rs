@@ -12,6 +12,7 @@ pub mod daemon;
 mod database;
 mod derivations;
 mod error;
+mod export;
 mod garbage;
 mod image_database;
 mod layout;

@@ -73,6 +73,11 @@ impl Store {
         &self.layout.store_dir
     }
 
+    /// How it was opened.
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// Where a path really is.
     pub fn real_path(&self, path: &StorePath) -> std::path::PathBuf {
         self.layout.real(path)

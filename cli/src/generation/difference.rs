@@ -159,7 +159,7 @@ fn name_and_version(base_name: &str) -> (&str, &str) {
 }
 
 /// `2026-11-23 01:02` in UTC of seconds since 1970.
-pub(super) fn date_time(seconds: u64) -> String {
+pub(crate) fn date_time(seconds: u64) -> String {
     let minutes = seconds / 60;
     let (mut days, time) = (minutes / 1440, minutes % 1440);
     let mut year = 1970;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use evaluator::{Arena, EvalIo, Evaluator, Handle};
 use formats::store_path::StorePath;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -80,7 +81,7 @@ impl Installables {
             self.outputs_of(&mut evaluator, store, value, chosen.as_ref(), &mut requests)?;
         }
         io.flush()?;
-        Ok(requests)
+        Ok(merged(requests))
     }
 
     /// The derivations in a value: all outputs of each, but of one that is an output only that.
@@ -107,17 +108,49 @@ impl Installables {
             }
             _ => false,
         };
+        let to_install = outputs_to_install(evaluator, value);
         derivations(evaluator, value, true, &mut found).map_err(explain)?;
         for derivation in found {
             let wanted = match chosen {
                 Some(chosen) => chosen.clone(),
-                None if specified => Wanted::Outputs([derivation.output].into()),
-                None => Wanted::All,
+                None => Wanted::Outputs(match &to_install {
+                    Some(outputs) if !specified => outputs.clone(),
+                    _ => [derivation.output].into(),
+                }),
             };
             requests.push((store.dir().parse(&derivation.drv_path)?, wanted));
         }
         Ok(())
     }
+}
+
+/// Several outputs of one derivation as one request.
+fn merged(requests: Vec<(StorePath, Wanted)>) -> Vec<(StorePath, Wanted)> {
+    let mut merged: Vec<(StorePath, Wanted)> = Vec::new();
+    for (path, wanted) in requests {
+        match (merged.iter_mut().find(|(known, _)| *known == path), wanted) {
+            (None, wanted) => merged.push((path, wanted)),
+            (Some((_, Wanted::Outputs(known))), Wanted::Outputs(outputs)) => known.extend(outputs),
+            (Some((_, known)), _) => *known = Wanted::All,
+        }
+    }
+    merged
+}
+
+/// `meta.outputsToInstall` of a package that has it.
+fn outputs_to_install<'a>(evaluator: &mut Evaluator<'a>, value: Handle<'a>) -> Option<BTreeSet<String>> {
+    let has = |evaluator: &mut Evaluator<'a>, value: Handle<'a>, name: &str| -> Option<Handle<'a>> {
+        evaluator.attribute_names(value)?.iter().any(|known| known == name).then_some(())?;
+        evaluator.attribute(value, name).ok().flatten()
+    };
+    let meta = has(evaluator, value, "meta")?;
+    let outputs = has(evaluator, meta, "outputsToInstall")?;
+    let mut names = BTreeSet::new();
+    for item in evaluator.items(outputs).ok()?? {
+        let (text, _) = evaluator.coerce_to_string(item).ok()?;
+        names.insert(String::from_utf8(text).ok()?);
+    }
+    Some(names)
 }
 
 /// A store path or derivation by name: `/nix/store/….drv^out,dev`.

@@ -207,10 +207,20 @@ pub(super) fn verify(front: &mut Front, arguments: &mut Arguments) -> Result<Exi
         ["-n", "--sigs-needed"].iter().find_map(|flag| given.flags.get(*flag)?.parse().ok());
     let mut untrusted = false;
     if !has("--no-trust") {
-        for path in store.lacking_signatures(wanted.unwrap_or(1))?.iter().filter(|path| paths.contains(path))
-        {
-            writeln!(std::io::stderr(), "path '{}' is untrusted", store.dir().print(path))?;
-            untrusted = true;
+        let keys = &store.options().trust.keys;
+        for path in &paths {
+            let info = store.path_info(path)?;
+            let signed = store::trust::signers(&info, store.dir(), keys).count();
+            let vouched = info.ultimate || store::trust::has_own_address(&info, store.dir());
+            // A number asked for is asked of everything but what is named after its content.
+            let enough = match wanted {
+                Some(wanted) => signed >= wanted || store::trust::has_own_address(&info, store.dir()),
+                None => vouched || signed > 0,
+            };
+            if !enough {
+                writeln!(std::io::stderr(), "path '{}' is untrusted", store.dir().print(path))?;
+                untrusted = true;
+            }
         }
     }
     // A bit for each: 1 corrupted, 2 untrusted.

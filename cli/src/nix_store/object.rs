@@ -191,3 +191,23 @@ pub(super) fn generate_key(call: &mut Call) -> Result<ExitCode> {
     store::trust::write_key_pair(&key, Path::new(secret), Path::new(public))?;
     Ok(ExitCode::SUCCESS)
 }
+
+/// `--export PATH…`.
+pub(super) fn export(call: &mut Call) -> Result<ExitCode> {
+    let store = call.front.open()?;
+    let paths: BTreeSet<_> = call.paths(&store)?.into_iter().collect();
+    let mut out = std::io::BufWriter::with_capacity(64 * 1024, std::io::stdout().lock());
+    store.export_paths(&paths, &mut out)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `--import`.
+pub(super) fn import(call: &mut Call) -> Result<ExitCode> {
+    let store = call.front.open()?;
+    let mut input = std::io::BufReader::with_capacity(64 * 1024, std::io::stdin().lock());
+    for path in store.import_paths(&mut input)? {
+        print(&store, &path)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -13,19 +13,19 @@ fn broken(error: io::Error) -> Error {
 }
 
 /// Reads a number.
-pub(super) fn read_number(input: &mut dyn Read) -> Result<u64> {
+pub(crate) fn read_number(input: &mut dyn Read) -> Result<u64> {
     let mut bytes = [0; 8];
     input.read_exact(&mut bytes).map_err(broken)?;
     Ok(u64::from_le_bytes(bytes))
 }
 
 /// Reads a truth.
-pub(super) fn read_bool(input: &mut dyn Read) -> Result<bool> {
+pub(crate) fn read_bool(input: &mut dyn Read) -> Result<bool> {
     Ok(read_number(input)? != 0)
 }
 
 /// Reads bytes.
-pub(super) fn read_bytes(input: &mut dyn Read) -> Result<Vec<u8>> {
+pub(crate) fn read_bytes(input: &mut dyn Read) -> Result<Vec<u8>> {
     let length = read_number(input)?;
     if length > STRING_LIMIT {
         return Err(Error::Invalid(format!("the client announced a string of {length} bytes")));
@@ -46,13 +46,13 @@ pub(super) fn read_bytes(input: &mut dyn Read) -> Result<Vec<u8>> {
 }
 
 /// Reads text.
-pub(super) fn read_text(input: &mut dyn Read) -> Result<String> {
+pub(crate) fn read_text(input: &mut dyn Read) -> Result<String> {
     String::from_utf8(read_bytes(input)?)
         .map_err(|_| Error::Invalid("the client sent text that is not UTF-8".to_owned()))
 }
 
 /// Reads a list of texts.
-pub(super) fn read_texts(input: &mut dyn Read) -> Result<Vec<String>> {
+pub(crate) fn read_texts(input: &mut dyn Read) -> Result<Vec<String>> {
     let count = read_number(input)?;
     if count > LIST_LIMIT {
         return Err(Error::Invalid(format!("the client announced a list of {count} items")));
@@ -62,26 +62,26 @@ pub(super) fn read_texts(input: &mut dyn Read) -> Result<Vec<String>> {
 
 /// Collects an answer.
 #[derive(Debug, Default)]
-pub(super) struct Answer(pub(super) Vec<u8>);
+pub(crate) struct Answer(pub(crate) Vec<u8>);
 
 impl Answer {
-    pub(super) fn number(&mut self, number: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         self.0.extend(number.to_le_bytes());
         self
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.number(bytes.len() as u64);
         self.0.extend(bytes);
         self.0.resize(self.0.len().next_multiple_of(8), 0);
         self
     }
 
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         self.bytes(text.as_bytes())
     }
 
-    pub(super) fn texts<T: AsRef<str>>(&mut self, texts: impl ExactSizeIterator<Item = T>) -> &mut Self {
+    pub(crate) fn texts<T: AsRef<str>>(&mut self, texts: impl ExactSizeIterator<Item = T>) -> &mut Self {
         self.number(texts.len() as u64);
         for text in texts {
             self.text(text.as_ref());
@@ -91,19 +91,19 @@ impl Answer {
 }
 
 /// A stream in frames: each with its length, ended by an empty one. Dropped early, the rest can be skipped.
-pub(super) struct Framed<'a> {
+pub(crate) struct Framed<'a> {
     input: &'a mut dyn Read,
     left: u64,
     ended: bool,
 }
 
 impl<'a> Framed<'a> {
-    pub(super) fn new(input: &'a mut dyn Read) -> Self {
+    pub(crate) fn new(input: &'a mut dyn Read) -> Self {
         Self { input, left: 0, ended: false }
     }
 
     /// Reads what is left, so that the next request is found.
-    pub(super) fn drain(mut self) -> Result<()> {
+    pub(crate) fn drain(mut self) -> Result<()> {
         io::copy(&mut self, &mut io::sink()).map(drop).map_err(broken)
     }
 }
@@ -130,6 +130,6 @@ impl Read for Framed<'_> {
 }
 
 /// Writes and flushes.
-pub(super) fn send(output: &mut dyn Write, bytes: &[u8]) -> Result<()> {
+pub(crate) fn send(output: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     output.write_all(bytes).and_then(|()| output.flush()).map_err(broken)
 }
