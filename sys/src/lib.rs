@@ -1,6 +1,7 @@
 //! Linux system calls as safe types. The only crate with `unsafe`; it knows neither generations nor services.
 #![expect(unsafe_code, reason = "system calls; this is the one crate that makes them")]
 
+pub mod device_filter;
 pub mod file_map;
 pub mod kexec;
 pub mod loopback;
@@ -9,8 +10,10 @@ pub mod private_mounts;
 pub mod process_limits;
 pub mod pseudo_terminal;
 pub mod random;
+pub mod seccomp;
 pub mod shared_words;
 pub mod sibling;
 pub mod swap;
+pub mod system_v_ipc;
 pub mod terminal;
 pub mod watchdog;

@@ -63,6 +63,61 @@ pub fn no_new_privileges() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
 }
 
+/// PR_SET_SECUREBITS.
+pub fn secure_bits(mask: u64) -> io::Result<()> {
+    // SAFETY: prctl with plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, mask, 0, 0, 0) })
+}
+
+/// PR_SET_TIMERSLACK, in nanoseconds.
+pub fn timer_slack(nanoseconds: u64) -> io::Result<()> {
+    // SAFETY: prctl with plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds, 0, 0, 0) })
+}
+
+/// ioprio_set(2) of the calling process.
+pub fn io_priority(value: u64) -> io::Result<()> {
+    const OF_PROCESS: libc::c_int = 1;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, OF_PROCESS, 0, value as libc::c_int) } as libc::c_int)
+}
+
+/// sched_setscheduler(2) of the calling process.
+pub fn scheduling(policy: u64, priority: u64, reset_on_fork: bool) -> io::Result<()> {
+    const RESET_ON_FORK: i32 = 0x4000_0000;
+    let policy = policy as i32 | if reset_on_fork { RESET_ON_FORK } else { 0 };
+    let priority = libc::sched_param { sched_priority: priority as i32 };
+    // SAFETY: the structure outlives the call.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const priority) })
+}
+
+/// sched_setaffinity(2) of the calling process.
+pub fn affinity(cpus: &[u64]) -> io::Result<()> {
+    let mut mask = [0_u64; 16];
+    for cpu in cpus {
+        if let Some(word) = mask.get_mut((cpu / 64) as usize) {
+            *word |= 1 << (cpu % 64);
+        }
+    }
+    // SAFETY: the mask outlives the call and is as long as said.
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) })
+}
+
+/// Joins a new session keyring (keyctl(2)); with `links_user` the user's keyring is reached from it.
+pub fn new_session_keyring(links_user: bool) -> io::Result<()> {
+    const JOIN: libc::c_long = 1;
+    const LINK: libc::c_long = 8;
+    const USER: libc::c_long = -4;
+    const SESSION: libc::c_long = -3;
+    // SAFETY: plain numbers; a null name means an anonymous keyring.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN, 0, 0, 0, 0) } as libc::c_int)?;
+    if links_user {
+        // SAFETY: plain numbers.
+        check(unsafe { libc::syscall(libc::SYS_keyctl, LINK, USER, SESSION, 0, 0) } as libc::c_int)?;
+    }
+    Ok(())
+}
+
 /// Lets SIGPIPE, or another signal, be ignored from here over execve(2).
 pub fn ignore_signal(signal: i32) -> io::Result<()> {
     // SAFETY: SIG_IGN is a valid disposition and no handler runs.

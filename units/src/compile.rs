@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Lists of units in which a missing one is no fault: it is only order or wish.
-const SOFT: [Key; 9] = [
+const SOFT: [Key; 10] = [
+    Key::JoinsNamespaceOf,
     Key::Wants,
     Key::After,
     Key::Before,

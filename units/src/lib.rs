@@ -11,6 +11,8 @@ pub mod directive;
 pub mod error;
 pub mod implicit;
 pub mod nearest;
+pub mod process_value;
+pub mod seccomp;
 pub mod specifier;
 pub mod unit_file;
 pub mod value;

@@ -154,7 +154,7 @@ keys! {
     150 CapabilityBoundingSet Number "The bounding set as a mask.";
     151 AmbientCapabilities Number "The ambient set as a mask.";
     152 SecureBits Number "SecureBits=";
-    153 SeccompFilter Numbers "An assembled seccomp program, one instruction (struct sock_filter) a number.";
+    153 SeccompFilter Numbers "Assembled seccomp programs in order: each its length, then one instruction (struct sock_filter) a number.";
     154 ReadWritePaths Tagged "ReadWritePaths=: tag 1 when a missing path is no error.";
     155 ReadOnlyPaths Tagged "ReadOnlyPaths=, likewise.";
     156 InaccessiblePaths Tagged "InaccessiblePaths=, likewise.";
@@ -165,8 +165,13 @@ keys! {
     161 ProtectHome Number "ProtectHome=: 0 no, 1 yes, 2 read-only, 3 tmpfs.";
     162 ProtectProc Number "ProtectProc=: 0 default, 1 noaccess, 2 invisible, 3 ptraceable.";
     163 Sandbox Number "Yes/no sandbox settings, a set of `sandbox::*`.";
+    164 KeyringMode Number "KeyringMode=: 0 inherit, 1 private, 2 shared.";
+    165 ExecPaths Tagged "ExecPaths=: tag 1 when a missing path is no error.";
+    166 NoExecPaths Tagged "NoExecPaths=, likewise.";
     170 Slice Text "Slice=: the path of the parent cgroup below the root.";
     171 CgroupWrites Texts "`FILE=VALUE` writes into the unit's cgroup.";
+    172 DevicePolicy Number "DevicePolicy=: 0 auto, 1 closed, 2 strict.";
+    173 DeviceAllow Texts "DeviceAllow=: `NODE|GROUP [rwm]`.";
     180 MountWhat Text "What= of a mount or swap.";
     181 MountWhere Text "Where=";
     182 MountType Text "Type= of a mount.";
@@ -268,6 +273,8 @@ pub mod flag {
     pub const NO_DEFAULT_DEPENDENCIES: u64 = 1 << 33;
     /// OnClockChange=
     pub const ON_CLOCK_CHANGE: u64 = 1 << 35;
+    /// GuessMainPID=no
+    pub const NO_GUESS_MAIN_PID: u64 = 1 << 37;
     /// OnTimezoneChange=
     pub const ON_TIMEZONE_CHANGE: u64 = 1 << 36;
     /// The unit is a template: its name ends in `@`, its texts may hold `%i` and `%I`.
@@ -458,6 +465,8 @@ pub mod sandbox {
     pub const REMOVE_IPC: u64 = 1 << 17;
     /// MountAPIVFS=
     pub const MOUNT_API_VFS: u64 = 1 << 18;
+    /// PrivateTmp=disconnected
+    pub const TMP_IS_DISCONNECTED: u64 = 1 << 19;
 }
 
 /// Tags of [`Key::Listen`].

@@ -3,7 +3,11 @@
 //! exit codes ("Process Exit Codes") and a line in the unit's log.
 
 mod child;
+mod credentials;
+mod devices;
+mod dynamic_user;
 mod environment;
+mod private_tmp;
 mod sandbox;
 
 pub use environment::Extra;
@@ -11,12 +15,12 @@ pub use environment::Extra;
 use super::accounts::{self, Account};
 use super::cgroup;
 use crate::hand_over::HandOver;
-use formats::service_graph::key::{Key, command, flag, standard_io};
+use formats::service_graph::key::{Key, command, flag, sandbox as sandbox_bit, standard_io};
 use formats::service_graph::view::{Command, Unit};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use sys::sibling::{Birth, Execution, spawn, spawn_in_place};
 
 /// Who a process runs as.
@@ -28,6 +32,8 @@ pub struct Identity {
     pub gid: Option<u32>,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// The files in which a dynamic user stands.
+    dynamic: Option<(PathBuf, PathBuf)>,
 }
 
 /// Everything that the child needs, ready.
@@ -42,6 +48,7 @@ pub struct Prepared<'a> {
     log: Option<BorrowedFd<'a>>,
     /// Sockets to pass from number 3 on.
     sockets: &'a [std::os::fd::OwnedFd],
+    view: sandbox::View,
     /// Told when something fails before the program is executed.
     executed: Option<BorrowedFd<'a>>,
 }
@@ -57,6 +64,8 @@ pub struct Passed<'a> {
     pub executed: Option<BorrowedFd<'a>>,
     /// Whether it is a command of ExecStart=.
     pub is_start: bool,
+    /// The name under which units share /tmp, and a process whose namespaces are joined (JoinsNamespaceOf=).
+    pub shared: (&'a str, Option<u32>),
 }
 
 /// Starts a command; returns the process's id.
@@ -68,12 +77,27 @@ pub fn start(
     passed: &Passed<'_>,
     extra: &Extra,
 ) -> io::Result<u32> {
-    let Passed { log, sockets, executed, is_start } = *passed;
+    let Passed { log, sockets, executed, is_start, shared } = *passed;
     // PermissionsStartOnly=: the commands beside ExecStart= run as with `+`.
     let privileged = line.flags() & command::FULL_PRIVILEGES != 0
         || (unit.flag(flag::PERMISSIONS_START_ONLY) && !is_start);
     let identity = identity(&unit)?;
     make_directories(&unit, &identity)?;
+    credentials::provide(&unit, &identity)?;
+    let bits = unit.number(Key::Sandbox).unwrap_or(0);
+    let is_private =
+        bits & (sandbox_bit::PRIVATE_TMP | sandbox_bit::TMP_IS_DISCONNECTED) == sandbox_bit::PRIVATE_TMP;
+    let private_tmp = if is_private {
+        Some(private_tmp::provide(shared.0, || sys::random::Identifiers::new().draw())?)
+    } else {
+        None
+    };
+    let view = sandbox::View {
+        private_tmp,
+        accounts: identity.dynamic.clone(),
+        joined: shared.1,
+        ids: (identity.account.as_ref().map_or(0, |account| account.uid), identity.gid.unwrap_or(0)),
+    };
     let variables = environment::variables(&unit, &identity, extra, sockets.len())?;
     let arguments = environment::arguments(line, &variables);
     let environment = variables
@@ -89,9 +113,11 @@ pub fn start(
         privileged,
         log,
         sockets,
+        view,
         executed,
     };
     let group = cgroup::make(&unit)?;
+    devices::restrict(&unit, group.as_fd())?;
     let slot = memory.reserve(owner).ok_or_else(|| io::Error::other("too many processes"))?;
     let birth = Birth { cgroup: Some(group.as_fd()), pid_slot: memory.pid_word(slot), as_sibling: true };
     let spawned = if is_plain(&prepared) {
@@ -164,13 +190,21 @@ pub fn start_own(
 fn identity(unit: &Unit<'_>) -> io::Result<Identity> {
     let unknown = |what: &str, name: &str| io::Error::other(format!("there is no {what} `{name}`"));
     let mut identity = Identity::default();
-    if let Some(name) = unit.text(Key::User) {
+    if unit.flag(flag::DYNAMIC_USER)
+        && let Some(user) = dynamic_user::provide(unit.name(), unit.text(Key::User))?
+    {
+        identity.gid = Some(user.account.gid);
+        identity.account = Some(user.account);
+        identity.dynamic = Some(user.files);
+    } else if let Some(name) = unit.text(Key::User) {
         let account = accounts::user(name).ok_or_else(|| unknown("user", name))?;
         identity.groups = accounts::groups_of(&account.name);
         identity.gid = Some(account.gid);
         identity.account = Some(account);
     }
-    if let Some(name) = unit.text(Key::Group) {
+    if let Some(name) = unit.text(Key::Group)
+        && !(identity.dynamic.is_some() && accounts::group(name).is_none())
+    {
         identity.gid = Some(accounts::group(name).ok_or_else(|| unknown("group", name))?);
     }
     for name in unit.texts(Key::SupplementaryGroups) {
@@ -190,10 +224,17 @@ pub(super) const DIRECTORIES: [(Key, Key, &str, &str); 5] = [
 
 /// Makes RuntimeDirectory= and its kin, owned by the unit's user.
 fn make_directories(unit: &Unit<'_>, identity: &Identity) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     for (key, mode_key, base, _) in DIRECTORIES {
         for name in unit.texts(key) {
-            let path = Path::new(base).join(name.split(':').next().unwrap_or(name));
+            let name = name.split(':').next().unwrap_or(name);
+            let is_private = identity.dynamic.is_some() && key != Key::ConfigurationDirectory;
+            let path = if is_private {
+                private_directory(base, name)?
+            } else {
+                no_longer_private(base, name)?;
+                Path::new(base).join(name)
+            };
             let failed = |error: io::Error| {
                 io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display()))
             };
@@ -202,21 +243,128 @@ fn make_directories(unit: &Unit<'_>, identity: &Identity) -> io::Result<()> {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
             if key != Key::ConfigurationDirectory {
                 let uid = identity.account.as_ref().map_or(0, |account| account.uid);
-                std::os::unix::fs::chown(&path, Some(uid), Some(identity.gid.unwrap_or(0)))
-                    .map_err(failed)?;
+                let gid = identity.gid.unwrap_or(0);
+                let owner = path.metadata().map(|meta| (meta.uid(), meta.gid())).map_err(failed)?;
+                // What lies in it changes its owner only together with it: a service that got another user.
+                if owner != (uid, gid) {
+                    chown_tree(&path, uid, gid).map_err(failed)?;
+                }
             }
         }
     }
     Ok(())
 }
 
+/// A dynamic user's directory: below `private`, which only root enters, with a link to it where everybody looks.
+fn private_directory(base: &str, name: &str) -> io::Result<PathBuf> {
+    use std::os::unix::fs::{DirBuilderExt as _, symlink};
+    let private = Path::new(base).join("private");
+    if !private.is_dir() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&private)?;
+    }
+    let (path, public) = (private.join(name), Path::new(base).join(name));
+    let below = Path::new("private").join(name);
+    // As deep as the name: from each directory on the way one up.
+    let target = name.matches('/').fold(below, |target, _| Path::new("..").join(target));
+    match public.symlink_metadata() {
+        Ok(meta) if meta.is_symlink() => {}
+        // It was a plain user's until now.
+        Ok(meta) if meta.is_dir() && !path.exists() => {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::rename(&public, &path)?;
+            symlink(target, &public)?;
+        }
+        Ok(_) => {}
+        Err(_) => {
+            public.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            symlink(target, &public)?;
+        }
+    }
+    Ok(path)
+}
+
+/// The directory of a service that had a dynamic user and has one no more comes back to its place.
+fn no_longer_private(base: &str, name: &str) -> io::Result<()> {
+    let (path, public) = (Path::new(base).join("private").join(name), Path::new(base).join(name));
+    if public.is_symlink() && path.is_dir() && std::fs::canonicalize(&public).is_ok_and(|found| found == path)
+    {
+        std::fs::remove_file(&public)?;
+        std::fs::rename(path, public)?;
+    }
+    Ok(())
+}
+
+/// Gives a directory with all in it to somebody, without following links.
+fn chown_tree(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            chown_tree(&entry?.path(), uid, gid)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what a unit that is down leaves: credentials, its /tmp unless others share it, its user.
+pub fn release(unit: &Unit<'_>, shared: Option<&str>) {
+    remove_runtime_directories(unit);
+    credentials::remove(unit);
+    if let Some(name) = shared {
+        private_tmp::remove(name);
+    }
+    if unit.number(Key::Sandbox).unwrap_or(0) & sandbox_bit::REMOVE_IPC != 0
+        && let Ok(Identity { account: Some(account), .. }) = identity(unit)
+        && account.uid >= 1
+    {
+        remove_ipc(account.uid);
+    }
+    if unit.flag(flag::DYNAMIC_USER) {
+        dynamic_user::release(unit.name(), unit.text(Key::User));
+    }
+}
+
+/// RemoveIPC=: POSIX shared memory and message queues of a user, and System V's by ipcrm's way.
+fn remove_ipc(uid: u32) {
+    use std::os::unix::fs::MetadataExt as _;
+    for directory in ["/dev/shm", "/dev/mqueue"] {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.metadata().is_ok_and(|meta| meta.uid() == uid && meta.is_file()) {
+                drop(std::fs::remove_file(entry.path()));
+            }
+        }
+    }
+    for kind in ["shm", "sem", "msg"] {
+        let text = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default();
+        let mut lines = text.lines();
+        let columns: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+        let at = |name: &str| columns.iter().position(|column| *column == name);
+        let (Some(owner), Some(id)) = (at("uid"), columns.iter().position(|column| column.ends_with("id")))
+        else {
+            continue;
+        };
+        for line in lines {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields.get(owner).and_then(|field| field.parse().ok()) == Some(uid)
+                && let Some(id) = fields.get(id).and_then(|field| field.parse().ok())
+            {
+                crate::best_effort::tolerate(sys::system_v_ipc::remove(kind, id));
+            }
+        }
+    }
+}
+
 /// Removes RuntimeDirectory= of a unit that is down.
-pub fn remove_runtime_directories(unit: &Unit<'_>) {
+fn remove_runtime_directories(unit: &Unit<'_>) {
     if unit.number(Key::RuntimeDirectoryPreserve).unwrap_or(0) != 0 {
         return;
     }
     for name in unit.texts(Key::RuntimeDirectory) {
-        let top = Path::new("/run").join(name.split(':').next().unwrap_or(name));
+        let name = name.split(':').next().unwrap_or(name);
+        let top = Path::new("/run").join(name);
+        if top.is_symlink() {
+            drop(std::fs::remove_file(&top));
+            drop(std::fs::remove_dir_all(Path::new("/run/private").join(name)));
+        }
         // Somebody else's files in it, or nothing there: both are fine.
         drop(std::fs::remove_dir_all(top));
     }
@@ -249,3 +397,6 @@ pub fn disallocate_terminal(unit: &Unit<'_>) {
 fn has(unit: &Unit<'_>, bit: u64) -> bool {
     unit.flag(bit) && bit != flag::TEMPLATE
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,15 @@ impl Supervisor {
             Role::Main => self.sockets_of(&unit),
             Role::Control => Vec::new(),
         };
+        let peers = self.namespace_peers(&unit);
+        let joined = peers.iter().filter(|peer| **peer != index).map(|peer| self.state.unit(*peer).main_pid);
+        let joined = joined.filter(|pid| !matches!(*pid, 0 | PENDING_PID)).min();
+        let own = [state.main_pid]
+            .into_iter()
+            .find(|pid| role == Role::Control && !matches!(*pid, 0 | PENDING_PID));
+        let shared_name =
+            peers.first().and_then(|peer| self.graph.unit(*peer)).map_or(unit.name(), |peer| peer.name());
+        let shared = (shared_name, own.or(joined));
         let waits = role == Role::Main && unit.number(Key::Type) == Some(service_type::EXEC);
         let pipe = if waits { nix::unistd::pipe2(OFlag::O_CLOEXEC).ok() } else { None };
         let passed = launch::Passed {
@@ -89,6 +98,7 @@ impl Supervisor {
             sockets: &sockets,
             executed: pipe.as_ref().map(|(_, write)| write.as_fd()),
             is_start: key == Key::ExecStart,
+            shared,
         };
         let started = launch::start(unit, &line, owner, &self.memory, &passed, &extra);
         match started {
@@ -109,6 +119,35 @@ impl Supervisor {
                 self.events.push_back(Event::SpawnFailed { unit: index, role });
             }
         }
+    }
+
+    /// The units that share namespaces and /tmp with a unit (JoinsNamespaceOf= in either direction), itself among them, in order.
+    fn namespace_peers(&self, unit: &Unit<'_>) -> Vec<u32> {
+        use formats::service_graph::key::sandbox;
+        let shares = sandbox::PRIVATE_TMP | sandbox::PRIVATE_NETWORK | sandbox::PRIVATE_IPC;
+        let mut peers = vec![unit.index()];
+        if unit.number(Key::Sandbox).unwrap_or(0) & shares == 0 {
+            return peers;
+        }
+        let pairs: Vec<(u32, u32)> = self
+            .graph
+            .units()
+            .filter(|one| one.has(Key::JoinsNamespaceOf))
+            .flat_map(|one| one.units(Key::JoinsNamespaceOf).map(move |other| (one.index(), other)))
+            .collect();
+        let mut at = 0;
+        while let Some(peer) = peers.get(at).copied() {
+            at += 1;
+            for (one, other) in &pairs {
+                for (from, to) in [(one, other), (other, one)] {
+                    if *from == peer && !peers.contains(to) {
+                        peers.push(*to);
+                    }
+                }
+            }
+        }
+        peers.sort_unstable();
+        peers
     }
 
     /// Copies of the sockets that a service is given.
@@ -387,6 +426,7 @@ impl Supervisor {
                 let text = std::fs::read_to_string(path).unwrap_or_default();
                 text.trim().parse().ok().filter(|pid| processes.contains(pid))
             }
+            None if unit.flag(flag::NO_GUESS_MAIN_PID) => None,
             None => processes.first().copied().filter(|_| processes.len() == 1),
         };
         self.events.push_back(Event::MainPid { unit: index, pid: pid.unwrap_or(0) });
@@ -399,7 +439,12 @@ impl Supervisor {
     fn release(&mut self, index: u32) {
         let Some(unit) = self.graph.unit(index) else { return };
         if unit.kind() == UnitKind::Service {
-            launch::remove_runtime_directories(&unit);
+            let peers = self.namespace_peers(&unit);
+            let is_last = peers.iter().all(|peer| *peer == index || self.state.unit(*peer).is_down());
+            let shared =
+                peers.first().and_then(|peer| self.graph.unit(*peer)).map_or(unit.name(), |peer| peer.name());
+            // A service that comes back after its pause keeps nothing: each start begins anew.
+            launch::release(&unit, Some(shared).filter(|_| is_last));
             if unit.flag(flag::TTY_VT_DISALLOCATE) {
                 launch::disallocate_terminal(&unit);
             }

@@ -1,11 +1,15 @@
 //! One unit's directives to its settings, each by its rule in [`crate::directive`].
 
+mod process;
+
 use super::switch_flags;
 use crate::command_line;
 use crate::definition::{GraphInput, UnitDefinition};
 use crate::directive::{self, CgroupValue, KNOWN_BUT_NOT_HONOURED, Rule};
 use crate::error::{Problem, UnitError};
 use crate::nearest::nearest;
+use crate::process_value;
+use crate::seccomp;
 use crate::specifier::Context;
 use crate::value;
 use formats::service_graph::UnitKind;
@@ -40,6 +44,8 @@ pub(super) struct Reader<'a> {
     pub(super) settings: Settings,
     /// RequiresMountsFor= and WantsMountsFor=.
     pub(super) mounts_for: Vec<(Key, Vec<String>)>,
+    /// What is said about system calls.
+    wishes: seccomp::Wishes,
     /// What was wrong.
     pub(super) errors: Vec<UnitError>,
 }
@@ -54,6 +60,7 @@ impl<'a> Reader<'a> {
             context: Context { unit: name },
             settings: Settings::new(),
             mounts_for: Vec::new(),
+            wishes: seccomp::Wishes::default(),
             errors: Vec::new(),
         }
     }
@@ -182,6 +189,16 @@ impl<'a> Reader<'a> {
                 let on = value::boolean(text)?;
                 let set = self.number(Key::Sandbox);
                 *set = if on { *set | bits } else { *set & !bits };
+            }
+            Rule::SandboxOr(bits, others) => {
+                let other = others.iter().find(|(word, _)| *word == text).map(|(_, more)| *more);
+                let on = if other.is_some() { true } else { value::boolean(text)? };
+                let all = others.iter().fold(bits, |all, (_, more)| all | more);
+                let set = self.number(Key::Sandbox);
+                *set &= !all;
+                if on {
+                    *set |= bits | other.unwrap_or(0);
+                }
             }
             Rule::Text(_) if text.is_empty() => {}
             Rule::Text(key) => {
@@ -337,6 +354,7 @@ impl<'a> Reader<'a> {
                 }
                 self.settings.insert(Key::SwapPriority, Value::Number((priority + 1) as u64));
             }
+            ("Service" | "Socket" | "Slice", _) => return self.process_directive(directive, text),
             // [Install] is carried out when all units are read.
             _ => {}
         }
@@ -373,7 +391,10 @@ impl<'a> Reader<'a> {
             self.settings.remove(&Key::Flags);
         }
         match kind {
-            UnitKind::Service => self.finish_service(),
+            UnitKind::Service => {
+                self.finish_sandbox();
+                self.finish_service();
+            }
             UnitKind::Socket | UnitKind::Timer | UnitKind::Path
                 if !self.settings.contains_key(&Key::Triggers) =>
             {
@@ -515,6 +536,10 @@ fn cgroup_value(how: CgroupValue, text: &str) -> Result<String, String> {
             Ok(weight @ 1..=10000) => Ok(weight.to_string()),
             _ => Err("must lie between 1 and 10000".into()),
         },
+        CgroupValue::CpuList => {
+            let cpus = process_value::cpus(text)?;
+            Ok(cpus.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
+        }
         CgroupValue::CpuQuota => {
             let percent: u64 =
                 text.trim_end_matches('%').parse().map_err(|_| "not a percentage".to_owned())?;

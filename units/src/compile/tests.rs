@@ -60,8 +60,8 @@ fn faults_name_the_place_and_what_to_do() {
         ),
         (r#""Service": {"ExecStart": ["/bin/a"], "PidFile": ["x"]}"#, "did you mean PIDFile?"),
         (
-            r#""Service": {"ExecStart": ["/bin/a"], "SystemCallFilter": ["@system-service"]}"#,
-            "SystemCallFilter= is not honoured by Firn yet",
+            r#""Service": {"ExecStart": ["/bin/a"], "PAMName": ["login"]}"#,
+            "PAMName= is not honoured by Firn yet",
         ),
         (
             r#""Service": {"ExecStart": ["/nix/store/none/bin/a"]}"#,

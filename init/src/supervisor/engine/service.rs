@@ -355,6 +355,12 @@ impl Step<'_, '_> {
         self.check_stopped(unit);
     }
 
+    /// FinalKillSignal=.
+    fn final_signal(&self, unit: u32) -> u8 {
+        let signal = self.unit(unit).and_then(|unit| unit.number(Key::FinalKillSignal));
+        signal.map_or(SIGKILL, |signal| signal as u8)
+    }
+
     /// Whether all that had to end has ended, and what comes then.
     fn check_stopped(&mut self, unit: u32) {
         let state = self.get(unit);
@@ -443,9 +449,10 @@ impl Step<'_, '_> {
                     return;
                 }
                 let stop = self.stop_timeout(unit);
+                let signal = self.final_signal(unit);
                 self.enter(unit, Phase::StopSigkill);
                 self.set_deadline(unit, stop);
-                self.emit(Effect::Signal { unit, signal: SIGKILL, scope: Scope::All });
+                self.emit(Effect::Signal { unit, signal, scope: Scope::All });
             }
             // Not even SIGKILL helps: the process hangs in the kernel. Go on without it.
             Phase::StopSigkill => self.run_commands(unit, Phase::StopPost, 0),

@@ -1,7 +1,7 @@
 //! What runs between clone and exec, in the new process.
 
 use super::{Prepared, has, sandbox};
-use formats::service_graph::key::{Key, flag, standard_io};
+use formats::service_graph::key::{Key, flag, sandbox as sandbox_bit, standard_io};
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::Mode;
@@ -18,6 +18,13 @@ mod exit {
     pub(super) const EXEC: i32 = 203;
     pub(super) const LIMITS: i32 = 205;
     pub(super) const OOM_ADJUST: i32 = 206;
+    pub(super) const IO_PRIORITY: i32 = 211;
+    pub(super) const TIMER_SLACK: i32 = 212;
+    pub(super) const SECURE_BITS: i32 = 213;
+    pub(super) const SCHEDULER: i32 = 214;
+    pub(super) const AFFINITY: i32 = 215;
+    pub(super) const SECCOMP: i32 = 228;
+    pub(super) const KEYRING: i32 = 237;
     pub(super) const STDIN: i32 = 208;
     pub(super) const STDOUT: i32 = 209;
     pub(super) const GROUP: i32 = 216;
@@ -74,18 +81,48 @@ fn become_service(prepared: &mut Prepared<'_>) -> Result<std::convert::Infallibl
             .map_err(step(exit::OOM_ADJUST, "set the OOM score"))?;
     }
     nix::sys::stat::umask(Mode::from_bits_truncate(unit.number(Key::UMask).unwrap_or(0o022) as u32));
+    if let Some(value) = unit.number(Key::IoPriority) {
+        limits::io_priority(value).map_err(step(exit::IO_PRIORITY, "set its I/O priority"))?;
+    }
+    let scheduling: Vec<u64> = unit.numbers(Key::CpuScheduling).collect();
+    if let [policy, priority, reset] = *scheduling {
+        limits::scheduling(policy, priority, reset != 0)
+            .map_err(step(exit::SCHEDULER, "set its scheduling"))?;
+    }
+    let cpus: Vec<u64> = unit.numbers(Key::CpuAffinity).collect();
+    if !cpus.is_empty() {
+        limits::affinity(&cpus).map_err(step(exit::AFFINITY, "set its CPUs"))?;
+    }
+    if let Some(slack) = unit.number(Key::TimerSlack) {
+        limits::timer_slack(slack).map_err(step(exit::TIMER_SLACK, "set its timer slack"))?;
+    }
+    if let Some(mode @ (1 | 2)) = unit.number(Key::KeyringMode) {
+        limits::new_session_keyring(mode == 2).map_err(step(exit::KEYRING, "make its keyring"))?;
+    }
     if !prepared.privileged {
-        sandbox::enter(unit).map_err(step(exit::NAMESPACE, "set up its file system view"))?;
+        sandbox::enter(unit, &prepared.view).map_err(step(exit::NAMESPACE, "set up its file system view"))?;
     }
     working_directory(prepared)?;
     identity(prepared)?;
-    if has(unit, flag::NO_NEW_PRIVILEGES) && !prepared.privileged {
+    let has_filter = unit.has(Key::SeccompFilter) && !prepared.privileged;
+    // A filter needs it where CAP_SYS_ADMIN is gone with the user (systemd.exec(5), NoNewPrivileges=).
+    let is_implied = has_filter && prepared.identity.account.is_some();
+    if (has(unit, flag::NO_NEW_PRIVILEGES) || is_implied) && !prepared.privileged {
         limits::no_new_privileges().map_err(step(exit::NO_NEW_PRIVILEGES, "forbid new privileges"))?;
     }
     if !prepared.sockets.is_empty()
         && let Ok(variable) = std::ffi::CString::new(format!("LISTEN_PID={}", std::process::id()))
     {
         prepared.execution.add_variable(variable);
+    }
+    if has_filter {
+        let words: Vec<u64> = unit.numbers(Key::SeccompFilter).collect();
+        let mut rest = words.as_slice();
+        while let Some((length, tail)) = rest.split_first() {
+            let (program, after) = tail.split_at_checked(*length as usize).unwrap_or((tail, &[]));
+            sys::seccomp::apply(program).map_err(step(exit::SECCOMP, "filter its system calls"))?;
+            rest = after;
+        }
     }
     Err(Failure(exit::EXEC, "execute it", prepared.execution.execute()))
 }
@@ -223,6 +260,15 @@ fn identity(prepared: &Prepared<'_>) -> Result<(), Failure> {
         setgroups(&groups).map_err(|error| Failure(exit::GROUP, "set its groups", error.into()))?;
         let gid = Gid::from_raw(gid);
         setresgid(gid, gid, gid).map_err(|error| Failure(exit::GROUP, "set its group", error.into()))?;
+    }
+    let bits = prepared.unit.number(Key::Sandbox).filter(|_| !prepared.privileged).unwrap_or(0);
+    if bits & sandbox_bit::PRIVATE_USERS != 0 {
+        sandbox::private_users(&prepared.view)
+            .map_err(|error| Failure(exit::USER, "make its user namespace", error))?;
+    }
+    if let Some(mask) = prepared.unit.number(Key::SecureBits).filter(|_| !prepared.privileged) {
+        limits::secure_bits(mask)
+            .map_err(|error| Failure(exit::SECURE_BITS, "set its secure bits", error))?;
     }
     if let Some(account) = &identity.account {
         if ambient.is_some() {

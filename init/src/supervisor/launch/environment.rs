@@ -54,6 +54,8 @@ pub(super) fn variables(
         set("EXIT_STATUS", (status & 255).to_string());
     }
     for (key, _, base, name) in DIRECTORIES {
+        let is_private = identity.dynamic.is_some() && key != Key::ConfigurationDirectory;
+        let base = if is_private { format!("{base}/private") } else { base.to_owned() };
         let paths: Vec<String> = unit
             .texts(key)
             .map(|path| format!("{base}/{}", path.split(':').next().unwrap_or(path)))
@@ -78,6 +80,14 @@ pub(super) fn variables(
     if let Some(path) = unit.text(Key::TtyPath) {
         let serial = path.contains("ttyS") || path.contains("hvc") || path.contains("ttyAMA");
         set("TERM", if serial { "vt220" } else { "linux" }.into());
+    }
+    if super::credentials::has_any(unit) {
+        set("CREDENTIALS_DIRECTORY", super::credentials::directory_of(unit).display().to_string());
+    }
+    for name in unit.texts(Key::PassEnvironment) {
+        if let Ok(value) = std::env::var(name) {
+            set(name, value);
+        }
     }
     for assignment in unit.texts(Key::Environment) {
         if let Some((name, value)) = assignment.split_once('=') {

@@ -1,165 +1,459 @@
-//! The file system and network that a service sees (systemd.exec(5), "Sandboxing"): a mount namespace of its own in which
-//! paths are read-only, hidden or private.
+//! The file system and the namespaces that a service sees (systemd.exec(5), "Sandboxing"). What the directives ask for becomes a list of
+//! paths with what is to happen there; the list is worked through from the root downwards in a mount namespace of the service's own,
+//! then every mount gets the attributes that the nearest path above it says.
 
-use formats::service_graph::key::{Key, sandbox};
+mod private_devices;
+
+use super::DIRECTORIES;
+use crate::mounting;
+use formats::service_graph::key::{Key, flag, sandbox};
 use formats::service_graph::view::Unit;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
 use std::io;
-use std::path::Path;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What the supervisor prepared for a service's view, as only it knows.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    /// What lies behind /tmp and /var/tmp.
+    pub private_tmp: Option<(PathBuf, PathBuf)>,
+    /// Files to show as /etc/passwd and /etc/group: they know the dynamic user.
+    pub accounts: Option<(PathBuf, PathBuf)>,
+    /// A process whose network and IPC namespaces are joined (JoinsNamespaceOf=).
+    pub joined: Option<u32>,
+    /// The user and group that a private user namespace keeps besides root.
+    pub ids: (u32, u32),
+}
+
+/// What happens at a path.
+#[derive(Debug)]
+enum Action {
+    /// Nobody can enter or read it.
+    Hide,
+    /// An empty file system with these mount options.
+    Empty(String),
+    /// Something else is seen there; with all that is mounted below it when true.
+    Bind(PathBuf, bool),
+    /// A /proc of its own with these mount options.
+    Proc(String),
+    /// A /dev with nothing but the pseudo-devices.
+    Devices,
+    /// Not written from here downwards.
+    ReadOnly,
+    /// Written from here downwards.
+    Writable,
+    /// Not executed from here downwards.
+    NotExecutable,
+    /// Executed from here downwards.
+    Executable,
+}
+
+impl Action {
+    /// Whether it mounts something, in contrast to changing what is mounted.
+    fn mounts(&self) -> bool {
+        matches!(self, Self::Hide | Self::Empty(_) | Self::Bind(..) | Self::Proc(_) | Self::Devices)
+    }
+}
+
+/// The list.
+#[derive(Debug, Default)]
+struct Plan {
+    entries: Vec<(PathBuf, Action)>,
+}
+
+impl Plan {
+    fn add(&mut self, path: impl Into<PathBuf>, action: Action) {
+        self.entries.push((path.into(), action));
+    }
+
+    /// Adds a path that a directive names; a missing one is an error unless it says otherwise.
+    fn add_named(&mut self, is_optional: u32, path: &str, action: Action) -> io::Result<()> {
+        match std::fs::canonicalize(path) {
+            Ok(path) => self.add(path, action),
+            Err(_) if is_optional != 0 => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{path}: {error}"))),
+        }
+        Ok(())
+    }
+
+    /// Adds paths that need not be there.
+    fn add_all(&mut self, paths: &[&str], action: fn() -> Action) {
+        for path in paths {
+            if let Ok(path) = std::fs::canonicalize(path) {
+                self.add(path, action());
+            }
+        }
+    }
+}
+
+/// Opens something as a place, before it may be covered.
+fn place(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|error| {
+        io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display()))
+    })
+}
+
+/// The namespaces that need nothing of the file system. Before it: what is joined.
+fn namespaces(bits: u64, view: &View) -> io::Result<()> {
+    for (bit, kind, name) in [
+        (sandbox::PRIVATE_NETWORK, CloneFlags::CLONE_NEWNET, "net"),
+        (sandbox::PRIVATE_IPC, CloneFlags::CLONE_NEWIPC, "ipc"),
+    ] {
+        if bits & bit == 0 {
+            continue;
+        }
+        let joined = view.joined.and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/{name}")).ok());
+        if let Some(namespace) = joined {
+            setns(namespace, kind)?;
+            continue;
+        }
+        unshare(kind)?;
+        if bit == sandbox::PRIVATE_NETWORK {
+            sys::loopback::set_up()?;
+        }
+    }
+    if bits & sandbox::PROTECT_HOSTNAME != 0 {
+        unshare(CloneFlags::CLONE_NEWUTS)?;
+    }
+    Ok(())
+}
 
 /// Enters the sandbox that the unit asks for, if any.
-pub(super) fn enter(unit: &Unit<'_>) -> io::Result<()> {
+pub(super) fn enter(unit: &Unit<'_>, view: &View) -> io::Result<()> {
     let bits = unit.number(Key::Sandbox).unwrap_or(0);
-    let system = unit.number(Key::ProtectSystem).unwrap_or(0);
-    let home = unit.number(Key::ProtectHome).unwrap_or(0);
-    if bits & sandbox::PRIVATE_NETWORK != 0 {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-    }
-    if bits & sandbox::PRIVATE_IPC != 0 {
-        unshare(CloneFlags::CLONE_NEWIPC)?;
-    }
-    let mounts = sandbox::PRIVATE_TMP | sandbox::PRIVATE_MOUNTS | sandbox::PROTECT_CONTROL_GROUPS;
-    let paths = [Key::ReadOnlyPaths, Key::InaccessiblePaths, Key::ReadWritePaths];
-    if bits & mounts == 0 && system == 0 && home == 0 && !paths.iter().any(|key| unit.has(*key)) {
+    namespaces(bits, view)?;
+    let plan = plan(unit, bits, view)?;
+    if plan.entries.is_empty() && bits & (sandbox::PRIVATE_MOUNTS | sandbox::MOUNT_API_VFS) == 0 {
         return Ok(());
     }
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
-    let mut read_only: Vec<&str> = match system {
-        0 => Vec::new(),
-        1 => vec!["/usr", "/boot", "/nix"],
-        2 => vec!["/usr", "/boot", "/nix", "/etc"],
-        _ => vec!["/"],
-    };
+    carry_out(plan)
+}
+
+/// What the unit asks for, as a list.
+fn plan(unit: &Unit<'_>, bits: u64, view: &View) -> io::Result<Plan> {
+    let mut plan = Plan::default();
+    let has = |bit: u64| bits & bit != 0;
+    let system = unit.number(Key::ProtectSystem).unwrap_or(0);
+    match system {
+        0 => {}
+        1 => plan.add_all(&["/usr", "/boot", "/efi", "/nix"], || Action::ReadOnly),
+        2 => plan.add_all(&["/usr", "/boot", "/efi", "/nix", "/etc"], || Action::ReadOnly),
+        _ => {
+            plan.add("/", Action::ReadOnly);
+            // The kernel's own file systems have directives of their own.
+            plan.add_all(&["/dev", "/proc", "/sys"], || Action::Writable);
+        }
+    }
     let homes = ["/home", "/root", "/run/user"];
-    match home {
-        1 => homes.iter().try_for_each(|path| hide(Path::new(path)))?,
-        2 => read_only.extend(homes),
-        3 => homes.iter().try_for_each(|path| cover(Path::new(path), "mode=755"))?,
+    match unit.number(Key::ProtectHome).unwrap_or(0) {
+        1 => plan.add_all(&homes, || Action::Hide),
+        2 => plan.add_all(&homes, || Action::ReadOnly),
+        3 => {
+            plan.add_all(&homes, || Action::Empty("mode=0755,nosuid,nodev".into()));
+            plan.add_all(&homes, || Action::ReadOnly);
+        }
         _ => {}
     }
-    if bits & sandbox::PROTECT_CONTROL_GROUPS != 0 {
-        read_only.push("/sys/fs/cgroup");
+    kernel(&mut plan, unit, bits);
+    if has(sandbox::PRIVATE_DEVICES) {
+        plan.add("/dev", Action::Devices);
     }
-    for path in read_only {
-        make_read_only(Path::new(path))?;
-    }
-    for (is_optional, path) in unit.tagged(Key::ReadOnlyPaths) {
-        only_if_there(path, is_optional, make_read_only)?;
-    }
-    for (is_optional, path) in unit.tagged(Key::InaccessiblePaths) {
-        only_if_there(path, is_optional, hide)?;
-    }
-    if bits & sandbox::PRIVATE_TMP != 0 {
-        for path in ["/tmp", "/var/tmp"] {
-            cover(Path::new(path), "mode=1777")?;
-        }
-    }
-    // What the unit owns or names stays writable under ProtectSystem=strict, as do the kernel's own file systems.
-    if system == 3 {
-        for path in ["/dev", "/proc", "/sys"] {
-            make_writable(Path::new(path))?;
-        }
-    }
-    if system != 0 {
-        for (key, _, base, _) in super::DIRECTORIES {
-            for name in unit.texts(key).filter(|_| key != Key::ConfigurationDirectory) {
-                make_writable(&Path::new(base).join(name.split(':').next().unwrap_or(name)))?;
+    if let Some((tmp, var_tmp)) = &view.private_tmp {
+        for (path, behind) in [("/tmp", tmp), ("/var/tmp", var_tmp)] {
+            if Path::new(path).is_dir() {
+                plan.add(path, Action::Bind(behind.clone(), false));
+                plan.add(path, Action::Writable);
             }
         }
+    } else if has(sandbox::TMP_IS_DISCONNECTED) {
+        plan.add_all(&["/tmp", "/var/tmp"], || Action::Empty("mode=1777,nosuid,nodev".into()));
+        plan.add_all(&["/tmp", "/var/tmp"], || Action::Writable);
     }
-    for (is_optional, path) in unit.tagged(Key::ReadWritePaths) {
-        only_if_there(path, is_optional, make_writable)?;
+    own_directories(&mut plan, unit, view)?;
+    for (key, action) in [
+        (Key::ReadOnlyPaths, (|| Action::ReadOnly) as fn() -> Action),
+        (Key::InaccessiblePaths, || Action::Hide),
+        (Key::ReadWritePaths, || Action::Writable),
+        (Key::NoExecPaths, || Action::NotExecutable),
+        (Key::ExecPaths, || Action::Executable),
+    ] {
+        for (is_optional, path) in unit.tagged(key) {
+            plan.add_named(is_optional, path, action())?;
+        }
     }
-    Ok(())
+    for text in unit.texts(Key::TemporaryFileSystem) {
+        let (path, options) = text.split_once(':').unwrap_or((text, ""));
+        let is_read_only = options.split(',').any(|option| option == "ro");
+        let options: Vec<&str> = options.split(',').filter(|option| !matches!(*option, "ro" | "")).collect();
+        let default =
+            if options.iter().any(|option| option.starts_with("mode=")) { "" } else { "mode=0755," };
+        plan.add(path, Action::Empty(format!("{default}nodev,{}", options.join(","))));
+        plan.add(path, if is_read_only { Action::ReadOnly } else { Action::Writable });
+    }
+    for (key, is_read_only) in [(Key::BindPaths, false), (Key::BindReadOnlyPaths, true)] {
+        for text in unit.texts(key) {
+            bind_path(&mut plan, text, is_read_only);
+        }
+    }
+    Ok(plan)
 }
 
-fn only_if_there(path: &str, is_optional: u32, change: fn(&Path) -> io::Result<()>) -> io::Result<()> {
-    let path = Path::new(path);
-    if is_optional != 0 && !path.exists() { Ok(()) } else { change(path) }
+/// ProtectKernelTunables=, ProtectKernelModules=, ProtectKernelLogs=, ProtectControlGroups=, ProtectProc=, ProcSubset=.
+fn kernel(plan: &mut Plan, unit: &Unit<'_>, bits: u64) {
+    let has = |bit: u64| bits & bit != 0;
+    let processes = unit.number(Key::ProtectProc).unwrap_or(0);
+    if processes != 0 || has(sandbox::PROC_SUBSET_PID) {
+        let hidden = match processes {
+            1 => "hidepid=noaccess",
+            2 => "hidepid=invisible",
+            3 => "hidepid=ptraceable",
+            _ => "hidepid=off",
+        };
+        let subset = if has(sandbox::PROC_SUBSET_PID) { ",subset=pid" } else { "" };
+        plan.add("/proc", Action::Proc(format!("{hidden}{subset}")));
+    }
+    if has(sandbox::PROTECT_KERNEL_TUNABLES) {
+        let paths = [
+            "acpi",
+            "apm",
+            "asound",
+            "bus",
+            "fs",
+            "irq",
+            "latency_stats",
+            "mtrr",
+            "scsi",
+            "sys",
+            "sysrq-trigger",
+            "timer_stats",
+        ];
+        for name in paths {
+            plan.add_all(&[&format!("/proc/{name}")], || Action::ReadOnly);
+        }
+        plan.add("/sys", Action::ReadOnly);
+        plan.add_all(&["/sys/fs/cgroup"], || Action::Writable);
+        plan.add_all(&["/proc/kallsyms", "/proc/kcore", "/sys/kernel/debug", "/sys/kernel/tracing"], || {
+            Action::Hide
+        });
+    }
+    if has(sandbox::PROTECT_CONTROL_GROUPS) {
+        plan.add("/sys/fs/cgroup", Action::ReadOnly);
+    }
+    if has(sandbox::PROTECT_KERNEL_MODULES) {
+        let paths = [
+            "/lib/modules",
+            "/usr/lib/modules",
+            "/run/booted-system/kernel-modules",
+            "/run/current-system/kernel-modules",
+        ];
+        plan.add_all(&paths, || Action::Hide);
+    }
+    if has(sandbox::PROTECT_KERNEL_LOGS) {
+        plan.add_all(&["/proc/kmsg", "/dev/kmsg"], || Action::Hide);
+    }
 }
 
-fn bind(path: &Path) -> io::Result<()> {
-    mount(Some(path), path, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
-    Ok(())
-}
-
-/// Changes one attribute of the mount at exactly this path and of all below it.
-fn remount_below(path: &Path, read_only: bool) -> io::Result<()> {
-    let places = crate::mounting::mounted();
-    let below = places.iter().filter(|(place, _)| Path::new(place).starts_with(path));
-    for (place, fs_type) in below {
-        let is_kernels =
-            matches!(fs_type.as_str(), "proc" | "sysfs" | "devtmpfs" | "devpts" | "cgroup2" | "mqueue");
-        if read_only && is_kernels && path != Path::new("/sys/fs/cgroup") {
+/// StateDirectory= and its kin stay writable; those of a dynamic user lie in places that only root enters, and are shown alone.
+fn own_directories(plan: &mut Plan, unit: &Unit<'_>, view: &View) -> io::Result<()> {
+    let is_dynamic = unit.flag(flag::DYNAMIC_USER) && view.accounts.is_some();
+    for (key, _, base, _) in DIRECTORIES {
+        if key == Key::ConfigurationDirectory {
             continue;
         }
-        let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
-        flags.set(MsFlags::MS_RDONLY, read_only);
-        if let Ok(now) = nix::sys::statvfs::statvfs(place.as_str()) {
-            use nix::sys::statvfs::FsFlags;
-            flags.set(MsFlags::MS_NOSUID, now.flags().contains(FsFlags::ST_NOSUID));
-            flags.set(MsFlags::MS_NODEV, now.flags().contains(FsFlags::ST_NODEV));
-            flags.set(MsFlags::MS_NOEXEC, now.flags().contains(FsFlags::ST_NOEXEC));
+        let mut names = unit.texts(key).map(|name| name.split(':').next().unwrap_or(name)).peekable();
+        let private = Path::new(base).join("private");
+        if is_dynamic && names.peek().is_some() {
+            plan.add(&private, Action::Empty("mode=0755,nosuid,nodev".into()));
+            plan.add(&private, Action::ReadOnly);
         }
-        match mount(None::<&str>, place.as_str(), None::<&str>, flags, None::<&str>) {
-            // Made read-only by somebody else on purpose, or out of reach: it is at least as closed as asked.
-            Ok(())
-            | Err(nix::Error::EACCES | nix::Error::EPERM | nix::Error::EINVAL | nix::Error::ENOENT) => {}
-            Err(error) => return Err(error.into()),
+        for name in names {
+            let path = if is_dynamic { private.join(name) } else { Path::new(base).join(name) };
+            if is_dynamic {
+                plan.add(&path, Action::Bind(path.clone(), true));
+            }
+            plan.add(path, Action::Writable);
+        }
+    }
+    if let Some((users, groups)) = &view.accounts {
+        for (path, shown) in [("/etc/passwd", users), ("/etc/group", groups)] {
+            plan.add(std::fs::canonicalize(path)?, Action::Bind(shown.clone(), false));
+        }
+    }
+    let credentials = Path::new(super::credentials::DIRECTORY);
+    if unit.has(Key::LoadCredential) || unit.has(Key::SetCredential) {
+        plan.add(credentials.join(unit.name()), Action::ReadOnly);
+    }
+    Ok(())
+}
+
+/// `[-]SOURCE[:DESTINATION[:rbind|norbind]]`.
+fn bind_path(plan: &mut Plan, text: &str, is_read_only: bool) {
+    let (is_optional, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let mut parts = text.split(':');
+    let source = parts.next().unwrap_or_default();
+    let destination = parts.next().filter(|path| !path.is_empty()).unwrap_or(source);
+    let recursive = parts.next() != Some("norbind");
+    if is_optional && !Path::new(source).exists() {
+        return;
+    }
+    plan.add(destination, Action::Bind(source.into(), recursive));
+    plan.add(destination, if is_read_only { Action::ReadOnly } else { Action::Writable });
+}
+
+/// Mounts, then sets attributes.
+fn carry_out(plan: Plan) -> io::Result<()> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"))
+    };
+    let (mut mounts, mut attributes): (Vec<_>, Vec<_>) =
+        plan.entries.into_iter().partition(|(_, action)| action.mounts());
+    // From the root downwards; what was said last about a path is mounted last, on top.
+    mounts.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let hidden: Vec<PathBuf> = mounts
+        .iter()
+        .filter(|(_, action)| matches!(action, Action::Hide))
+        .map(|(path, _)| path.clone())
+        .collect();
+    let is_below_hidden = |path: &Path| hidden.iter().any(|above| path != above && path.starts_with(above));
+    // Before anything is covered, and in this namespace: only its own mounts can be bound.
+    let sources = mounts.iter().map(|(_, action)| match action {
+        Action::Bind(source, _) => place(source).map(Some),
+        _ => Ok(None),
+    });
+    let sources = sources.collect::<io::Result<Vec<_>>>()?;
+    for ((path, action), source) in
+        mounts.iter().zip(&sources).filter(|((path, _), _)| !is_below_hidden(path))
+    {
+        // What a /dev or /proc of its own does not have need not be hidden.
+        if matches!(action, Action::Hide) && !path.exists() {
+            continue;
+        }
+        mount_one(path, action, source.as_ref()).map_err(failed(path))?;
+    }
+    attributes.retain(|(path, _)| path.exists() && !is_below_hidden(path));
+    attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (path, _) in &attributes {
+        // Attributes belong to mounts: each path becomes one.
+        if !mounting::mounted().iter().any(|(place, _)| Path::new(place) == path) {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(path), path, None::<&str>, flags, None::<&str>)
+                .map_err(io::Error::from)
+                .map_err(failed(path))?;
+        }
+    }
+    for (place, fs_type) in mounting::mounted() {
+        let place = Path::new(&place);
+        let nearest = |one: fn(&Action) -> bool, other: fn(&Action) -> bool| {
+            let found = attributes
+                .iter()
+                .filter(|(path, action)| place.starts_with(path) && (one(action) || other(action)));
+            // Of equals the last one counts: what a directive says about a path overrides what another implies.
+            found.max_by_key(|(path, _)| path.components().count()).is_some_and(|(_, action)| one(action))
+        };
+        let read_only =
+            nearest(|action| matches!(action, Action::ReadOnly), |action| matches!(action, Action::Writable));
+        let not_executable = nearest(
+            |action| matches!(action, Action::NotExecutable),
+            |action| matches!(action, Action::Executable),
+        );
+        if read_only || not_executable {
+            remount(place, read_only, not_executable).map_err(|error| {
+                io::Error::new(error.kind(), format!("{} ({fs_type}): {error}", place.display()))
+            })?;
         }
     }
     Ok(())
 }
 
-fn make_read_only(path: &Path) -> io::Result<()> {
-    if !path.exists() {
-        return Ok(());
+fn mount_one(path: &Path, action: &Action, source: Option<&OwnedFd>) -> io::Result<()> {
+    match action {
+        Action::Hide if path.is_dir() => {
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some("mode=000,size=4k"))?;
+        }
+        Action::Hide => mount(Some("/dev/null"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?,
+        Action::Empty(options) => {
+            make_directory(path)?;
+            mounting::mount_at("tmpfs", path, "tmpfs", options)?;
+        }
+        Action::Bind(_, recursive) => {
+            let Some(source) = source else { return Ok(()) };
+            let source = format!("/proc/self/fd/{}", source.as_raw_fd());
+            if Path::new(&source).is_dir() {
+                make_directory(path)?;
+            } else if !path.exists() {
+                path.parent().map_or(Ok(()), make_directory)?;
+                drop(std::fs::File::create(path)?);
+            }
+            let mut flags = MsFlags::MS_BIND;
+            flags.set(MsFlags::MS_REC, *recursive);
+            mount(Some(source.as_str()), path, None::<&str>, flags, None::<&str>)?;
+        }
+        Action::Proc(options) => {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some("proc"), path, Some("proc"), flags, Some(options.as_str()))?;
+        }
+        Action::Devices => private_devices::mount_at(path)?,
+        _ => {}
     }
-    bind(path)?;
-    remount_below(path, true)
+    Ok(())
 }
 
-fn make_writable(path: &Path) -> io::Result<()> {
-    if !path.exists() {
-        return Ok(());
-    }
-    bind(path)?;
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() { Ok(()) } else { std::fs::create_dir_all(path) }
+}
+
+/// Adds attributes to one mount and keeps those that it has.
+fn remount(place: &Path, read_only: bool, not_executable: bool) -> io::Result<()> {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    let Ok(now) = statvfs(place) else { return Ok(()) };
+    let now = now.flags();
     let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
-    if let Ok(now) = nix::sys::statvfs::statvfs(path) {
-        use nix::sys::statvfs::FsFlags;
-        flags.set(MsFlags::MS_NOSUID, now.flags().contains(FsFlags::ST_NOSUID));
-        flags.set(MsFlags::MS_NODEV, now.flags().contains(FsFlags::ST_NODEV));
-        flags.set(MsFlags::MS_NOEXEC, now.flags().contains(FsFlags::ST_NOEXEC));
+    flags.set(MsFlags::MS_RDONLY, read_only || now.contains(FsFlags::ST_RDONLY));
+    flags.set(MsFlags::MS_NOEXEC, not_executable || now.contains(FsFlags::ST_NOEXEC));
+    flags.set(MsFlags::MS_NOSUID, now.contains(FsFlags::ST_NOSUID));
+    flags.set(MsFlags::MS_NODEV, now.contains(FsFlags::ST_NODEV));
+    match mount(None::<&str>, place, None::<&str>, flags, None::<&str>) {
+        // Covered by another mount, or gone: out of reach in any case.
+        Err(nix::Error::EINVAL | nix::Error::ENOENT | nix::Error::EACCES) => Ok(()),
+        result => Ok(result?),
     }
-    mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?;
-    Ok(())
 }
 
-/// An empty file system that nobody can enter or write; a file becomes empty.
-fn hide(path: &Path) -> io::Result<()> {
-    if !path.exists() {
-        return Ok(());
-    }
-    if path.is_dir() {
-        mount(
-            Some("tmpfs"),
-            path,
-            Some("tmpfs"),
-            MsFlags::MS_RDONLY | MsFlags::MS_NOSUID,
-            Some("mode=000,size=4k"),
-        )?;
-    } else {
-        mount(Some("/dev/null"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-    }
-    Ok(())
-}
-
-/// A fresh, empty file system in its place.
-fn cover(path: &Path, options: &str) -> io::Result<()> {
-    if path.is_dir() {
-        mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))?;
-    }
-    Ok(())
+/// PrivateUsers=: a user namespace in which only root and the service's own user and group exist. A helper outside writes the maps,
+/// as only who is privileged there may write more than one line.
+pub(super) fn private_users(view: &View) -> io::Result<()> {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+    let (uid, gid) = view.ids;
+    let pid = std::process::id();
+    let (mut ours, mut helpers) = UnixStream::pair()?;
+    let birth = sys::sibling::Birth::default();
+    let helper = sys::sibling::spawn(&birth, || {
+        let mut write_maps = || -> io::Result<()> {
+            let mut byte = [0];
+            helpers.read_exact(&mut byte)?;
+            for (name, id) in [("uid_map", uid), ("gid_map", gid)] {
+                let map = if id == 0 { "0 0 1\n".to_owned() } else { format!("0 0 1\n{id} {id} 1\n") };
+                std::fs::write(format!("/proc/{pid}/{name}"), map)?;
+            }
+            helpers.write_all(b"!")
+        };
+        i32::from(write_maps().is_err())
+    })?;
+    drop(helpers);
+    unshare(CloneFlags::CLONE_NEWUSER)?;
+    ours.write_all(b"!")?;
+    let mut byte = [0];
+    let told = ours.read_exact(&mut byte);
+    crate::best_effort::tolerate(nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(helper as i32), None));
+    told.map_err(|_| io::Error::other("the id maps of the user namespace cannot be written"))
 }
