@@ -5,6 +5,7 @@ mod cat;
 mod journalctl;
 mod notify;
 mod options;
+mod run;
 mod systemctl;
 mod tmpfiles;
 
@@ -17,6 +18,7 @@ pub(crate) fn of_name(name: &str) -> Option<NixTool> {
         "journalctl" => journalctl::run,
         "systemd-notify" => notify::run,
         "systemd-cat" => cat::run,
+        "systemd-run" => run::run,
         "systemd-tmpfiles" => tmpfiles::run,
         // shutdown(8)'s short names, as systemd links them to systemctl.
         "poweroff" => systemctl::poweroff,

@@ -19,6 +19,7 @@
 pub mod builder;
 pub mod diff;
 pub mod key;
+pub mod rebuild;
 pub mod view;
 
 /// The first bytes of the file.

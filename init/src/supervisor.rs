@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod clients;
 pub mod conditions;
 pub mod engine;
+mod held_sockets;
 pub mod launch;
 pub mod listening;
 pub mod notify;

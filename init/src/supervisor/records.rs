@@ -43,15 +43,18 @@ impl Supervisor {
     pub(super) fn restore(&mut self, held: &[String]) {
         let live: BTreeMap<u32, u32> = self.memory.live().into_iter().collect();
         let mut pipes = BTreeMap::new();
+        let mut sockets = BTreeMap::new();
         for argument in held {
             let Some((tag, number)) = argument.split_once('=') else { continue };
             if let (Ok(tag), Ok(number)) = (tag.parse::<u32>(), number.parse::<i32>())
-                && let Ok(read) = sys::terminal::adopt(number)
+                && let Ok(held) = sys::terminal::adopt(number)
+                && let Some(read) = Self::take_socket(&mut sockets, tag, held)
             {
                 self.next_tag = self.next_tag.max(tag + 1);
                 pipes.insert(tag, read);
             }
         }
+        self.restore_sockets(sockets);
         let mut count = 0;
         for index in 0..self.graph.len() {
             let [first, main, control, results, exit_status, since_low, since_high, tag] =

@@ -218,7 +218,10 @@ impl Supervisor {
             self.close_log(index);
         }
         self.logs = rename(std::mem::take(&mut self.logs), &renamed);
+        let indices = |sockets: &BTreeMap<u32, _>| sockets.keys().copied().collect::<Vec<u32>>();
+        indices(&self.sockets).into_iter().for_each(|index| self.let_sockets_go(index));
         self.sockets = rename(std::mem::take(&mut self.sockets), &renamed);
+        indices(&self.sockets).into_iter().for_each(|index| self.hold_sockets(index));
         self.invocations = rename(std::mem::take(&mut self.invocations), &renamed);
         self.status = rename(std::mem::take(&mut self.status), &renamed);
         self.timers = rename(std::mem::take(&mut self.timers), &renamed);

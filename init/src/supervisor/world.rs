@@ -334,9 +334,15 @@ impl Supervisor {
     fn arm(&mut self, index: u32) {
         let Some(unit) = self.graph.unit(index) else { return };
         let worked = match unit.kind() {
+            // Those that PID 1 held for us while our predecessor died.
+            UnitKind::Socket if self.sockets.contains_key(&index) => {
+                self.watch_sockets(index);
+                true
+            }
             UnitKind::Socket => match listening::open_all(&unit) {
                 Ok(sockets) => {
                     self.sockets.insert(index, sockets);
+                    self.hold_sockets(index);
                     self.watch_sockets(index);
                     true
                 }
@@ -374,6 +380,7 @@ impl Supervisor {
     fn disarm(&mut self, index: u32) {
         self.timers.remove(&index);
         self.disarm_path(index);
+        self.let_sockets_go(index);
         for socket in self.sockets.remove(&index).into_iter().flatten() {
             crate::best_effort::tolerate(self.epoll.delete(&socket));
         }

@@ -2,7 +2,7 @@
 { config, lib, pkgs, tool, ... }:
 let
   names = [
-    "systemctl" "journalctl" "systemd-notify" "systemd-cat" "systemd-tmpfiles"
+    "systemctl" "journalctl" "systemd-notify" "systemd-cat" "systemd-run" "systemd-tmpfiles"
   ];
   package = tool "link-farm" {
     name = "systemd-fronts";

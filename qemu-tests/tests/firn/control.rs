@@ -25,8 +25,6 @@ fn machine(name: &str) -> Machine {
         .memory_mib(768)
         .agent()
         .disk(Disk::overlay(image()))
-        .argument("-device")
-        .argument("i6300esb")
         .limit(Duration::from_secs(300))
         .start()
         .unwrap()
@@ -59,8 +57,9 @@ fn process_one() {
 
     // A shell on the console though root has no password.
     machine.succeed("systemctl start --no-block rescue.target").unwrap();
-    machine.wait_for_console("Rescue shell").unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    machine.wait_for_console("Press Enter for maintenance").unwrap();
+    machine.type_text("\n").unwrap();
+    machine.wait_for_console("]#").unwrap();
     machine.type_text("echo here-$((6 * 7))\n").unwrap();
     machine.wait_for_console("here-42").unwrap();
 
@@ -72,6 +71,13 @@ fn process_one() {
     machine.wait_for_unit("multi-user.target").unwrap();
     assert_eq!(machine.boot_id().unwrap(), boot);
     assert_eq!(machine.succeed("ps -o args= -p 1").unwrap().trim(), "/nix/var/nix/profiles/system/init");
+
+    // A process 1 that hangs is reset by the watchdog.
+    machine
+        .succeed("mkdir /sys/fs/cgroup/ice && echo 1 >/sys/fs/cgroup/ice/cgroup.procs && echo 1 >/sys/fs/cgroup/ice/cgroup.freeze")
+        .unwrap();
+    machine.wait_for_reset().unwrap();
+    machine.wait_for_agent().unwrap();
 
     // Ctrl-Alt-Del reboots, the power key powers off.
     machine.ctrl_alt_del().unwrap();
@@ -168,6 +174,13 @@ fn fronts(machine: &Machine) {
     assert!(exits("systemctl list-units 'count*' --no-legend", 0).starts_with("counter.service"));
     assert!(exits("systemctl list-dependencies", 0).contains("counter.service"));
     assert!(exits("systemctl cat counter", 0).contains("ExecStart="));
+    let before = exits("systemctl show -P MainPID counter", 0);
+    assert_eq!(exits("echo in | systemd-run -q --wait --pipe sh -c 'cat; echo out'", 0), "in\nout\n");
+    exits("systemd-run -q --wait -p User=anna sh -c 'exit 3'", 3);
+    exits("systemd-run -q --on-active=1 -u later touch /run/later", 0);
+    eventually(machine, "test -e /run/later");
+    exits("systemd-run -q -p Nonsense=1 true", 1);
+    assert_eq!(exits("systemctl show -P MainPID counter", 0), before);
     exits("systemctl daemon-reload", 0);
     exits("systemctl enable counter", 1);
     exits("echo 'd /run/made 0700 anna - -' | systemd-tmpfiles --create -", 0);

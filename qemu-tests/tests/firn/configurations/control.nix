@@ -9,8 +9,9 @@ in
   networking.hostName = "control";
   boot.loader.systemd-boot.enable = true;
   boot.loader.timeout = 0;
-  boot.kernelModules = [ "i6300esb" ];
-  boot.kernelParams = [ "firn.watchdog=10" ];
+  # What the kernel for clouds has; the interface is that of the hardware.
+  boot.kernelModules = [ "softdog" ];
+  systemd.watchdog.runtimeTime = "10s";
   fileSystems."/" = { device = "/dev/disk/by-label/root"; fsType = "ext4"; };
   fileSystems."/boot" = { device = "/dev/disk/by-label/BOOT"; fsType = "vfat"; };
 

@@ -8,7 +8,7 @@
   boot.loader.timeout = 0;
   fileSystems."/" = { device = "/dev/disk/by-label/root"; fsType = "ext4"; };
   fileSystems."/boot" = { device = "/dev/disk/by-label/BOOT"; fsType = "vfat"; };
-  environment.systemPackages = [ pkgs.curl pkgs.openssh-client ];
+  environment.systemPackages = [ pkgs.curl pkgs.openssh-client pkgs.redis pkgs.postgresql pkgs.chrony ];
 
   services.openssh.enable = true;
   services.openssh.settings.PasswordAuthentication = false;
