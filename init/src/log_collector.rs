@@ -35,6 +35,9 @@ const LOCK: &str = "/run/firn/log.lock";
 /// Microseconds between a write and its sync.
 const SYNC_EVERY: u64 = 2_000_000;
 
+/// Microseconds from the collector's start to its first look at the kernel's messages.
+const KERNEL_AFTER: u64 = 300_000;
+
 /// Who is read.
 #[derive(Debug)]
 enum Input {
@@ -65,6 +68,8 @@ struct Collector {
     last_sender: (u32, u64, String),
     /// Pipes that have more than their share.
     hungry: Vec<u64>,
+    /// When the kernel's messages are begun with.
+    kernel_at: Option<u64>,
     sync_at: Option<u64>,
     is_urgent: bool,
     syncing: bool,
@@ -92,7 +97,7 @@ impl Collector {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         let boot = boot_id();
-        let mut this = Self {
+        Ok(Self {
             epoll,
             store: Store::new(Path::new(DIRECTORY), boot),
             scratch: pipe::Scratch::new()?,
@@ -102,19 +107,22 @@ impl Collector {
             buffer: Vec::new(),
             last_sender: (0, 0, String::new()),
             hungry: Vec::new(),
+            kernel_at: Some(now() + KERNEL_AFTER),
             sync_at: None,
             is_urgent: false,
             syncing: false,
-        };
-        if let Ok(mut kernel) = kernel::Kernel::open() {
-            if let Some(last) = this.store.last_record(kernel::STREAM) {
-                kernel.go_on_behind(&last);
-            }
-            // The ring buffer is bounded; what a driver repeats in it is the kernel's to limit.
-            this.store.set_limit(kernel::STREAM, flood::Limit { burst: 0, interval: 0 });
-            this.add(Input::Kernel(kernel));
+        })
+    }
+
+    /// Begins with the kernel's messages, which wait in its ring: a boot has more urgent things to do than to copy them.
+    fn open_kernel(&mut self) {
+        let Ok(mut kernel) = kernel::Kernel::open() else { return };
+        if let Some(last) = self.store.last_record(kernel::STREAM) {
+            kernel.go_on_behind(&last);
         }
-        Ok(this)
+        // The ring buffer is bounded; what a driver repeats in it is the kernel's to limit.
+        self.store.set_limit(kernel::STREAM, flood::Limit { burst: 0, interval: 0 });
+        self.add(Input::Kernel(kernel));
     }
 
     fn main_loop(&mut self, socket: &OwnedFd) {
@@ -142,6 +150,10 @@ impl Collector {
             for number in std::mem::take(&mut self.hungry) {
                 self.read(number, false);
             }
+            if self.kernel_at.is_some_and(|at| now() >= at) {
+                self.kernel_at = None;
+                self.open_kernel();
+            }
             self.look_after_lines();
             self.store.tell_dropped();
             self.store.write_out();
@@ -154,11 +166,12 @@ impl Collector {
             .inputs
             .values()
             .any(|input| matches!(input, Input::Pipe(pipe) if pipe.waits_since.is_some()));
-        let sync = self.sync_at.map(|at| at.saturating_sub(now()).div_ceil(1000));
+        let until = |at: u64| at.saturating_sub(now()).div_ceil(1000);
+        let (sync, kernel) = (self.sync_at.map(until), self.kernel_at.map(until));
         let short = (lines || self.syncing).then_some(250);
         let long = self.store.waits().then_some(1000);
         let at_once = (!self.hungry.is_empty()).then_some(0);
-        match [sync, short, long, at_once].into_iter().flatten().min() {
+        match [sync, kernel, short, long, at_once].into_iter().flatten().min() {
             Some(milliseconds) => EpollTimeout::from(milliseconds.min(60_000) as u16),
             None => EpollTimeout::NONE,
         }

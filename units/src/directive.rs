@@ -59,6 +59,10 @@ pub enum Rule {
     Compiler,
 }
 
+/// Yes and no where a directive's default is yes.
+const YES_NO: &[(&str, u64)] =
+    &[("yes", 1), ("true", 1), ("on", 1), ("1", 1), ("no", 0), ("false", 0), ("off", 0), ("0", 0)];
+
 /// How a value becomes what is written into a cgroup file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupValue {
@@ -267,6 +271,10 @@ const EXEC: &[(&str, Rule)] = &[
     ("TTYVHangup", Flag(flag::TTY_VHANGUP)),
     ("TTYVTDisallocate", Flag(flag::TTY_VT_DISALLOCATE)),
     ("SyslogIdentifier", Text(Key::SyslogIdentifier)),
+    ("SyslogLevel", Choice(Key::SyslogLevel, LOG_LEVELS)),
+    ("SyslogLevelPrefix", Choice(Key::SyslogLevelPrefix, YES_NO)),
+    ("LogRateLimitIntervalSec", Time(Key::LogRateLimitInterval)),
+    ("LogRateLimitBurst", Number(Key::LogRateLimitBurst)),
     ("UtmpIdentifier", Informative),
     ("UtmpMode", Informative),
     ("IgnoreSIGPIPE", FlagOnNo(flag::KEEP_SIGPIPE)),
@@ -502,11 +510,7 @@ pub const KNOWN_BUT_NOT_HONOURED: &[&str] = &[
     "ImportCredential",
     "NUMAPolicy",
     "LogExtraFields",
-    "LogRateLimitIntervalSec",
-    "LogRateLimitBurst",
     "SyslogFacility",
-    "SyslogLevel",
-    "SyslogLevelPrefix",
     "TTYRows",
     "TTYColumns",
     "IPAddressAllow",

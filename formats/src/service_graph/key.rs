@@ -138,6 +138,10 @@ keys! {
     121 PassEnvironment Texts "PassEnvironment=";
     122 TimerSlack Number "TimerSlackNSec=";
     123 LogLevelMax Number "LogLevelMax=";
+    124 SyslogLevel Number "SyslogLevel=";
+    125 SyslogLevelPrefix Number "SyslogLevelPrefix=: 0 no, 1 yes.";
+    126 LogRateLimitInterval Number "LogRateLimitIntervalSec= in microseconds.";
+    127 LogRateLimitBurst Number "LogRateLimitBurst=";
     130 RuntimeDirectory Texts "RuntimeDirectory=";
     131 RuntimeDirectoryMode Number "RuntimeDirectoryMode=";
     132 StateDirectory Texts "StateDirectory=";

@@ -519,9 +519,12 @@ fn origin_of(unit: &Unit<'_>) -> Origin {
     if let Some(name) = unit.text(Key::SyslogIdentifier).or(name) {
         name.clone_into(&mut origin.identifier);
     }
-    if let Some(level) = unit.number(Key::LogLevelMax) {
-        origin.max_level = level.min(7) as u8;
-    }
+    let level = |key| unit.number(key).map(|level| level.min(7) as u8);
+    origin.max_level = level(Key::LogLevelMax).unwrap_or(origin.max_level);
+    origin.level = level(Key::SyslogLevel).unwrap_or(origin.level);
+    origin.level_prefix = unit.number(Key::SyslogLevelPrefix) != Some(0);
+    origin.limit.interval = unit.number(Key::LogRateLimitInterval).unwrap_or(origin.limit.interval);
+    origin.limit.burst = unit.number(Key::LogRateLimitBurst).map_or(origin.limit.burst, |burst| burst as u32);
     origin
 }
 

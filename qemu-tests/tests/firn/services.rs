@@ -50,7 +50,10 @@ fn real_services_work_and_survive_a_power_cut() {
 
 fn all_run(machine: &Machine) {
     for unit in SERVICES {
-        machine.wait_for_unit(unit).unwrap();
+        if let Err(error) = machine.wait_for_unit(unit) {
+            let said = machine.run(Command::shell(&format!("firn logs -b 0 {unit} | tail -30"))).unwrap();
+            panic!("{error}\n{}", said.stdout_text());
+        }
     }
     machine.wait_for_unit("multi-user.target").unwrap();
     let failed: Vec<String> = machine
