@@ -2,7 +2,9 @@
 //! region of their own, so that a reference to a frame fits into 32 bits and a slot into 64. Nothing is freed before
 //! the arena goes as a whole.
 
-use crate::frames::Frames;
+pub(crate) mod frames;
+
+use self::frames::Frames;
 use bumpalo::Bump;
 use std::ops::Deref;
 

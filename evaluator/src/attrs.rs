@@ -27,8 +27,10 @@ pub(crate) struct Attrs<'a> {
     pub(crate) slots: &'a [Slot<'a>],
     /// The set that this layer lies on.
     pub(crate) under: Option<&'a Attrs<'a>>,
-    /// How many attributes there are in all layers together.
-    pub(crate) length: u32,
+    /// How many attributes there are in all layers together; [`UNCOUNTED`] until somebody asks.
+    length: Cell<u32>,
+    /// At least so many.
+    at_least: u32,
     /// How many layers lie below.
     pub(crate) depth: u32,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Attr<'a> {
     pub(crate) pos: Pos,
     pub(crate) slot: &'a Slot<'a>,
 }
+
+const UNCOUNTED: u32 = u32::MAX;
 
 /// More layers than this are merged.
 const MAX_DEPTH: u32 = 7;
@@ -95,11 +99,27 @@ impl<'a> Attrs<'a> {
 
     /// A set over keys that exist already.
     pub(crate) fn with_keys(arena: &'a Bump, keys: &'a Keys<'a>, slots: &'a [Slot<'a>]) -> &'a Self {
-        arena.alloc(Self { keys, slots, under: None, length: slots.len() as u32, depth: 0 })
+        {
+            let length = slots.len() as u32;
+            arena.alloc(Self {
+                keys,
+                slots,
+                under: None,
+                length: Cell::new(length),
+                at_least: length,
+                depth: 0,
+            })
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.length as usize
+        if self.length.get() == UNCOUNTED
+            && let Some(under) = self.under
+        {
+            let fresh = self.keys.names.iter().filter(|&&name| under.get(name).is_none()).count();
+            self.length.set((under.len() + fresh) as u32);
+        }
+        self.length.get() as usize
     }
 
     /// The slot of an attribute.
@@ -128,8 +148,10 @@ impl<'a> Attrs<'a> {
 
     /// All attributes, sorted by symbol.
     pub(crate) fn iter(&'a self) -> Iter<'a> {
-        let mut layers: [(&'a [Symbol], &'a [Slot<'a>], &'a [Pos]); MAX_DEPTH as usize + 1] =
-            Default::default();
+        if self.depth == 0 {
+            return Iter::Flat { attrs: self, next: 0 };
+        }
+        let mut layers: Layers<'a> = Default::default();
         let mut count = 0;
         let mut layer = Some(self);
         while let Some(attrs) = layer {
@@ -137,26 +159,25 @@ impl<'a> Attrs<'a> {
             count += 1;
             layer = attrs.under;
         }
-        Iter { layers, count }
+        Iter::Layered { layers, count }
     }
 
     /// `under // over`.
     pub(crate) fn update(shapes: &Shapes<'a>, under: &'a Self, over: &'a Self) -> &'a Self {
-        if over.length == 0 {
+        if over.at_least == 0 {
             return under;
         }
-        if under.length == 0 {
+        if under.at_least == 0 {
             return over;
         }
         let over = if over.depth == 0 { over } else { over.flatten(shapes) };
-        if under.depth < MAX_DEPTH && over.length <= under.length.saturating_mul(2).max(8) {
-            let shared = over.keys.names.iter().filter(|&&name| under.get(name).is_some()).count() as u32;
-            let length = under.length + over.length - shared;
+        if under.depth < MAX_DEPTH && over.at_least <= under.at_least.saturating_mul(2).max(8) {
             return shapes.arena.alloc(Self {
                 keys: over.keys,
                 slots: over.slots,
                 under: Some(under),
-                length,
+                length: Cell::new(UNCOUNTED),
+                at_least: under.at_least.max(over.at_least),
                 depth: under.depth + 1,
             });
         }
@@ -211,29 +232,59 @@ pub(crate) fn share<'a>(slot: &'a Slot<'a>) -> Value<'a> {
 
 /// The attributes of a set in the order of their symbols.
 #[derive(Debug, Clone)]
-pub(crate) struct Iter<'a> {
-    layers: [(&'a [Symbol], &'a [Slot<'a>], &'a [Pos]); MAX_DEPTH as usize + 1],
-    count: usize,
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for the length of a loop")]
+pub(crate) enum Iter<'a> {
+    Flat { attrs: &'a Attrs<'a>, next: usize },
+    Layered { layers: Layers<'a>, count: usize },
 }
+
+/// What is left of each layer: names, slots, positions.
+type Layers<'a> = [(&'a [Symbol], &'a [Slot<'a>], &'a [Pos]); MAX_DEPTH as usize + 1];
 
 impl<'a> Iterator for Iter<'a> {
     type Item = Attr<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Attr<'a>> {
-        let layers = self.layers.get_mut(..self.count)?;
-        let name = layers.iter().filter_map(|layer| layer.0.first()).min().copied()?;
-        let mut found = None;
-        for (names, slots, positions) in layers {
-            if names.first() == Some(&name) {
-                if found.is_none() {
-                    let pos = positions.first().copied().unwrap_or_default();
-                    found = slots.first().map(|slot| Attr { name, pos, slot });
-                }
-                *names = &names[1..];
-                *slots = &slots[1..];
-                *positions = positions.get(1..).unwrap_or_default();
+        match self {
+            Self::Flat { attrs, next } => {
+                let index = *next;
+                let slot = attrs.slots.get(index)?;
+                *next += 1;
+                let name = attrs.keys.names.get(index).copied()?;
+                Some(Attr { name, pos: attrs.keys.position(index), slot })
+            }
+            Self::Layered { layers, count } => first_of(layers.get_mut(..*count)?),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Flat { attrs, next } => {
+                let left = attrs.slots.len() - next;
+                (left, Some(left))
+            }
+            Self::Layered { layers, .. } => {
+                (layers.iter().map(|layer| layer.0.len()).max().unwrap_or(0), None)
             }
         }
-        found
     }
+}
+
+/// Takes the attribute with the lowest symbol from the layers; the uppermost layer that has it wins.
+fn first_of<'a>(layers: &mut [(&'a [Symbol], &'a [Slot<'a>], &'a [Pos])]) -> Option<Attr<'a>> {
+    let name = layers.iter().filter_map(|layer| layer.0.first()).min().copied()?;
+    let mut found = None;
+    for (names, slots, positions) in layers {
+        if names.first() == Some(&name) {
+            if found.is_none() {
+                let pos = positions.first().copied().unwrap_or_default();
+                found = slots.first().map(|slot| Attr { name, pos, slot });
+            }
+            *names = &names[1..];
+            *slots = &slots[1..];
+            *positions = positions.get(1..).unwrap_or_default();
+        }
+    }
+    found
 }

@@ -3,9 +3,9 @@
 
 use crate::attrs::Keys;
 use crate::position::Pos;
-pub(crate) use crate::slot::Lazy;
 use crate::symbol::Symbol;
 use crate::value::Value;
+pub(crate) use crate::value::slot::Lazy;
 use std::cell::Cell;
 
 /// An expression.

@@ -595,8 +595,19 @@ impl<'a> Evaluator<'a> {
             slots[0].set(self.arena, value);
         }
         let mut used = 0;
+        // Both are sorted by symbol: a set that is not much larger than the list of names is walked beside it.
+        let beside = attrs.depth == 0 && attrs.slots.len() <= 4 * formals.list.len() + 8;
+        let mut place = 0;
         for (formal, slot) in formals.list.iter().zip(&slots[first..]) {
-            match attrs.get(formal.name) {
+            let given = if beside {
+                while attrs.keys.names.get(place).is_some_and(|&name| name < formal.name) {
+                    place += 1;
+                }
+                attrs.slots.get(place).filter(|_| attrs.keys.names.get(place) == Some(&formal.name))
+            } else {
+                attrs.get(formal.name)
+            };
+            match given {
                 Some(given) => {
                     slot.put(&given.share());
                     used += 1;

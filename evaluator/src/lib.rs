@@ -13,7 +13,6 @@ mod error;
 mod eval;
 mod evaluator;
 pub mod float_format;
-mod frames;
 pub mod io;
 mod lexer;
 mod messages;
@@ -27,7 +26,7 @@ mod print_value;
 pub mod regex;
 mod resolve;
 mod shapes;
-mod slot;
+
 mod suggest;
 mod symbol;
 mod value;

@@ -4,10 +4,13 @@
 //!
 //! Sharing: whoever copies a slot that is not evaluated yet copies a [`Value::Ref`] to it, so every thunk is run once.
 
+pub(crate) mod slot;
+
+pub(crate) use self::slot::{Env, Slot};
+
 use crate::attrs::Attrs;
 use crate::builtins::Builtin;
 use crate::error::Error;
-pub(crate) use crate::slot::{Env, Slot};
 use crate::symbol::Symbol;
 use std::cell::Cell;
 use std::num::NonZero;

@@ -118,7 +118,7 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
     }
     inputs(e, &mut derivation, &context, pos)?;
     outputs(e, &mut derivation, &special, pos)?;
-    finish(e, derivation, pos)
+    finish(e, &derivation, pos)
 }
 
 fn flag<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: Symbol) -> Eval<'a, bool> {
@@ -448,9 +448,9 @@ fn outputs<'a>(
 }
 
 /// Enters the derivation in the store and says where it and its outputs are.
-fn finish<'a>(e: &mut Evaluator<'a>, derivation: Derivation, pos: Pos) -> Eval<'a, Value<'a>> {
+fn finish<'a>(e: &mut Evaluator<'a>, derivation: &Derivation, pos: Pos) -> Eval<'a, Value<'a>> {
     let io = Rc::clone(&e.io);
-    let path = io.add_derivation(&derivation).map_err(|error| e.io_error(&error, pos))?;
+    let path = io.add_derivation(derivation).map_err(|error| e.io_error(&error, pos))?;
     let store = StoreDir::new(e.io.store_dir());
     // The hash is what its users need; the rest is in the store should anybody ask.
     if !e.derivations.hashes.contains_key(&path) {
@@ -462,7 +462,7 @@ fn finish<'a>(e: &mut Evaluator<'a>, derivation: Derivation, pos: Pos) -> Eval<'
             Err(HashFailure::Path(_)) => {}
         }
     }
-    result(e, &store, &path, &derivation, pos)
+    result(e, &store, &path, derivation, pos)
 }
 
 /// `{ drvPath, out, … }`.

@@ -5,14 +5,14 @@
 //! [`Value`] is the same thing unpacked, to be matched on and passed around; a slot is unpacked when it is read.
 #![expect(
     unsafe_code,
-    reason = "turns packed words back into the references that they were made of; frames.rs and slot.rs are the only homes of unsafe in this crate"
+    reason = "turns packed words back into the references that they were made of; arena/frames.rs and value/slot.rs are the only homes of unsafe in this crate"
 )]
 
 use crate::arena::Arena;
+use crate::arena::frames;
 use crate::attrs::Attrs;
 use crate::builtins::Builtin;
 use crate::error::{Error, ErrorNode};
-use crate::frames;
 use crate::value::{Apply, List, Mapped, Partial, Str, Value};
 use bumpalo::Bump;
 use std::cell::Cell;
