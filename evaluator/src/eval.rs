@@ -163,8 +163,8 @@ impl<'a> Evaluator<'a> {
                 Code::Update { pair, pos } => return self.update(pair, env, *pos),
                 Code::ConcatLists { pair, pos } => {
                     let left = self.eval(&pair.0, env)?;
-                    let left = self.expect_list(left, *pos)?;
                     let right = self.eval(&pair.1, env)?;
+                    let left = self.expect_list(left, *pos)?;
                     let right = self.expect_list(right, *pos)?;
                     return Ok(Value::List(self.concat_lists(&[left, right])));
                 }
@@ -466,10 +466,11 @@ impl<'a> Evaluator<'a> {
     }
 
     fn update(&mut self, pair: &'a (Code<'a>, Code<'a>), env: &'a Env<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
-        let left = self.eval(&pair.0, env)?;
-        let left = self.expect_attrs(left, pos)?;
+        // The right one first, as Nix does since 2.32: shows in which of two errors is reported.
         let right = self.eval(&pair.1, env)?;
         let right = self.expect_attrs(right, pos)?;
+        let left = self.eval(&pair.0, env)?;
+        let left = self.expect_attrs(left, pos)?;
         Ok(Value::Attrs(Attrs::update(&self.shapes, left, right)))
     }
 

@@ -505,13 +505,10 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 }
             }
             Token::Float => {
-                match std::str::from_utf8(self.text_of(lexeme)).ok().and_then(|text| text.parse::<f64>().ok())
-                {
-                    Some(number) if number.is_finite() => Kind::Float(number),
-                    _ => {
-                        let text = String::from_utf8_lossy(self.text_of(lexeme)).into_owned();
-                        return self.error(pos, format!("invalid float '{text}'"));
-                    }
+                let text = String::from_utf8_lossy(self.text_of(lexeme)).into_owned();
+                match text.parse::<f64>() {
+                    Ok(number) if is_in_range(number, &text) => Kind::Float(number),
+                    _ => return self.error(pos, format!("invalid float '{text}'")),
                 }
             }
             Token::Uri => Kind::String(self.tree.alloc_slice_copy(self.text_of(lexeme))),
@@ -618,4 +615,15 @@ fn binding_power(token: Token) -> Option<(u8, Side)> {
         Token::Question => (12, Side::None),
         _ => return None,
     })
+}
+
+/// Whether C's `strtod` reads the number without `ERANGE`: neither infinite nor so small that digits are lost.
+fn is_in_range(number: f64, text: &str) -> bool {
+    let zero = || {
+        !text
+            .bytes()
+            .take_while(|byte| !byte.eq_ignore_ascii_case(&b'e'))
+            .any(|byte| (b'1'..=b'9').contains(&byte))
+    };
+    number.is_normal() || number == 0.0 && zero()
 }

@@ -141,7 +141,7 @@ fn append_context<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Ev
 }
 
 fn discard<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let string = e.coerce(args[0], Coercion::PLAIN, pos)?;
+    let string = e.coerce(args[0], Coercion::INTERPOLATION, pos)?;
     if string.context.is_none() {
         return Ok(Value::String(string));
     }
@@ -149,7 +149,7 @@ fn discard<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, 
 }
 
 fn discard_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let string = e.coerce(args[0], Coercion::PLAIN, pos)?;
+    let string = e.coerce(args[0], Coercion::INTERPOLATION, pos)?;
     let mut context = ContextBuilder::default();
     for element in e.context_elements(string.context) {
         let element = match element {
@@ -163,7 +163,7 @@ fn discard_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval
 }
 
 fn add_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let string = e.coerce(args[0], Coercion::PLAIN, pos)?;
+    let string = e.coerce(args[0], Coercion::INTERPOLATION, pos)?;
     let elements = e.context_elements(string.context);
     let [element] = elements.as_slice() else {
         let message = format!(

@@ -98,12 +98,13 @@ fn add_error_context<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) ->
     let depth = e.depth;
     e.force_value(args[1]).map_err(|error| {
         e.depth = depth;
-        let text =
-            e.force_value(args[0]).and_then(|text| e.coerce(text, Coercion::INTERPOLATION, pos)).map_or_else(
-                |_| "(the context given to addErrorContext fails itself)".into(),
-                |text| String::from_utf8_lossy(text.bytes),
-            );
-        error.within(e.arena, What::Context(e.arena.alloc_str(&text)), pos)
+        match e.force_value(args[0]).and_then(|text| e.coerce(text, Coercion::INTERPOLATION, pos)) {
+            Ok(text) => {
+                let text = e.arena.alloc_str(&String::from_utf8_lossy(text.bytes));
+                error.within(e.arena, What::Context(text), pos)
+            }
+            Err(own) => own,
+        }
     })
 }
 

@@ -369,8 +369,10 @@ struct Copy<'a> {
     context: ContextBuilder,
 }
 
-fn copy<'a>(e: &mut Evaluator<'a>, request: Copy<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
+fn copy<'a>(e: &mut Evaluator<'a>, mut request: Copy<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
     e.check_access(&request.path, pos)?;
+    // A link is copied as what it points to, unlike in an interpolation.
+    request.path = e.io.resolve_links(&request.path).map_err(|error| e.io_error(&error, pos))?;
     if let Err(error) = formats::store_path::check_name(&request.name) {
         return e.fail(ErrorKind::Other, pos, &error.to_string());
     }

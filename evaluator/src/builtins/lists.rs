@@ -197,10 +197,8 @@ fn gen_list<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
     if !(0..=i64::from(u32::MAX)).contains(&count) {
         return e.fail(ErrorKind::Other, pos, &format!("cannot create a list of size {count}"));
     }
-    if count > 0 {
-        let function = e.force_value(args[0])?;
-        e.expect_function(function, pos)?;
-    }
+    let function = e.force_value(args[0])?;
+    e.expect_function(function, pos)?;
     Ok(e.mapped_list(Mapped { function: args[0], over: Over::Numbers }, count as usize))
 }
 
@@ -355,9 +353,7 @@ fn generic_closure<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
                     }
                 }
                 if fresh {
-                    if others.is_empty() {
-                        e.less_than(other, other, pos)?;
-                    }
+                    // Compared with the others when there are others, even if values of its type cannot be.
                     others.push(other);
                 }
                 fresh

@@ -128,7 +128,12 @@ fn round<'a>(
     name: &str,
 ) -> Eval<'a, Value<'a>> {
     let number = match args[0] {
-        Value::Int(number) => return Ok(Value::Int(number)),
+        // Nix before 2.32 rounded it to the nearest float; what came out wrong then is an error since (NixOS/nix#12899).
+        Value::Int(number) if (number as f64) as i128 == i128::from(number) => return Ok(Value::Int(number)),
+        Value::Int(number) => {
+            let message = format!("'{name}' of the integer {number}, which is no float");
+            return e.fail(ErrorKind::Other, pos, &message);
+        }
         Value::Float(number) => f(number),
         other => return Err(e.wrong_type(other, "a number", pos)),
     };

@@ -44,7 +44,7 @@ fn substring<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     if start < 0 {
         return e.fail(ErrorKind::Other, pos, "negative start position in 'substring'");
     }
-    let string = e.coerce(args[2], Coercion::PLAIN, pos)?;
+    let string = e.coerce(args[2], Coercion::INTERPOLATION, pos)?;
     let total = string.bytes.len();
     let start = usize::try_from(start).unwrap_or(usize::MAX).min(total);
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(total - start);
@@ -57,7 +57,7 @@ fn substring<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
 }
 
 fn string_length<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let string = e.coerce(args[0], Coercion::PLAIN, pos)?;
+    let string = e.coerce(args[0], Coercion::INTERPOLATION, pos)?;
     Ok(Value::Int(string.bytes.len() as i64))
 }
 
