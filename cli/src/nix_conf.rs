@@ -150,6 +150,12 @@ impl NixConf {
     }
 }
 
+/// How a store is opened with settings that somebody changed.
+pub(crate) fn options_of(settings: &NixSettings) -> std::result::Result<store::Options, String> {
+    let conf = NixConf { settings: settings.clone() };
+    conf.store_options().map_err(|error| format!("{error:#}"))
+}
+
 /// How builds run before settings are applied.
 pub(crate) fn default_build() -> BuildOptions {
     let mut build = BuildOptions::default();

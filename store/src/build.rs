@@ -97,6 +97,8 @@ pub struct BuildOptions {
     pub hook_settings: String,
     /// Note the paths of all outputs as realisations, not only of those that are addressed by content.
     pub note_realisations: bool,
+    /// What builders find in variables that they take from outside (`impureEnvVars`), before our own environment.
+    pub impure_env: BTreeMap<String, String>,
     /// Link equal files of what was built to each other.
     pub auto_optimise: bool,
     /// Where fixed outputs may be downloaded by hash (`URL/sha256/<base 16>`), before their own addresses.
@@ -143,6 +145,7 @@ impl Default for BuildOptions {
                 .collect(),
             post_build_hook: None,
             hook_settings: String::new(),
+            impure_env: BTreeMap::new(),
             note_realisations: false,
             auto_optimise: false,
             hashed_mirrors: Vec::new(),

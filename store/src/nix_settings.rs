@@ -174,6 +174,11 @@ impl NixSettings {
             options.features = BTreeSet::new();
         }
         options.features.extend(self.words("system-features", &[]));
+        for word in self.words("impure-env", &[]) {
+            if let Some((name, value)) = word.split_once('=') {
+                options.impure_env.insert(name.to_owned(), value.to_owned());
+            }
+        }
         options.note_realisations |= self.has_feature("ca-derivations");
         options.hashed_mirrors = self.words("hashed-mirrors", &[]);
         options.post_build_hook =

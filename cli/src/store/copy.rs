@@ -105,7 +105,7 @@ fn receive(address: &Address, unsigned: bool, matches: &ArgMatches) -> Result<Ex
         return report(copied.len(), paths.len());
     }
     // Said here with its reason and not set aside.
-    drop(Cache::open(address, &formats::store_path::StoreDir::default())?);
+    drop(Cache::open(address, open_with(NixConf::load().store_options()?)?.dir())?);
     options.substituters = Arc::new(Substituters::new(vec![address.clone()], None));
     let store = open_with(options)?;
     let paths: BTreeSet<_> = given_paths(&store, matches)?.into_iter().collect();

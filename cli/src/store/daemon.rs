@@ -52,6 +52,7 @@ fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCo
     let settings = Settings {
         build: crate::nix_conf::default_build(),
         nix: configuration.settings().clone(),
+        store_options: crate::nix_conf::options_of,
         version: VERSION.to_owned(),
     };
     let options = configuration.store_options()?;

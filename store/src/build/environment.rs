@@ -40,8 +40,11 @@ pub(super) fn prepare(job: &Job<'_>, inside: &Path) -> Result<Vec<CString>, Fail
     }
     if job.may_use_network() {
         for name in job.attributes.words("impureEnvVars").unwrap_or_default() {
-            let value = std::env::var_os(&name).unwrap_or_default();
-            variables.insert(name.into_bytes(), value.as_bytes().to_vec());
+            let value = match job.options.impure_env.get(&name) {
+                Some(value) => value.clone().into_bytes(),
+                None => std::env::var_os(&name).unwrap_or_default().as_bytes().to_vec(),
+            };
+            variables.insert(name.into_bytes(), value);
         }
     }
     variables.insert(b"NIX_LOG_FD".to_vec(), b"2".to_vec());

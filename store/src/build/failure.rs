@@ -116,6 +116,25 @@ pub struct Failure {
     pub kept: Option<PathBuf>,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "build of `{}` failed: {}", self.derivation, self.kind)?;
+        if !self.tail.is_empty() {
+            write!(formatter, "\n  last {} lines of its log:", self.tail.len())?;
+            for line in &self.tail {
+                write!(formatter, "\n  > {line}")?;
+            }
+        }
+        if let Some(log) = &self.log {
+            write!(formatter, "\n  whole log: firn log {} ({})", self.derivation, log.display())?;
+        }
+        if let Some(kept) = &self.kept {
+            write!(formatter, "\n  build directory kept: {}", kept.display())?;
+        }
+        Ok(())
+    }
+}
+
 /// All failures of one call of `build`.
 #[derive(Debug)]
 pub struct BuildError {
@@ -156,19 +175,7 @@ impl fmt::Display for BuildError {
             if index > 0 {
                 writeln!(formatter)?;
             }
-            write!(formatter, "build of `{}` failed: {}", failure.derivation, failure.kind)?;
-            if !failure.tail.is_empty() {
-                write!(formatter, "\n  last {} lines of its log:", failure.tail.len())?;
-                for line in &failure.tail {
-                    write!(formatter, "\n  > {line}")?;
-                }
-            }
-            if let Some(log) = &failure.log {
-                write!(formatter, "\n  whole log: firn log {} ({})", failure.derivation, log.display())?;
-            }
-            if let Some(kept) = &failure.kept {
-                write!(formatter, "\n  build directory kept: {}", kept.display())?;
-            }
+            failure.fmt(formatter)?;
         }
         match self.dependents.len() {
             0 => Ok(()),

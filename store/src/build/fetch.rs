@@ -23,7 +23,7 @@ const NEWS: Duration = Duration::from_millis(100);
 
 /// Downloads.
 pub(super) fn fetch_url(job: &Job<'_>) -> Result<(), FailureKind> {
-    let Some(output) = job.outputs.get("out").filter(|_| job.goal.derivation.is_fixed_output()) else {
+    let Some(output) = job.outputs.get("out").filter(|_| job.may_use_network()) else {
         return Err(FailureKind::Unsupported(
             "builtin:fetchurl makes one fixed output (outputHash)".to_owned(),
         ));

@@ -186,6 +186,8 @@ fn carry_out(
     }
     drop(locks);
     let outputs = result?;
+    // What the hook calls must find them.
+    note_realisations(store, &goal.derivation, &outputs, options.note_realisations)?;
     after::registered(&goal.path, &outputs, store, options)?;
     Ok(Done { built: true, outputs })
 }

@@ -381,7 +381,7 @@ fn check_fixed(
     };
     if let Some(reference) = references.iter().next() {
         return Err(FailureKind::Output(format!(
-            "its fixed output refers to `{}`; a fixed output must stand alone",
+            "its fixed output is not allowed to refer to other store paths, and refers to `{}`",
             job.store.dir().print(reference)
         )));
     }

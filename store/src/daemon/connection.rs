@@ -39,6 +39,8 @@ pub struct Settings {
     pub build: crate::build::BuildOptions,
     /// The settings, which clients may change for themselves as far as they are trusted.
     pub nix: NixSettings,
+    /// How the store is opened with settings that a client has changed.
+    pub store_options: fn(&NixSettings) -> std::result::Result<Options, String>,
     /// What the daemon says that it is; clients show it.
     pub version: String,
 }
@@ -126,7 +128,7 @@ pub fn serve(
         Err(error) => return client.failure(&error),
     };
     client.last()?;
-    let mut session = Session::new(&store, client.clone(), version, trust, settings, hang_up);
+    let mut session = Session::new(store, client.clone(), version, trust, settings, hang_up);
     loop {
         // No number: it has gone.
         let Ok(operation) = read_number(&mut input) else { return Ok(()) };

@@ -24,7 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A client's session.
 pub(super) struct Session<'a> {
-    store: &'a Store,
+    store: Arc<Store>,
+    /// Stores opened before with other settings: their temporary roots still count.
+    earlier: Vec<Arc<Store>>,
     client: Client,
     version: u64,
     trust: Trust,
@@ -36,6 +38,10 @@ pub(super) struct Session<'a> {
     /// Whether the client wants to see what builders say.
     show_build_logs: bool,
 }
+
+/// Settings that say how the store is opened.
+const STORE_SETTINGS: [&str; 5] =
+    ["substituters", "substitute", "trusted-public-keys", "require-sigs", "secret-key-files"];
 
 /// What a client never decides, whoever it is: it concerns the client's own program, or the daemon as a whole.
 const NEVER_SET: [&str; 8] = [
@@ -64,7 +70,7 @@ fn failed(error: Error) -> Failure {
 
 impl<'a> Session<'a> {
     pub(super) fn new(
-        store: &'a Store,
+        store: Store,
         client: Client,
         version: u64,
         trust: Trust,
@@ -74,7 +80,19 @@ impl<'a> Session<'a> {
         let mut options = settings.build.clone();
         settings.nix.apply(&mut options);
         let nix = settings.nix.clone();
-        Self { store, client, version, trust, hang_up, settings, nix, options, show_build_logs: true }
+        let (store, earlier) = (Arc::new(store), Vec::new());
+        Self {
+            store,
+            earlier,
+            client,
+            version,
+            trust,
+            hang_up,
+            settings,
+            nix,
+            options,
+            show_build_logs: true,
+        }
     }
 
     /// Reads one request, does it, answers.
@@ -169,7 +187,7 @@ impl<'a> Session<'a> {
     }
 
     fn about_path(&self, operation: u64, path: &StorePath) -> Reply {
-        let store = self.store;
+        let store = &*self.store;
         match operation {
             1 => self.answer(store.is_valid(path), |answer, valid| {
                 answer.number(valid.into());
@@ -431,6 +449,18 @@ impl<'a> Session<'a> {
                 self.client.message(&text).map_err(fatal)?;
             }
         }
+        let changed = |name: &&str| nix.words(name, &[]) != self.nix.words(name, &[]);
+        let reopened = if STORE_SETTINGS.iter().any(changed) {
+            (self.settings.store_options)(&nix)
+                .map_err(Error::Invalid)
+                .and_then(|options| Store::open_with(self.store.layout().clone(), options))
+                .map(Some)
+        } else {
+            Ok(None)
+        };
+        if let Some(store) = reopened.map_err(failed)? {
+            self.earlier.push(std::mem::replace(&mut self.store, Arc::new(store)));
+        }
         self.options = self.settings.build.clone();
         nix.apply(&mut self.options);
         self.nix = nix;
@@ -442,8 +472,17 @@ impl<'a> Session<'a> {
         let harmless = matches!(
             name,
             "timeout" | "build-timeout" | "max-silent-time" | "connect-timeout" | "build-poll-interval"
-        ) || (name == "builders" && value.is_empty());
+        ) || (name == "builders" && value.is_empty())
+            || (matches!(name, "substituters" | "extra-substituters") && self.trusts_caches(value));
         !NEVER_SET.contains(&name) && (harmless || self.trust == Trust::Trusted)
+    }
+
+    /// Whether all these caches are ones that anybody may use.
+    fn trusts_caches(&self, caches: &str) -> bool {
+        let nix = &self.settings.nix;
+        let known = [nix.words("substituters", &[]), nix.words("trusted-substituters", &[])].concat();
+        let plain = |text: &str| text.trim_end_matches('/').to_owned();
+        caches.split_ascii_whitespace().all(|cache| known.iter().any(|known| plain(known) == plain(cache)))
     }
 
     fn collect_garbage(&self, input: &mut dyn Read) -> Reply {
@@ -489,7 +528,7 @@ impl<'a> Session<'a> {
         let texts = read_texts(input).map_err(fatal)?;
         let mut paths = Vec::new();
         for text in texts {
-            let path = DerivedPath::parse(self.store, &text).map_err(failed)?;
+            let path = DerivedPath::parse(&self.store, &text).map_err(failed)?;
             paths.push((text, path));
         }
         Ok(paths)
@@ -596,7 +635,7 @@ impl<'a> Session<'a> {
                 && !complete
             {
                 status = status_of(error, path);
-                message = error.to_string();
+                message = message_of(error, path, &self.store);
                 outputs.clear();
             }
         }
@@ -722,6 +761,19 @@ impl<'a> Session<'a> {
                 answer.texts(found.iter().map(|realisation| self.store.dir().print(&realisation.path)));
             }
         })
+    }
+}
+
+/// The part of an error that is about this derivation.
+fn message_of(error: &Error, path: &StorePath, store: &Store) -> String {
+    let Error::Build(failures) = error else { return error.to_string() };
+    match failures.failures.iter().find(|failure| failure.derivation == *path) {
+        Some(failure) => failure.to_string(),
+        None => {
+            let names: Vec<&str> =
+                failures.failures.iter().map(|failure| failure.derivation.base_name()).collect();
+            format!("`{}` was not built because {} failed", store.dir().print(path), names.join(", "))
+        }
     }
 }
 

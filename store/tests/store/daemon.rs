@@ -19,6 +19,7 @@ fn start(directory: &Path) -> (Layout, PathBuf) {
     let settings = Settings {
         build: BuildOptions { sandbox: Sandbox::Off, ..BuildOptions::default() },
         nix: NixSettings::default(),
+        store_options: |_| Ok(Options::default()),
         version: "2.8.0".to_owned(),
     };
     {
