@@ -82,6 +82,10 @@ struct Supervisor {
     /// Syslog's, the journal's and the streams' socket, by the letter under which the collector knows them.
     log_sockets: Vec<(char, OwnedFd)>,
     sockets: BTreeMap<u32, Vec<OwnedFd>>,
+    /// When each socket fired lately.
+    socket_times: BTreeMap<u32, VecDeque<u64>>,
+    /// Connections of sockets with Accept=, by the instance that serves each, and where they come from.
+    connections: BTreeMap<u32, (OwnedFd, Option<(String, u16)>)>,
     invocations: BTreeMap<u32, String>,
     identifiers: sys::random::Identifiers,
     status: BTreeMap<u32, String>,
@@ -132,6 +136,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 
 impl Supervisor {
     /// Takes over what was inherited, and either begins or goes on where a predecessor stopped.
+    #[expect(clippy::too_many_lines, reason = "one line a field")]
     fn new(toplevel: &str, held: &[String]) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
         let state_file = sys::terminal::adopt(inherited::STATE).map_err(failed("shared state"))?;
@@ -181,6 +186,8 @@ impl Supervisor {
                 .filter_map(|(letter, number)| Some((letter, sys::terminal::adopt(number).ok()?)))
                 .collect(),
             sockets: BTreeMap::new(),
+            socket_times: BTreeMap::new(),
+            connections: BTreeMap::new(),
             invocations: BTreeMap::new(),
             identifiers: sys::random::Identifiers::new(),
             status: BTreeMap::new(),
@@ -245,7 +252,7 @@ impl Supervisor {
                     ALARM => self.alarm_rings(),
                     PATHS => self.paths_changed(),
                     EXECUTED => self.executed(number),
-                    SOCKET => self.events.push_back(Event::Fired { unit: number }),
+                    SOCKET => self.socket_fired(number),
                     _ => {}
                 }
             }

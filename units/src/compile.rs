@@ -42,6 +42,15 @@ pub fn compile(input: &GraphInput) -> Result<Vec<u8>, UnitErrors> {
     for (name, definition) in &definitions {
         let mut reader = settings::Reader::new(name, definition, input);
         reader.read();
+        let serves = name.split_once('@').map(|(prefix, _)| format!("{prefix}.socket"));
+        if serves.is_some_and(|socket| definitions.get(&socket).is_some_and(accepts)) {
+            reader.serves_connection();
+        }
+        if UnitKind::of_name(name) == Some(UnitKind::Socket) && accepts(definition) {
+            let count = connections_of(definition).unwrap_or(0);
+            let instances = (0..count).map(|number| instance_name(name, number)).collect();
+            reader.settings.insert(Key::Triggers, Value::Units(instances));
+        }
         errors.extend(reader.errors);
         mounts_for.extend(reader.mounts_for.into_iter().map(|(key, paths)| (name.clone(), key, paths)));
         units.insert(name.clone(), reader.settings);
@@ -158,8 +167,65 @@ fn gather(input: &GraphInput, errors: &mut Vec<UnitError>) -> BTreeMap<String, U
             all.insert(name.clone(), whole);
         }
     }
+    add_instances_for_connections(&mut all, errors);
     all.retain(|name, _| !name.contains("@."));
     all
+}
+
+/// How many connections a socket with Accept= serves at once when it does not say (systemd.socket(5), MaxConnections=).
+const MAX_CONNECTIONS: usize = 64;
+
+/// No graph has room for more of one socket.
+const MOST_CONNECTIONS: usize = 512;
+
+/// Whether a socket's definition says Accept=yes.
+fn accepts(definition: &UnitDefinition) -> bool {
+    let values = definition.sections.get("Socket").and_then(|section| section.get("Accept"));
+    values.and_then(|values| values.last()).is_some_and(|value| crate::value::boolean(value) == Ok(true))
+}
+
+/// The name of the instance of that number for a socket with Accept=.
+fn instance_name(socket: &str, number: usize) -> String {
+    format!("{}@{number}.service", socket.rsplit_once('.').map_or(socket, |(name, _)| name))
+}
+
+fn connections_of(definition: &UnitDefinition) -> Result<usize, String> {
+    let values = definition.sections.get("Socket").and_then(|section| section.get("MaxConnections"));
+    let Some(value) = values.and_then(|values| values.last()) else { return Ok(MAX_CONNECTIONS) };
+    let number: usize = value.parse().map_err(|_| "not a number".to_owned())?;
+    if (1..=MOST_CONNECTIONS).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("must lie between 1 and {MOST_CONNECTIONS}"))
+    }
+}
+
+/// A socket with Accept= has one service a connection: as many instances of its template as connections are served at once
+/// wait in the graph.
+fn add_instances_for_connections(all: &mut BTreeMap<String, UnitDefinition>, errors: &mut Vec<UnitError>) {
+    let sockets: Vec<(String, UnitDefinition)> = all
+        .iter()
+        .filter(|(name, definition)| UnitKind::of_name(name) == Some(UnitKind::Socket) && accepts(definition))
+        .map(|(name, definition)| (name.clone(), definition.clone()))
+        .collect();
+    for (name, definition) in sockets {
+        let template = name.rsplit_once('.').map_or(name.as_str(), |(name, _)| name).to_owned() + "@.service";
+        let mut fault = |problem| {
+            errors.push(UnitError { unit: name.clone(), defined_at: definition.defined_at.clone(), problem });
+        };
+        let count = match connections_of(&definition) {
+            Ok(count) => count,
+            Err(reason) => {
+                fault(Problem::BadValue { directive: "MaxConnections".into(), value: String::new(), reason });
+                continue;
+            }
+        };
+        let Some(unit) = all.get(&template).cloned() else {
+            fault(Problem::MissingUnit { directive: "Accept".into(), target: template, nearest: None });
+            continue;
+        };
+        all.extend((0..count).map(|number| (instance_name(&name, number), unit.clone())));
+    }
 }
 
 /// `getty@tty1.service` → `getty@.service`.

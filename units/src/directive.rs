@@ -435,6 +435,9 @@ const SOCKET: &[(&str, Rule)] = &[
     ("Backlog", Number(Key::Backlog)),
     ("FileDescriptorName", Text(Key::FileDescriptorName)),
     ("RemoveOnStop", Flag(flag::REMOVE_ON_STOP)),
+    ("Accept", Flag(flag::ACCEPT)),
+    ("MaxConnections", Number(Key::MaxConnections)),
+    ("MaxConnectionsPerSource", Number(Key::MaxConnectionsPerSource)),
     ("FlushPending", Flag(flag::FLUSH_PENDING)),
     ("Symlinks", Words(Key::Symlinks)),
     ("FreeBind", Flag(flag::FREE_BIND)),
@@ -479,8 +482,6 @@ const PATH: &[(&str, Rule)] = &[
 /// What systemd knows and Firn does not do yet: refused by this name, not as a misspelling.
 pub const KNOWN_BUT_NOT_HONOURED: &[&str] = &[
     "JobTimeoutSec",
-    "Accept",
-    "MaxConnections",
     "StopPropagatedFrom",
     "ReloadPropagatedFrom",
     "OnFailureJobMode",

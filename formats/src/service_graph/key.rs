@@ -279,6 +279,8 @@ pub mod flag {
     pub const ON_CLOCK_CHANGE: u64 = 1 << 35;
     /// GuessMainPID=no
     pub const NO_GUESS_MAIN_PID: u64 = 1 << 37;
+    /// One of the instances that wait for the connections of a socket with Accept=.
+    pub const FOR_CONNECTION: u64 = 1 << 38;
     /// OnTimezoneChange=
     pub const ON_TIMEZONE_CHANGE: u64 = 1 << 36;
     /// The unit is a template: its name ends in `@`, its texts may hold `%i` and `%I`.

@@ -68,7 +68,7 @@ fn enable_controllers(path: &str) {
     let mut above = PathBuf::from(ROOT);
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     for part in parts.iter().take(parts.len()) {
-        for controller in ["+memory", "+pids", "+cpu", "+io"] {
+        for controller in ["+memory", "+pids", "+cpu", "+io", "+cpuset"] {
             // A kernel without one of them: the write of the limit itself will say so.
             drop(std::fs::write(above.join("cgroup.subtree_control"), controller));
         }

@@ -104,9 +104,65 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
+/// Symlinks=: other names of the only socket that lies in the file system.
+pub fn make_links(unit: &Unit<'_>) {
+    let Some((_, target)) = unit.tagged(Key::Listen).find(|(_, address)| address.starts_with('/')) else {
+        return;
+    };
+    for link in unit.texts(Key::Symlinks) {
+        let make = || -> io::Result<()> {
+            Path::new(link).parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            if Path::new(link).is_symlink() {
+                std::fs::remove_file(link)?;
+            }
+            std::os::unix::fs::symlink(target, link)
+        };
+        if let Err(error) = make() {
+            let text = format!("{}: cannot make the link {link}: {error}", unit.name());
+            crate::console::log(crate::console::Level::Warning, &text);
+        }
+    }
+}
+
+/// FlushPending=: what came while nobody served is thrown away.
+pub fn flush(sockets: &[OwnedFd]) {
+    let mut buffer = [0; 4096];
+    for socket in sockets {
+        // A socket that listens gives connections, which are closed; any other gives data. A bounded share of either.
+        for _ in 0..1024 {
+            if let Ok(connection) = accept_one(socket) {
+                drop(connection);
+            } else if !matches!(nix::unistd::read(socket, &mut buffer), Ok(1..)) {
+                break;
+            }
+        }
+    }
+}
+
+/// The next connection of a socket that listens; not blocking, and blocking itself, as services expect.
+pub fn accept_one(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    let raw = nix::sys::socket::accept4(socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+    sys::terminal::adopt(raw)
+}
+
+/// The other side of a connection: address and port, as $REMOTE_ADDR and $REMOTE_PORT have them; nothing for others than IP.
+pub fn peer(connection: &OwnedFd) -> Option<(String, u16)> {
+    let storage =
+        nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(connection.as_raw_fd()).ok()?;
+    if let Some(address) = storage.as_sockaddr_in() {
+        return Some((address.ip().to_string(), address.port()));
+    }
+    let address = storage.as_sockaddr_in6()?;
+    let ip = address.ip();
+    Some((ip.to_ipv4_mapped().map_or_else(|| ip.to_string(), |mapped| mapped.to_string()), address.port()))
+}
+
 /// Removes the files of a unit's sockets that ask for it.
 pub fn remove(unit: &Unit<'_>) {
     if unit.flag(flag::REMOVE_ON_STOP) {
+        for link in unit.texts(Key::Symlinks) {
+            drop(std::fs::remove_file(link));
+        }
         for (_, address) in unit.tagged(Key::Listen).filter(|(_, address)| address.starts_with('/')) {
             drop(std::fs::remove_file(address));
         }

@@ -80,7 +80,15 @@ impl Supervisor {
         }
         match request {
             Request::List => {
-                let units = (0..self.graph.len()).filter_map(|index| self.status_of(index)).collect();
+                // Instances that wait for connections are units once they have one.
+                let is_shown = |index: &u32| {
+                    let waits = self.graph.unit(*index).is_some_and(|unit| unit.flag(flag::FOR_CONNECTION));
+                    !waits || !self.state.unit(*index).is_down()
+                };
+                let units = (0..self.graph.len())
+                    .filter(is_shown)
+                    .filter_map(|index| self.status_of(index))
+                    .collect();
                 self.reply(number, &Reply::Units(units));
             }
             Request::Status { unit } => {

@@ -222,6 +222,8 @@ impl Supervisor {
         indices(&self.sockets).into_iter().for_each(|index| self.let_sockets_go(index));
         self.sockets = rename(std::mem::take(&mut self.sockets), &renamed);
         indices(&self.sockets).into_iter().for_each(|index| self.hold_sockets(index));
+        self.connections = rename(std::mem::take(&mut self.connections), &renamed);
+        self.socket_times = rename(std::mem::take(&mut self.socket_times), &renamed);
         self.invocations = rename(std::mem::take(&mut self.invocations), &renamed);
         self.status = rename(std::mem::take(&mut self.status), &renamed);
         self.timers = rename(std::mem::take(&mut self.timers), &renamed);

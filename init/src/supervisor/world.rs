@@ -18,7 +18,7 @@ use nix::sys::inotify::AddWatchFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use sys::sibling::{Birth, spawn};
 
@@ -75,6 +75,7 @@ impl Supervisor {
             result: is_stop.then(|| (state.outcome.word(), state.exit_status)),
             invocation: self.invocations.get(&index).cloned().unwrap_or_default(),
             socket_names: self.socket_names(&unit),
+            peer: self.connections.get(&index).and_then(|(_, peer)| peer.clone()),
         };
         let owner = index | (role as u32) << 24;
         let log = self.logs.get(&index).map(|log| log.write.as_fd());
@@ -152,12 +153,20 @@ impl Supervisor {
 
     /// Copies of the sockets that a service is given.
     fn sockets_of(&self, unit: &Unit<'_>) -> Vec<std::os::fd::OwnedFd> {
+        if unit.flag(flag::FOR_CONNECTION) {
+            let connection =
+                self.connections.get(&unit.index()).and_then(|(socket, _)| socket.try_clone().ok());
+            return connection.into_iter().collect();
+        }
         let by = unit.units(Key::TriggeredBy).chain(unit.units(Key::Sockets));
         let lists = by.filter_map(|index| self.sockets.get(&index));
         lists.flatten().filter_map(|socket| socket.try_clone().ok()).collect()
     }
 
     fn socket_names(&self, unit: &Unit<'_>) -> String {
+        if unit.flag(flag::FOR_CONNECTION) {
+            return "connection".into();
+        }
         let mut names = Vec::new();
         for index in unit.units(Key::TriggeredBy).chain(unit.units(Key::Sockets)) {
             let count = self.sockets.get(&index).map_or(0, Vec::len);
@@ -343,6 +352,7 @@ impl Supervisor {
                 Ok(sockets) => {
                     self.sockets.insert(index, sockets);
                     self.hold_sockets(index);
+                    listening::make_links(&unit);
                     self.watch_sockets(index);
                     true
                 }
@@ -377,7 +387,56 @@ impl Supervisor {
         }
     }
 
+    /// Something waits at a socket: a service is started for it, or, with Accept=, one for each connection.
+    pub(super) fn socket_fired(&mut self, index: u32) {
+        let Some(unit) = self.graph.unit(index) else { return };
+        let is_accepting = unit.flag(flag::ACCEPT);
+        let times = self.socket_times.entry(index).or_default();
+        if super::path_watches::is_too_often(&unit, times, if is_accepting { 200 } else { 20 }) {
+            let text = format!("{}: triggered too often; it is not listened to any more", unit.name());
+            console::log(Level::Error, &text);
+            self.events.push_back(Event::TriggeredTooOften { unit: index });
+            return;
+        }
+        if !is_accepting {
+            self.events.push_back(Event::Fired { unit: index });
+            return;
+        }
+        let most_of_one = unit.number(Key::MaxConnectionsPerSource).unwrap_or(u64::MAX);
+        let listening: Vec<OwnedFd> = self
+            .sockets
+            .get(&index)
+            .into_iter()
+            .flatten()
+            .filter_map(|socket| socket.try_clone().ok())
+            .collect();
+        for socket in listening {
+            while let Ok(connection) = listening::accept_one(&socket) {
+                let peer = listening::peer(&connection);
+                let address = peer.as_ref().map(|(address, _)| address);
+                let of_same = |other: &&(OwnedFd, Option<(String, u16)>)| {
+                    address.is_some() && other.1.as_ref().map(|(address, _)| address) == address
+                };
+                let from_there = self.connections.values().filter(of_same).count() as u64;
+                let free = unit.units(Key::Triggers).find(|instance| {
+                    let state = self.state.unit(*instance);
+                    state.is_down() && state.job.is_none() && !self.connections.contains_key(instance)
+                });
+                let Some(instance) = free.filter(|_| from_there < most_of_one) else {
+                    let text = format!("{}: too many connections; one more is refused", unit.name());
+                    console::log(Level::Warning, &text);
+                    continue;
+                };
+                self.connections.insert(instance, (connection, peer));
+                self.feed(&Event::ResetFailed { unit: instance });
+                self.feed(&Event::Request { unit: instance, kind: JobKind::Start });
+            }
+        }
+        self.watch_sockets(index);
+    }
+
     fn disarm(&mut self, index: u32) {
+        self.socket_times.remove(&index);
         self.timers.remove(&index);
         self.disarm_path(index);
         self.let_sockets_go(index);
@@ -463,7 +522,11 @@ impl Supervisor {
             }
             cgroup::remove(&cgroup::path_of(&unit));
             self.status.remove(&index);
+            self.connections.remove(&index);
             for socket in unit.units(Key::TriggeredBy) {
+                if self.graph.unit(socket).is_some_and(|socket| socket.flag(flag::FLUSH_PENDING)) {
+                    listening::flush(self.sockets.get(&socket).map_or(&[], Vec::as_slice));
+                }
                 self.watch_sockets(socket);
             }
         }
@@ -490,6 +553,9 @@ impl Supervisor {
                 console::log(Level::Error, &format!("{name} is not started: a unit that it needs failed"));
             }
             _ => {}
+        }
+        if self.state.unit(index).is_down() {
+            self.connections.remove(&index);
         }
         self.timers_see(index);
         self.paths_see(index);

@@ -406,6 +406,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The unit is an instance that waits for a connection.
+    pub(super) fn serves_connection(&mut self) {
+        *self.flags() |= flag::FOR_CONNECTION;
+    }
+
     fn finish_service(&mut self) {
         let has = |settings: &Settings, key| settings.contains_key(&key);
         if !has(&self.settings, Key::Type) {

@@ -158,3 +158,52 @@ fn only_what_matters_changes_the_fingerprint() {
     assert_eq!(print("x", "A=1"), print("y", "A=1"));
     assert_ne!(print("x", "A=1"), print("x", "A=2"));
 }
+
+#[test]
+fn a_socket_that_accepts_has_an_instance_for_each_connection() {
+    let socket = |more: &str| {
+        format!(
+            r#""echo.socket": {{"sections": {{"Socket": {{"ListenStream": ["7"], "Accept": ["yes"] {more}}}}}}},
+               "echo@.service": {{"sections": {{"Service": {{"ExecStart": ["/bin/cat %i"], "StandardInput": ["socket"]}}}}}}"#
+        )
+    };
+    let file = compile_json(&socket(r#", "MaxConnections": ["3"]"#)).unwrap();
+    let graph = Graph::load(&file).unwrap();
+    let unit = graph.find("echo.socket").unwrap();
+    let mut names: Vec<&str> =
+        unit.units(Key::Triggers).filter_map(|index| graph.unit(index)).map(|unit| unit.name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["echo@0.service", "echo@1.service", "echo@2.service"]);
+    let instance = graph.find("echo@1.service").unwrap();
+    assert!(instance.flag(flag::FOR_CONNECTION) && unit.flag(flag::ACCEPT));
+    assert_eq!(instance.command(Key::ExecStart, 0).unwrap().arguments().nth(1), Some(c"1"));
+    let file = compile_json(&socket("")).unwrap();
+    assert_eq!(Graph::load(&file).unwrap().find("echo.socket").unwrap().units(Key::Triggers).count(), 64);
+    assert!(
+        compile_json(&socket(r#", "MaxConnections": ["9999"]"#)).unwrap_err().contains("between 1 and 512")
+    );
+    let alone = r#""a.socket": {"sections": {"Socket": {"ListenStream": ["7"], "Accept": ["yes"]}}}"#;
+    assert!(compile_json(alone).unwrap_err().contains("a@.service"));
+}
+
+#[test]
+fn the_sandbox_that_modules_write() {
+    let file = compile_json(
+        r#""a.service": {"sections": {"Service": {"ExecStart": ["/bin/a"], "DynamicUser": ["true"], "PrivateDevices": ["true"], "ProtectClock": ["true"],
+           "SystemCallFilter": ["@system-service", "~@privileged @resources"], "RestrictAddressFamilies": ["AF_UNIX AF_INET"],
+           "CapabilityBoundingSet": ["CAP_SYS_TIME CAP_CHOWN"], "ProtectHome": ["tmpfs"], "LoadCredential": ["k:/etc/k"]}}}"#,
+    )
+    .unwrap();
+    let graph = Graph::load(&file).unwrap();
+    let unit = graph.find("a.service").unwrap();
+    assert_eq!((unit.number(Key::ProtectSystem), unit.number(Key::ProtectHome)), (Some(3), Some(3)));
+    assert_eq!(unit.number(Key::CapabilityBoundingSet), Some(1), "what ProtectClock= takes is gone");
+    assert!(unit.flag(flag::NO_NEW_PRIVILEGES) && unit.number(Key::DevicePolicy) == Some(1));
+    let words: Vec<u64> = unit.numbers(Key::SeccompFilter).collect();
+    let (mut programs, mut at) = (0, 0);
+    while at < words.len() {
+        at += words[at] as usize + 1;
+        programs += 1;
+    }
+    assert_eq!((programs, at), (3, words.len()), "arguments, denied groups, the filter");
+}

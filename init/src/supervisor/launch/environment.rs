@@ -22,6 +22,8 @@ pub struct Extra {
     pub invocation: String,
     /// $LISTEN_FDNAMES.
     pub socket_names: String,
+    /// $REMOTE_ADDR and $REMOTE_PORT.
+    pub peer: Option<(String, u16)>,
 }
 
 /// All variables of a process.
@@ -76,6 +78,10 @@ pub(super) fn variables(
     if sockets > 0 {
         set("LISTEN_FDS", sockets.to_string());
         set("LISTEN_FDNAMES", extra.socket_names.clone());
+    }
+    if let Some((address, port)) = &extra.peer {
+        set("REMOTE_ADDR", address.clone());
+        set("REMOTE_PORT", port.to_string());
     }
     if let Some(path) = unit.text(Key::TtyPath) {
         let serial = path.contains("ttyS") || path.contains("hvc") || path.contains("ttyAMA");
