@@ -140,11 +140,13 @@ pub(crate) fn show(reader: &mut Reader, wish: &Wish) -> Result<ExitCode> {
     for entry in &entries {
         output.write_all(render(entry, wish.form, host)?.as_bytes())?;
     }
-    while wish.follow {
-        output.flush()?;
-        std::thread::sleep(Duration::from_millis(200));
-        for entry in reader.news(&wish.filter)? {
-            output.write_all(render(&entry, wish.form, host)?.as_bytes())?;
+    if wish.follow {
+        loop {
+            output.flush()?;
+            std::thread::sleep(Duration::from_millis(200));
+            for entry in reader.news(&wish.filter)? {
+                output.write_all(render(&entry, wish.form, host)?.as_bytes())?;
+            }
         }
     }
     output.flush()?;

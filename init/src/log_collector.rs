@@ -322,7 +322,7 @@ impl Collector {
     fn syslog(&mut self, datagram: &datagram::Datagram) {
         let text = String::from_utf8_lossy(&datagram.bytes);
         let parsed = syslog::parse(&text);
-        let mut record = self.from_sender(datagram, Source::Syslog);
+        let mut record = self.record_of(datagram, Source::Syslog);
         record.priority = parsed.priority;
         record.facility = parsed.facility;
         parsed.identifier.clone_into(&mut record.identifier);
@@ -338,14 +338,14 @@ impl Collector {
     }
 
     fn journal(&mut self, datagram: &datagram::Datagram) {
-        let mut record = self.from_sender(datagram, Source::Journal);
+        let mut record = self.record_of(datagram, Source::Journal);
         for (name, value) in native::parse(&datagram.bytes) {
             let number = || std::str::from_utf8(&value).ok()?.parse::<u8>().ok();
             match name.as_str() {
                 "MESSAGE" => record.message = value,
                 "PRIORITY" => record.priority = number().map_or(record.priority, |number| number.min(7)),
                 "SYSLOG_FACILITY" => {
-                    record.facility = number().map_or(record.facility, |number| number.min(23))
+                    record.facility = number().map_or(record.facility, |number| number.min(23));
                 }
                 "SYSLOG_IDENTIFIER" => record.identifier = String::from_utf8_lossy(&value).into_owned(),
                 _ => record.fields.push((name, value)),
@@ -358,7 +358,7 @@ impl Collector {
         self.keep(&stream, &record);
     }
 
-    fn from_sender(&self, datagram: &datagram::Datagram, source: Source) -> Record {
+    fn record_of(&self, datagram: &datagram::Datagram, source: Source) -> Record {
         let mut record = stamp(self.boot);
         (record.source, record.pid, record.uid) = (source, datagram.pid, datagram.uid);
         record

@@ -73,8 +73,7 @@ impl Line {
                 };
                 line.given.push((option.long, value));
             } else if let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) {
-                let mut letters = letters.char_indices();
-                while let Some((at, letter)) = letters.next() {
+                for (at, letter) in letters.char_indices() {
                     let option = table.iter().find(|option| option.letter == letter && letter != ' ');
                     let option = option.ok_or_else(|| wrong(format!("the option -{letter} is not there")))?;
                     if option.value == Value::No {

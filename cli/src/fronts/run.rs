@@ -7,6 +7,7 @@ use crate::family::Failure;
 use crate::service::{ask, ask_states, connect};
 use anyhow::{Context as _, Result, bail};
 use formats::control::{ActiveState, Phase, Reply, Request, Verb};
+use formats::service_graph::UnitKind;
 use formats::service_graph::builder::{GraphBuilder, Value};
 use formats::service_graph::rebuild::settings_of;
 use formats::service_graph::view::Graph;
@@ -85,7 +86,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<ExitCode> {
         writeln!(std::io::stderr(), "Running as unit: {started}")?;
     }
     // A pipe's command begins when its ends are opened here.
-    let carried = pipes.map(Pipes::carry).transpose()?;
+    let carried = pipes.map(Pipes::carry);
     let wait_for_start = !line.has("no-block") && carried.is_none();
     let request = Request::Job { verb: Verb::Start, unit: started.clone(), wait: wait_for_start && !waits };
     match ask(&mut stream, &request, |_| Ok(()))? {
@@ -246,7 +247,9 @@ fn running_graph() -> Result<Vec<u8>> {
 fn enter(stream: &mut UnixStream, name: &str, added: &BTreeMap<String, UnitDefinition>) -> Result<()> {
     std::fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
     let lock = std::fs::File::create(Path::new(DIRECTORY).join("lock"))?;
-    lock.lock().context("cannot wait for another systemd-run")?;
+    let _lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .context("cannot wait for another systemd-run")?;
     let bytes = running_graph()?;
     let running = Graph::load(&bytes).map_err(|error| anyhow::anyhow!("the running graph: {error}"))?;
     if let Some(taken) = added.keys().find(|name| running.find(name).is_some()) {
@@ -268,10 +271,10 @@ fn enter(stream: &mut UnixStream, name: &str, added: &BTreeMap<String, UnitDefin
     )]);
     for unit in running.units().filter(|unit| !added.contains_key(unit.name())) {
         let mut sections = plain.clone();
-        if unit.name().ends_with(".service") {
+        if unit.kind() == UnitKind::Service {
             let command = BTreeMap::from([("ExecStart".to_owned(), vec!["/bin/true".to_owned()])]);
             sections.insert("Service".to_owned(), command);
-        } else if !unit.name().ends_with(".target") && !unit.name().ends_with(".slice") {
+        } else if !matches!(unit.kind(), UnitKind::Target | UnitKind::Slice) {
             continue;
         }
         input.units.insert(unit.name().to_owned(), UnitDefinition { sections, ..UnitDefinition::default() });
@@ -335,13 +338,13 @@ struct Pipes(String);
 
 impl Pipes {
     fn make(name: &str) -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
         std::fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
         let this = Self(name.to_owned());
         for number in 0..3 {
             let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
             drop(std::fs::remove_file(this.place(number)));
             nix::unistd::mkfifo(this.place(number).as_str(), mode)?;
-            use std::os::unix::fs::PermissionsExt as _;
             std::fs::set_permissions(this.place(number), std::fs::Permissions::from_mode(0o666))?;
         }
         Ok(this)
@@ -352,7 +355,7 @@ impl Pipes {
     }
 
     /// Begins to carry between the pipes and our own streams; the ends of the outputs can be waited for.
-    fn carry(self) -> Result<Vec<std::thread::JoinHandle<()>>> {
+    fn carry(self) -> Vec<std::thread::JoinHandle<()>> {
         let input = self.place(0);
         std::thread::spawn(move || {
             if let Ok(mut pipe) = std::fs::OpenOptions::new().write(true).open(&input) {
@@ -372,7 +375,7 @@ impl Pipes {
                 });
             }));
         }
-        Ok(outputs)
+        outputs
     }
 }
 

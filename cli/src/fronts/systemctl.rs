@@ -271,19 +271,15 @@ fn status(names: &[String]) -> Result<ExitCode> {
     let mut code = 0;
     let mut texts = Vec::new();
     for name in units.named(names) {
-        match units.status(&name) {
-            Some(unit) => {
-                texts.push(describe(unit));
-                if !matches!(unit.active, ActiveState::Active | ActiveState::Reloading)
-                    && code != NO_SUCH_UNIT
-                {
-                    code = NOT_ACTIVE;
-                }
+        if let Some(unit) = units.status(&name) {
+            texts.push(describe(unit));
+            let is_up = matches!(unit.active, ActiveState::Active | ActiveState::Reloading);
+            if !is_up && code != NO_SUCH_UNIT {
+                code = NOT_ACTIVE;
             }
-            None => {
-                writeln!(std::io::stderr(), "Unit {name} could not be found.")?;
-                code = NO_SUCH_UNIT;
-            }
+        } else {
+            writeln!(std::io::stderr(), "Unit {name} could not be found.")?;
+            code = NO_SUCH_UNIT;
         }
     }
     print(&texts.join("\n"))?;

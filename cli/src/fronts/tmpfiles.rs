@@ -52,8 +52,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     });
     if line.has("cat-config") {
         use std::io::Write as _;
-        let text: String = rules.iter().map(|rule| format!("{rule}\n")).collect();
-        std::io::stdout().write_all(text.as_bytes())?;
+        writeln!(std::io::stdout(), "{}", rules.join("\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let boot = line.has("boot");
@@ -119,8 +118,8 @@ fn rules_of(root: &Root, word: &str) -> Result<Vec<String>> {
     if word == "-" {
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
     } else {
-        let candidates = DIRECTORIES.iter().map(|directory| root.join(directory).join(word));
-        let found = candidates.filter(|path| !word.contains('/') && path.exists()).next();
+        let mut candidates = DIRECTORIES.iter().map(|directory| root.join(directory).join(word));
+        let found = candidates.find(|path| !word.contains('/') && path.exists());
         let path = found.unwrap_or_else(|| PathBuf::from(word));
         text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     }

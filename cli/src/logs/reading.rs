@@ -267,7 +267,9 @@ mod tests {
 
     fn write(directory: &Path, name: &str, records: &[Record]) {
         let mut bytes = MAGIC.to_vec();
-        records.iter().for_each(|record| record.encode(&mut bytes));
+        for record in records {
+            record.encode(&mut bytes);
+        }
         std::fs::write(directory.join(name), bytes).unwrap();
     }
 

@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn long_lines_are_cut_and_the_pipe_never_stays_full() {
         let (mut pipe, write) = pipe();
-        let written = nix::unistd::write(&write, &[b'z'; 1 << 17]).unwrap();
+        let written = nix::unistd::write(&write, &vec![b'z'; 1 << 17]).unwrap();
         let (lines, take) = look(&mut pipe, false);
         assert_eq!(take, written);
         assert!(lines.iter().all(|line| line.len() <= LINE_LIMIT));

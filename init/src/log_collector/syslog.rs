@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn datagrams_are_understood() {
-        let table: &[(&str, (u8, u8, &str, u32, &str, &str))] = &[
+        let table = [
             (
                 "<38>Nov 23 03:46:00 sshd[812]: Accepted publickey",
                 (6, 4, "sshd", 812, "", "Accepted publickey"),
@@ -139,7 +139,7 @@ mod tests {
             ("<14>1 - - - - - [never closed", (6, 1, "", 0, "", "1 - - - - - [never closed")),
             ("", (5, 1, "", 0, "", "")),
         ];
-        for (datagram, (priority, facility, identifier, pid, structured, text)) in table.iter().copied() {
+        for (datagram, (priority, facility, identifier, pid, structured, text)) in table {
             let expected = Parsed { priority, facility, identifier, pid, structured, text };
             assert_eq!(parse(datagram), expected, "{datagram}");
         }

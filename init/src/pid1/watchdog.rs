@@ -40,7 +40,7 @@ impl Watchdog {
                 match device.set_timeout(self.timeout) {
                     Ok(timeout) => self.timeout = timeout.max(Duration::from_secs(1)),
                     Err(error) => {
-                        console::log(Level::Warning, &format!("watchdog: cannot set its time: {error}"))
+                        console::log(Level::Warning, &format!("watchdog: cannot set its time: {error}"));
                     }
                 }
                 let text = format!("the hardware watchdog is armed: {} s", self.timeout.as_secs());

@@ -219,9 +219,13 @@ impl Supervisor {
         }
         self.logs = rename(std::mem::take(&mut self.logs), &renamed);
         let indices = |sockets: &BTreeMap<u32, _>| sockets.keys().copied().collect::<Vec<u32>>();
-        indices(&self.sockets).into_iter().for_each(|index| self.let_sockets_go(index));
+        for index in indices(&self.sockets) {
+            self.let_sockets_go(index);
+        }
         self.sockets = rename(std::mem::take(&mut self.sockets), &renamed);
-        indices(&self.sockets).into_iter().for_each(|index| self.hold_sockets(index));
+        for index in indices(&self.sockets) {
+            self.hold_sockets(index);
+        }
         self.connections = rename(std::mem::take(&mut self.connections), &renamed);
         self.socket_times = rename(std::mem::take(&mut self.socket_times), &renamed);
         self.invocations = rename(std::mem::take(&mut self.invocations), &renamed);

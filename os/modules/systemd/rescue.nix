@@ -19,7 +19,11 @@ let
       ExecStart = "${pkgs.writeShellScript "${name}-shell" ''
         echo
         echo "${description}: \`journalctl -b' shows what was logged, \`systemctl default' or leaving goes on."
+        # Two readers on one terminal would share what is typed.
+        prompts=$(systemctl list-units --no-legend 'getty@*' 'serial-getty@*' | cut -d ' ' -f 1)
+        [ -z "$prompts" ] || systemctl stop $prompts
         ${pkgs.util-linux}/sbin/sulogin --force
+        [ -z "$prompts" ] || systemctl start --no-block $prompts
         exec ${pkgs.firn}/bin/firn service start --no-wait default.target
       ''}";
       StandardInput = "tty-force";

@@ -7,6 +7,7 @@ use anyhow::Result;
 use formats::control::{ActiveState, UnitStatus};
 use formats::service_graph::key::Key;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// Columns as wide as their widest cell.
@@ -68,7 +69,7 @@ pub(super) fn units(line: &Line, names: &[String]) -> Result<ExitCode> {
         .collect();
     let mut text = table(line, &["UNIT", "LOAD", "ACTIVE", "SUB", "DESCRIPTION"], &rows);
     if !line.has("no-legend") {
-        text.push_str(&format!("\n{} units listed.\n", rows.len()));
+        write!(text, "\n{} units listed.\n", rows.len())?;
     }
     print(&text)
 }
@@ -185,7 +186,7 @@ fn branch(
             _ => "○",
         };
         let knee = if is_last { "└─" } else { "├─" };
-        text.push_str(&format!("{mark} {indent}{knee}{child}\n"));
+        text.extend([mark, " ", indent, knee, child, "\n"]);
         let unfolds = all || child.ends_with(".target");
         if unfolds && path.len() < 32 && !path.iter().any(|above| above == child) {
             let deeper = format!("{indent}{}", if is_last { "  " } else { "│ " });

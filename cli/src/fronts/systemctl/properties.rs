@@ -210,14 +210,18 @@ pub(super) fn cat(names: &[String]) -> Result<ExitCode> {
         let Some(unit) = units.definition(&name) else {
             return Err(failure(NO_SUCH_UNIT, format!("No files found for {name}.")));
         };
-        text.push_str(&format!(
-            "# {} (compiled; defined at {})\n",
+        let place = unit.text(Key::DefinedAt).unwrap_or("?");
+        text.extend([
+            "# ",
             unit.name(),
-            unit.text(Key::DefinedAt).unwrap_or("?")
-        ));
+            " (compiled; defined at ",
+            place,
+            ")
+",
+        ]);
         let mut put = |name: &str, value: String| {
             if !value.is_empty() {
-                text.push_str(&format!("{name}={value}\n"));
+                text.extend([name, "=", value.as_str(), "\n"]);
             }
         };
         put("Description", unit.text(Key::Description).unwrap_or_default().to_owned());
