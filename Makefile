@@ -6,6 +6,7 @@
 #   make check  formatting, lints, documentation, the tidy test
 #   make dist   the static binaries and os/ in target/dist, as `firn` expects them
 #   make bench-boot                 from the start of process 1 to the last service, beside other inits
+#   make nix-functional  Nix's own functional tests against Firn, and the table in docs/nix-functional-tests.md
 #   make bench-eval NIX=… NIXPKGS=…  the evaluator's time and memory beside a real Nix's
 #   make bench-store  the store's CPU time and memory beside a real Nix's
 #   make store-power-cut  2000 power cuts on ext4 and on xfs (as root; make test makes a few)
@@ -19,7 +20,7 @@ CONFIGURATION ?= examples/server/configuration.nix
 export FIRN_STORE ?= $(CURDIR)/.cache/store
 
 .DEFAULT_GOAL := help
-.PHONY: help needs dist run channel test check unit vm-test os-test bench-boot bench-eval bench-store store-power-cut clean
+.PHONY: help needs dist run channel test check unit vm-test os-test bench-boot bench-eval bench-store store-power-cut nix-functional nix-functional-short clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,7 +39,7 @@ channel: dist
 run: dist channel
 	$(DIST)/bin/firn vm $(CONFIGURATION)
 
-test: needs check dist channel unit os-test vm-test
+test: needs check dist channel unit nix-functional-short os-test vm-test
 	@echo "make test: all passed"
 
 check: needs
@@ -58,6 +59,14 @@ vm-test: dist channel
 
 bench-boot: dist
 	FIRN_DIST=$(CURDIR)/$(DIST) cargo bench --profile dev -p benches --bench boot -- $(SERVICES)
+
+nix-functional: dist
+	for mode in base-daemon daemon commands; do ci/nix-functional run 2.8.0 $$mode; done
+	for mode in daemon commands; do ci/nix-functional run 2.26.3 $$mode; done
+	ci/nix-functional table
+
+nix-functional-short: dist
+	ci/nix-functional short
 
 bench-eval:
 	cargo build --release -p cli

@@ -92,7 +92,7 @@ pub(crate) fn store_root() -> Result<PathBuf> {
 
 /// `/` where a Nix store already lives and can be written, else a directory of the user's own.
 fn default_store_root() -> Result<PathBuf> {
-    if Path::new("/nix/var/nix/db").is_dir() && std::env::var_os("USER").is_none_or(|user| user == "root") {
+    if owns(Path::new("/nix/var/nix/db")) {
         return Ok(PathBuf::from("/"));
     }
     let state = std::env::var_os("XDG_STATE_HOME")
@@ -100,6 +100,14 @@ fn default_store_root() -> Result<PathBuf> {
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")))
         .context("neither XDG_STATE_HOME nor HOME is set: say where the store is with --store ROOT")?;
     Ok(state.join("firn/root"))
+}
+
+/// Whether this directory is there and ours: root's, for root.
+fn owns(directory: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = std::fs::metadata("/proc/self").map(|found| found.uid());
+    let found = std::fs::metadata(directory).map(|found| found.uid());
+    matches!((own, found), (Ok(own), Ok(owner)) if own == owner)
 }
 
 /// The distribution beside the running program: `<dist>/bin/firn` means `<dist>`.
