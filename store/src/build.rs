@@ -62,6 +62,10 @@ impl Wanted {
 
 /// How builds run.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, independent of the others"
+)]
 pub struct BuildOptions {
     /// How many builders run at a time.
     pub max_jobs: usize,

@@ -54,8 +54,10 @@ impl Store {
                 // When both failed, a broken pipe is only the echo.
                 match (added, dumped) {
                     (Ok(()), dumped) => dumped,
-                    (Err(error), Ok(()) | Err(Error::Nar { .. } | Error::File { .. })) => Err(error),
-                    (Err(_), Err(error)) => Err(error),
+                    (Err(_), Err(error)) if !matches!(error, Error::Nar { .. } | Error::File { .. }) => {
+                        Err(error)
+                    }
+                    (Err(error), _) => Err(error),
                 }
             })?;
             copied.push(path);

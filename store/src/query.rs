@@ -49,7 +49,13 @@ impl Store {
 
     /// The paths and everything that they refer to, directly or not. All must be valid.
     pub fn closure(&self, paths: impl IntoIterator<Item = StorePath>) -> Result<BTreeSet<StorePath>> {
-        self.walk(paths, |store, path| Ok(store.path_info(path)?.references))
+        let mut found = BTreeSet::new();
+        for path in paths {
+            if !found.contains(&path) {
+                self.database().add_closure(&path, &mut found)?;
+            }
+        }
+        Ok(found)
     }
 
     /// The paths and everything that refers to them, directly or not.

@@ -187,17 +187,17 @@ impl<'a> Planner<'a> {
             let mut next = BTreeSet::new();
             for path in asked {
                 let offer = offers.remove(&path);
-                for reference in offer.iter().flat_map(|offer| &offer.narinfo.info.references) {
-                    if !self.answers.contains_key(reference) {
-                        self.store.add_temp_root(reference)?;
-                        if !self.store.is_valid(reference)? {
-                            next.insert(reference.clone());
-                        }
-                    }
-                }
+                let references = offer.iter().flat_map(|offer| &offer.narinfo.info.references);
+                next.extend(references.filter(|path| !self.answers.contains_key(*path)).cloned());
                 self.answers.insert(path, offer);
             }
-            asked = next;
+            asked = BTreeSet::new();
+            for path in next {
+                self.store.add_temp_root(&path)?;
+                if !self.store.is_valid(&path)? {
+                    asked.insert(path);
+                }
+            }
         }
     }
 
@@ -236,7 +236,7 @@ impl<'a> Planner<'a> {
         let mut schedule = Schedule::default();
         let mut steps: BTreeMap<StorePath, usize> = BTreeMap::new();
         for path in std::mem::take(&mut self.fetch) {
-            self.add_fetches(&path, &mut steps, &mut schedule)?;
+            self.add_fetches(&path, &mut steps, &mut schedule);
         }
         let mut builds: Vec<Option<(StorePath, Derivation, bool)>> =
             self.builds.drain(..).map(Some).collect();
@@ -293,12 +293,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds the fetching of a path and of all that it needs.
-    fn add_fetches(
-        &self,
-        path: &StorePath,
-        steps: &mut BTreeMap<StorePath, usize>,
-        schedule: &mut Schedule,
-    ) -> Result<()> {
+    fn add_fetches(&self, path: &StorePath, steps: &mut BTreeMap<StorePath, usize>, schedule: &mut Schedule) {
         let mut stack = vec![(path.clone(), false)];
         while let Some((path, leaving)) = stack.pop() {
             if steps.contains_key(&path) {
@@ -321,7 +316,6 @@ impl<'a> Planner<'a> {
                 needed_by: Vec::new(),
             });
         }
-        Ok(())
     }
 }
 

@@ -12,6 +12,17 @@ const POSITIVE: u64 = 30 * 24 * 3600;
 /// How long a "not there" counts (`narinfo-cache-negative-ttl`).
 const NEGATIVE: u64 = 3600;
 
+/// What is remembered of a cache and a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Recalled {
+    /// Nothing, or nothing that still counts.
+    Unknown,
+    /// The cache did not have it.
+    NotThere,
+    /// The cache had it; the text of its narinfo.
+    There(String),
+}
+
 /// The database.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -46,8 +57,8 @@ impl Memory {
         }
     }
 
-    /// What the cache said: outer `None` if nothing is known, inner if it had nothing.
-    pub(super) fn recall(&self, cache: &str, path: &StorePath) -> Option<Option<String>> {
+    /// What the cache said.
+    pub(super) fn recall(&self, cache: &str, path: &StorePath) -> Recalled {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let row: Option<(Option<String>, u64)> = connection
             .prepare_cached("select text, time from Answers where cache = ? and hash = ?")
@@ -59,9 +70,13 @@ impl Memory {
                     .optional()
             })
             .unwrap_or_default();
-        let (text, time) = row?;
+        let Some((text, time)) = row else { return Recalled::Unknown };
         let limit = if text.is_some() { POSITIVE } else { NEGATIVE };
-        (now().saturating_sub(time) < limit).then_some(text)
+        match text {
+            _ if now().saturating_sub(time) >= limit => Recalled::Unknown,
+            Some(text) => Recalled::There(text),
+            None => Recalled::NotThere,
+        }
     }
 
     /// Keeps an answer.
@@ -101,20 +116,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let memory = Memory::open(directory.path()).unwrap();
         let path = StorePath::from_base_name("m0iyz1rzcgxw68h6skk8b9sg0p0napwc-foo.txt").unwrap();
-        assert_eq!(memory.recall("a", &path), None);
+        assert_eq!(memory.recall("a", &path), Recalled::Unknown);
         memory.keep("a", &path, None);
         memory.keep("b", &path, Some("text"));
-        assert_eq!(memory.recall("a", &path), Some(None));
-        assert_eq!(memory.recall("b", &path), Some(Some("text".to_owned())));
+        assert_eq!(memory.recall("a", &path), Recalled::NotThere);
+        assert_eq!(memory.recall("b", &path), Recalled::There("text".to_owned()));
         let age = |seconds: u64| {
             let connection = memory.connection.lock().unwrap();
             connection.execute("update Answers set time = time - ?", [seconds as i64]).unwrap();
         };
         age(NEGATIVE + 1);
-        assert_eq!(memory.recall("a", &path), None);
-        assert!(memory.recall("b", &path).is_some());
+        assert_eq!(memory.recall("a", &path), Recalled::Unknown);
+        assert_ne!(memory.recall("b", &path), Recalled::Unknown);
         memory.forget("b", &path);
-        assert_eq!(memory.recall("b", &path), None);
+        assert_eq!(memory.recall("b", &path), Recalled::Unknown);
         std::fs::write(directory.path().join("file"), "").unwrap();
         assert!(Memory::open(&directory.path().join("file")).is_none());
     }

@@ -1,7 +1,7 @@
 //! The caches that stand in for building, asked in the order of their priorities and all paths at a time. One that is
 //! away or lies is set aside with one message and not waited for again for a while.
 
-use super::memory::Memory;
+use super::memory::{Memory, Recalled};
 use super::{Address, Cache, CacheError, Place, TransportError};
 use crate::error::Error;
 use crate::open::Store;
@@ -130,16 +130,15 @@ impl Substituters {
         let members = self.members(store.dir());
         let next = Mutex::new(paths.iter());
         let found = Mutex::new(BTreeMap::new());
+        let ask_on = || {
+            while let Some(path) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+                let Some(offer) = members.ask(store, path, 0) else { continue };
+                found.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), offer);
+            }
+        };
         std::thread::scope(|scope| {
             for _ in 0..QUESTIONS.min(paths.len()) {
-                scope.spawn(|| {
-                    while let Some(path) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                        if let Some(offer) = members.ask(store, path, 0) {
-                            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                            found.insert(path.clone(), offer);
-                        }
-                    }
-                });
+                scope.spawn(ask_on);
             }
         });
         found.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -214,14 +213,14 @@ impl Members {
     fn ask_one(&self, member: &Member, path: &StorePath) -> Result<Option<NarInfo>, CacheError> {
         let cache = &member.cache;
         let memory = self.memory.as_ref().filter(|_| matches!(cache.place, Place::Server(_)));
-        match memory.and_then(|memory| memory.recall(cache.name(), path)) {
-            Some(None) => return Ok(None),
-            Some(Some(text)) => {
+        match memory.map_or(Recalled::Unknown, |memory| memory.recall(cache.name(), path)) {
+            Recalled::NotThere => return Ok(None),
+            Recalled::There(text) => {
                 if let Ok(narinfo) = cache.parse(path, &text) {
                     return Ok(Some(narinfo));
                 }
             }
-            None => {}
+            Recalled::Unknown => {}
         }
         let text = cache.narinfo_text(path)?;
         let narinfo = text.as_ref().map(|text| cache.parse(path, text)).transpose()?;

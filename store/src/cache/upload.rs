@@ -28,20 +28,20 @@ impl Cache {
         let packed: Mutex<Vec<(usize, NarInfo)>> = Mutex::default();
         let failure: Mutex<Option<Error>> = Mutex::default();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let pack_on = || {
+            while let Some((index, path)) = { lock(&next).next() } {
+                if lock(&failure).is_some() {
+                    return;
+                }
+                match self.pack(store, &path, progress) {
+                    Ok(narinfo) => lock(&packed).extend(narinfo.map(|narinfo| (index, narinfo))),
+                    Err(error) => *lock(&failure) = Some(error),
+                }
+            }
+        };
         std::thread::scope(|scope| {
             for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some((index, path)) = { lock(&next).next() } {
-                        if lock(&failure).is_some() {
-                            return;
-                        }
-                        match self.pack(store, &path, progress) {
-                            Ok(Some(narinfo)) => lock(&packed).push((index, narinfo)),
-                            Ok(None) => {}
-                            Err(error) => *lock(&failure) = Some(error),
-                        }
-                    }
-                });
+                scope.spawn(pack_on);
             }
         });
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {

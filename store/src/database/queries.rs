@@ -104,6 +104,26 @@ impl Database {
         Ok(paths)
     }
 
+    /// Adds a valid path and all that it refers to, directly or not: one query, however many there are.
+    pub(crate) fn add_closure(&self, path: &StorePath, found: &mut BTreeSet<StorePath>) -> Result<()> {
+        const DOING: &str = "reading a closure";
+        let Some(id) = self.id(path)? else { return Err(Error::NotValid(self.store.print(path))) };
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "with recursive Closure(id) as (
+                     values (?) union select reference from Refs join Closure on referrer = Closure.id
+                 ) select path from ValidPaths join Closure using (id)",
+            )
+            .map_err(Error::database(DOING))?;
+        let mut rows = statement.query([id]).map_err(Error::database(DOING))?;
+        while let Some(row) = rows.next().map_err(Error::database(DOING))? {
+            let text = row.get_ref(0).and_then(|text| Ok(text.as_str()?)).map_err(Error::database(DOING))?;
+            found.insert(self.store.parse(text)?);
+        }
+        Ok(())
+    }
+
     /// The valid paths that mention this one.
     pub(crate) fn referrers(&self, path: &StorePath) -> Result<BTreeSet<StorePath>> {
         self.paths_of(

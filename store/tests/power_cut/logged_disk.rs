@@ -62,7 +62,10 @@ pub(crate) fn possible(file_system: &str) -> Result<(), String> {
 pub(crate) fn mount(file: &Path, mount_point: &Path, direct: bool) -> Result<String, String> {
     let direct = format!("--direct-io={}", if direct { "on" } else { "off" });
     let device = run("losetup", &[&direct, "-f", "--show", file.to_str().unwrap()]);
-    let mounted = Command::new("mount").arg(&device).arg(mount_point).output().unwrap();
+    let kind = run("blkid", &["-o", "value", "-s", "TYPE", &device]);
+    // The copies of a file system all have its name.
+    let options = if kind == "xfs" { "nouuid" } else { "defaults" };
+    let mounted = Command::new("mount").args(["-o", options]).arg(&device).arg(mount_point).output().unwrap();
     if mounted.status.success() {
         return Ok(device);
     }

@@ -193,7 +193,7 @@ mod tests {
         let durable = File::options().write(true).open(place("before")).unwrap();
         let mut done = 0;
         let mount_point = place("mounted");
-        for moment in moments {
+        for (number, moment) in moments.into_iter().enumerate() {
             let before = &operations[..moment];
             let flushed =
                 before.iter().rposition(|operation| matches!(operation, Operation::Flush)).unwrap_or(0);
@@ -201,8 +201,10 @@ mod tests {
                 apply(&durable, operation);
             }
             done = flushed.max(done);
-            copy(&place("before"), &place("cut"));
-            let cut = File::options().write(true).open(place("cut")).unwrap();
+            // A file of its own each time: another program's mount namespace may hold the last one mounted a while longer.
+            let name = format!("cut{number}");
+            copy(&place("before"), &place(&name));
+            let cut = File::options().write(true).open(place(&name)).unwrap();
             // One time in three everything that was written is there; else each write is or is not.
             let all = dice.roll(3) == 0;
             let mut kept = Vec::new();
@@ -213,7 +215,9 @@ mod tests {
                 }
             }
             drop(cut);
-            if let Err(problem) = check(&place("cut"), &mount_point, moment, &reports) {
+            let checked = check(&place(&name), &mount_point, moment, &reports);
+            std::fs::remove_file(place(&name)).unwrap();
+            if let Err(problem) = checked {
                 panic!(
                     "{file_system}, seed {seed}, cut after {moment} of {end} operations, flushed {flushed}, kept {kept:?}: {problem}"
                 );

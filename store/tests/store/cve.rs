@@ -70,7 +70,7 @@ fn steal(fixture: &Fixture, fixed: bool) -> (Option<File>, PathBuf) {
     let outputs = fixture.store.build_derivation(&derivation, &options).unwrap();
     let real = fixture.store.real_path(&outputs["out"]);
     let Ok((stream, _)) = listener.accept() else {
-        println!("{:?}", fixture.store.build_log(&derivation).unwrap().map(|log| String::from_utf8(log)));
+        println!("{:?}", fixture.store.build_log(&derivation).unwrap().map(String::from_utf8));
         return (None, real);
     };
     stream.set_nonblocking(false).unwrap();
