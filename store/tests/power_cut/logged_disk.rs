@@ -52,6 +52,9 @@ pub(crate) fn possible(file_system: &str) -> Result<(), String> {
     if !known.lines().any(|line| line.trim() == file_system) {
         return Err(format!("this kernel has no {file_system}"));
     }
+    if !Command::new("losetup").arg("-f").output().is_ok_and(|found| found.status.success()) {
+        return Err("loop devices cannot be had (losetup -f)".to_owned());
+    }
     match Command::new(format!("mkfs.{file_system}")).arg("-V").output() {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("mkfs.{file_system}: {error}")),
@@ -62,7 +65,7 @@ pub(crate) fn possible(file_system: &str) -> Result<(), String> {
 pub(crate) fn mount(file: &Path, mount_point: &Path, direct: bool) -> Result<String, String> {
     let direct = format!("--direct-io={}", if direct { "on" } else { "off" });
     let device = run("losetup", &[&direct, "-f", "--show", file.to_str().unwrap()]);
-    let kind = run("blkid", &["-o", "value", "-s", "TYPE", &device]);
+    let kind = run("blkid", &["-p", "-o", "value", "-s", "TYPE", &device]);
     // The copies of a file system all have its name.
     let options = if kind == "xfs" { "nouuid" } else { "defaults" };
     let mounted = Command::new("mount").args(["-o", options]).arg(&device).arg(mount_point).output().unwrap();

@@ -21,6 +21,7 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
     use std::path::Path;
     use std::process::Command;
+    use std::sync::{Mutex, PoisonError};
     use store::build::BuildOptions;
     use store::{CollectOptions, Error, Store};
 
@@ -155,7 +156,11 @@ mod tests {
         store.add_text("after", b"it goes on", &BTreeSet::new()).map_err(said).map(drop)
     }
 
+    /// One file system at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
+
     fn cut_power(file_system: &str, megabytes: u64) {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(why) = possible(file_system) {
             println!("SKIPPED: no power cuts on {file_system}: {why}");
             return;
