@@ -252,9 +252,6 @@ fn identity(prepared: &Prepared<'_>) -> Result<(), Failure> {
     let identity = &prepared.identity;
     let ambient = prepared.unit.number(Key::AmbientCapabilities).filter(|_| !prepared.privileged);
     let capabilities = |error: io::Error| Failure(exit::CAPABILITIES, "set its capabilities", error);
-    if let Some(mask) = prepared.unit.number(Key::CapabilityBoundingSet).filter(|_| !prepared.privileged) {
-        limits::bound_capabilities(mask).map_err(capabilities)?;
-    }
     if let Some(gid) = identity.gid {
         let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
         setgroups(&groups).map_err(|error| Failure(exit::GROUP, "set its groups", error.into()))?;
@@ -265,6 +262,10 @@ fn identity(prepared: &Prepared<'_>) -> Result<(), Failure> {
     if bits & sandbox_bit::PRIVATE_USERS != 0 {
         sandbox::private_users(&prepared.view)
             .map_err(|error| Failure(exit::USER, "make its user namespace", error))?;
+    }
+    // After the user namespace, which gives every capability within it.
+    if let Some(mask) = prepared.unit.number(Key::CapabilityBoundingSet).filter(|_| !prepared.privileged) {
+        limits::bound_capabilities(mask).map_err(capabilities)?;
     }
     if let Some(mask) = prepared.unit.number(Key::SecureBits).filter(|_| !prepared.privileged) {
         limits::secure_bits(mask)

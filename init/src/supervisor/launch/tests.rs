@@ -152,6 +152,14 @@ fn namespaces_of_ones_own() {
 }
 
 #[test]
+fn a_user_namespace_gives_no_capabilities_back() {
+    let mut settings = bits(formats::service_graph::key::sandbox::PRIVATE_USERS);
+    settings.insert(Key::CapabilityBoundingSet, Value::Number(0));
+    let (text, code) = run_as(settings, somebody(), "grep CapBnd /proc/self/status");
+    assert_eq!((text.as_str(), code), ("CapBnd:\t0000000000000000", 0));
+}
+
+#[test]
 fn devices_and_processes() {
     use formats::service_graph::key::sandbox as bit;
     let (text, _) = run(
