@@ -117,6 +117,26 @@ impl<'a> Evaluator<'a> {
     }
 }
 
+/// What lies at the end of references; nothing if they lead in a circle, as those of `rec { a = b; b = a; }` do.
+fn followed<'a>(slot: &'a Slot<'a>) -> Option<Value<'a>> {
+    let (mut slow, mut fast) = (slot, slot);
+    loop {
+        for _ in 0..2 {
+            match fast.get() {
+                Value::Ref(next) => fast = next,
+                value => return Some(value),
+            }
+        }
+        match slow.get() {
+            Value::Ref(next) => slow = next,
+            value => return Some(value),
+        }
+        if std::ptr::eq(slow, fast) {
+            return None;
+        }
+    }
+}
+
 impl<'a> Printer<'_, 'a> {
     fn put(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
@@ -150,7 +170,10 @@ impl<'a> Printer<'_, 'a> {
             Value::Path(path) => self.out.extend_from_slice(path.bytes),
             Value::List(list) => self.list(list.items, std::ptr::from_ref(list).addr(), depth),
             Value::Attrs(attrs) => self.attrs(attrs, depth),
-            Value::Ref(slot) => self.value(slot.get(), depth),
+            Value::Ref(slot) => match followed(slot) {
+                Some(value) => self.value(value, depth),
+                None => self.opaque(value),
+            },
             Value::Blackhole => self.put("«potential infinite recursion»"),
             other => self.opaque(other),
         }

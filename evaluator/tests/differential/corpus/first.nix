@@ -36,3 +36,7 @@ builtins.addErrorContext (abort "x") (throw "x y")
 builtins.tryEval (null ++ (throw "-12"))
 ---
 builtins.tryEval ((throw "x") ++ null)
+---
+builtins.concatLists [ (rec { c = b; b = c; }) ]
+---
+builtins.length (rec { a = b; b = c; c = a; })
