@@ -65,6 +65,47 @@ fn process_one() {
     machine.shut_down(formats::control::Shutdown::PowerOff).unwrap();
 }
 
+/// The ways in which a machine ends and begins again.
+#[test]
+fn ends_and_begins_again() {
+    let machine = machine("ends");
+    machine.wait_for_unit("multi-user.target").unwrap();
+    // Userspace alone begins again: the same kernel, a new life of everything else.
+    let boot = machine.boot_id().unwrap();
+    machine.succeed("echo old >/run/life; (sleep 1; systemctl soft-reboot) >/dev/null 2>&1 &").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !machine
+        .succeed("ps -o args= -p 1")
+        .is_ok_and(|line| line.trim() == "/nix/var/nix/profiles/system/init")
+    {
+        assert!(Instant::now() < deadline, "userspace does not begin again:\n{}", machine.console_text());
+        std::thread::sleep(Duration::from_secs(1));
+        drop(machine.wait_for_agent());
+    }
+    machine.wait_for_unit("multi-user.target").unwrap();
+    assert_eq!(machine.boot_id().unwrap(), boot);
+
+    // A process 1 that hangs is reset by the watchdog.
+    machine
+        .succeed("mkdir /sys/fs/cgroup/ice && echo 1 >/sys/fs/cgroup/ice/cgroup.procs && echo 1 >/sys/fs/cgroup/ice/cgroup.freeze")
+        .unwrap();
+    machine.wait_for_reset().unwrap();
+    machine.wait_for_agent().unwrap();
+
+    // Ctrl-Alt-Del reboots, the power key powers off.
+    machine.ctrl_alt_del().unwrap();
+    machine.wait_for_reset().unwrap();
+    machine.wait_for_agent().unwrap();
+    assert_ne!(machine.boot_id().unwrap(), boot);
+    machine.wait_for_unit("power-button.service").unwrap();
+    eventually(
+        &machine,
+        "ls /proc/$(systemctl show -P MainPID power-button)/fd -l | grep -q /dev/input/event",
+    );
+    machine.power_button().unwrap();
+    machine.wait_for_shutdown().unwrap();
+}
+
 /// One boot for all, as each takes its time under emulation.
 #[test]
 fn logs_fronts_and_faults() {

@@ -14,4 +14,6 @@ mod mission;
 #[expect(dead_code, reason = "the driver's own tests use the rest")]
 mod parts;
 #[cfg(test)]
+mod services;
+#[cfg(test)]
 mod stage1;
