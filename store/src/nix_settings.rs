@@ -48,7 +48,10 @@ impl NixSettings {
             let list = ALIASES.iter().find(|(old, _)| *old == list).map_or(list, |(_, new)| new);
             let target = if self.values.contains_key(list) { &mut self.values } else { &mut self.extra };
             let before = target.entry(list.to_owned()).or_default();
-            *before = format!("{before} {value}").trim().to_owned();
+            if !before.is_empty() {
+                before.push(' ');
+            }
+            before.push_str(value);
         } else {
             self.extra.remove(name);
             self.values.insert(name.to_owned(), value.to_owned());
@@ -136,10 +139,10 @@ impl NixSettings {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.values {
-            text.push_str(&format!("{name} = {value}\n"));
+            text += &[name, " = ", value, "\n"].concat();
         }
         for (name, value) in &self.extra {
-            text.push_str(&format!("extra-{name} = {value}\n"));
+            text += &["extra-", name, " = ", value, "\n"].concat();
         }
         text
     }

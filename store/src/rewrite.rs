@@ -106,20 +106,19 @@ pub(crate) fn hash_modulo(
     let hashing = HashingWriter::new(io::sink(), algorithm);
     let rewriter = Rewriter::new(hashing, zeros);
     let failed = || Error::file("hashing", place);
-    let rewriter = match method {
-        Method::Recursive => tree::dump(place, rewriter)?,
-        _ => {
-            let found = std::fs::symlink_metadata(place).map_err(failed())?;
-            if !found.is_file() {
-                return Err(Error::Invalid(format!(
-                    "`{}` is no plain file and cannot be hashed flat",
-                    place.display()
-                )));
-            }
-            let (mut rewriter, mut file) = (rewriter, std::fs::File::open(place).map_err(failed())?);
-            io::copy(&mut file, &mut rewriter).map_err(failed())?;
-            rewriter
+    let rewriter = if method == Method::Recursive {
+        tree::dump(place, rewriter)?
+    } else {
+        let found = std::fs::symlink_metadata(place).map_err(failed())?;
+        if !found.is_file() {
+            return Err(Error::Invalid(format!(
+                "`{}` is no plain file and cannot be hashed flat",
+                place.display()
+            )));
         }
+        let (mut rewriter, mut file) = (rewriter, std::fs::File::open(place).map_err(failed())?);
+        io::copy(&mut file, &mut rewriter).map_err(failed())?;
+        rewriter
     };
     let (mut hashing, offsets) = rewriter.finish().map_err(failed())?;
     for offset in offsets {
@@ -140,8 +139,7 @@ pub(crate) fn copy_rewritten(from: &Path, to: &Path, map: BTreeMap<HashPart, Has
         });
         let restored = tree::restore(to, &mut reader);
         drop(reader);
-        let dumped =
-            dumping.join().unwrap_or_else(|_| Err(Error::Invalid("the copying thread died".to_owned())));
+        let dumped = dumping.join().unwrap_or(Err(Error::Invalid("the copying thread died".to_owned())));
         restored.and_then(|_| dumped)
     })
 }

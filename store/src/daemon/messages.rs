@@ -99,12 +99,11 @@ impl Progress for Messages {
             }
             Event::Phase { derivation, phase } => self.result(derivation, BUILD, SET_PHASE, phase),
             Event::HookLine { derivation, line } => {
-                let mut message = match self.number_of(derivation, HOOK) {
-                    Some(_) => Answer::default(),
-                    None => {
-                        let text = format!("running post-build-hook for '{}/{derivation}'", self.store_dir);
-                        self.start(derivation, HOOK, &text)
-                    }
+                let mut message = if self.number_of(derivation, HOOK).is_some() {
+                    Answer::default()
+                } else {
+                    let text = format!("running post-build-hook for '{}/{derivation}'", self.store_dir);
+                    self.start(derivation, HOOK, &text)
                 };
                 if let Some(line) = self.result(derivation, HOOK, HOOK_LINE, line) {
                     message.0.extend(line.0);

@@ -716,7 +716,7 @@ impl<'a> Session<'a> {
         }
         Ok((|| {
             let path = self.parse(path)?;
-            derivation.name = path.name().trim_end_matches(".drv").to_owned();
+            path.name().trim_end_matches(".drv").clone_into(&mut derivation.name);
             for [name, path, method, hash] in fields {
                 let output = Output::from_fields(self.store.dir(), &name, &path, &method, &hash)
                     .map_err(|source| Error::Derivation { path: derivation.name.clone(), source })?;
@@ -767,14 +767,11 @@ impl<'a> Session<'a> {
 /// The part of an error that is about this derivation.
 fn message_of(error: &Error, path: &StorePath, store: &Store) -> String {
     let Error::Build(failures) = error else { return error.to_string() };
-    match failures.failures.iter().find(|failure| failure.derivation == *path) {
-        Some(failure) => failure.to_string(),
-        None => {
-            let names: Vec<&str> =
-                failures.failures.iter().map(|failure| failure.derivation.base_name()).collect();
-            format!("`{}` was not built because {} failed", store.dir().print(path), names.join(", "))
-        }
+    if let Some(failure) = failures.failures.iter().find(|failure| failure.derivation == *path) {
+        return failure.to_string();
     }
+    let names: Vec<&str> = failures.failures.iter().map(|failure| failure.derivation.base_name()).collect();
+    format!("`{}` was not built because {} failed", store.dir().print(path), names.join(", "))
 }
 
 /// What a `BuildResult` says of a failure of this derivation.
