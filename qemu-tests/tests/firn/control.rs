@@ -272,7 +272,7 @@ fn nothing_is_lost_by_kills(machine: &Machine) {
 
 /// The power goes: what was said more than the sync's two seconds ago is there, and every record that is there is whole.
 fn power_cut(machine: &Machine) {
-    machine.succeed("logger -t before 'the last words'; sleep 4; systemctl start --no-block flood").unwrap();
+    machine.succeed("logger -t before 'the last words'; sleep 15; systemctl start --no-block flood").unwrap();
     machine.power_cut();
     machine.start().unwrap();
     machine.wait_for_unit("multi-user.target").unwrap();
