@@ -100,11 +100,6 @@ impl NixConf {
         self.settings.flag(name, default)
     }
 
-    /// A number, with the suffixes K, M, G, T.
-    pub(crate) fn number(&self, name: &str) -> Option<u64> {
-        self.settings.number(name)
-    }
-
     /// How builds run with these settings.
     pub(crate) fn build_options(&self) -> BuildOptions {
         let mut build = default_build();
@@ -191,9 +186,7 @@ mod tests {
     #[test]
     fn values() {
         let mut conf = NixConf::default();
-        for (name, value) in
-            [("yes", "true"), ("no", "false"), ("odd", "perhaps"), ("n", "3G"), ("m", "12"), ("x", "3Q")]
-        {
+        for (name, value) in [("yes", "true"), ("no", "false"), ("odd", "perhaps")] {
             conf.assign(name, value);
         }
         assert!(
@@ -202,7 +195,6 @@ mod tests {
                 && conf.flag("odd", true)
                 && conf.flag("unset", true)
         );
-        assert_eq!((conf.number("n"), conf.number("m"), conf.number("x")), (Some(3 << 30), Some(12), None));
     }
 
     #[test]
