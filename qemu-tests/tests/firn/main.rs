@@ -13,6 +13,7 @@ mod mission;
 #[path = "../driver/parts.rs"]
 #[expect(dead_code, reason = "the driver's own tests use the rest")]
 mod parts;
+#[cfg(test)]
 mod semantics;
 #[cfg(test)]
 mod services;
