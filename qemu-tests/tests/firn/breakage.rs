@@ -99,7 +99,8 @@ fn the_older_generation_still_boots() {
     machine.select_menu_entry("Generation 1").unwrap();
     is_generation_1(&machine, &toplevel_1);
     machine.succeed("firn bootmenu --check").unwrap();
-    machine.succeed(&format!("cmp {initrd} /var/lib/initrd")).unwrap();
+    let sum = |file: &str| machine.succeed(&format!("sha256sum <{file}")).unwrap();
+    assert_eq!(sum(&initrd.to_string()), sum("/var/lib/initrd"), "the initrd was not mended");
 
     // A kernel that is missing: the menu says so and still starts the other one.
     let kernel = machine.succeed(&format!("sed -n 's/^linux *//p' {entry}")).unwrap();
