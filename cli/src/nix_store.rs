@@ -139,7 +139,7 @@ pub(crate) fn nix_store(arguments: &[OsString]) -> Result<ExitCode> {
             }
             "--" => call.arguments.extend(arguments.rest()),
             _ if query::QUERIES.iter().any(|(names, _)| names.contains(&flag)) => {
-                call.query = Some(flag.to_owned())
+                call.query = Some(flag.to_owned());
             }
             _ if FLAGS.contains(&flag) => drop(call.flags.insert(flag.to_owned())),
             _ if call.front.take(flag, &mut arguments)? => {}

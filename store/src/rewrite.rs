@@ -140,7 +140,7 @@ pub(crate) fn copy_rewritten(from: &Path, to: &Path, map: BTreeMap<HashPart, Has
         let restored = tree::restore(to, &mut reader);
         drop(reader);
         let dumped = dumping.join().unwrap_or(Err(Error::Invalid("the copying thread died".to_owned())));
-        restored.and_then(|_| dumped)
+        restored.and(dumped)
     })
 }
 

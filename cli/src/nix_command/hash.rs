@@ -24,7 +24,7 @@ fn read(front: &mut Front, arguments: &mut Arguments, notation: &'static str) ->
             "--base64" => wish.notation = "base64",
             "--sri" => wish.notation = "sri",
             "--type" | "--algo" | "--hash-algo" => {
-                wish.algorithm = Some(arguments.value(&argument)?.parse()?)
+                wish.algorithm = Some(arguments.value(&argument)?.parse()?);
             }
             "--mode" => wish.flat = arguments.value(&argument)? == "flat",
             "--format" | "--to" => wish.notation = notation_of(&arguments.value(&argument)?)?,

@@ -54,13 +54,10 @@ fn add_by(front: &mut Front, arguments: &mut Arguments, method: Method) -> Resul
     let store = front.open()?;
     for word in &given.words {
         let path = Path::new(word);
-        let name = match flag(["--name", "-n"]) {
-            Some(name) => name,
-            None => {
-                let name =
-                    std::path::absolute(path)?.file_name().map(|name| name.to_string_lossy().into_owned());
-                name.with_context(|| format!("'{word}' has no name; give one with --name"))?
-            }
+        let name = if let Some(name) = flag(["--name", "-n"]) { name } else {
+            let name =
+                std::path::absolute(path)?.file_name().map(|name| name.to_string_lossy().into_owned());
+            name.with_context(|| format!("'{word}' has no name; give one with --name"))?
         };
         let added = if method == Method::Text {
             let text = std::fs::read(path).with_context(|| format!("reading {word}"))?;
