@@ -92,7 +92,7 @@ fn build(front: &Front, wish: &Wish) -> Result<ExitCode> {
     if wish.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    let report = front.build(&store, &requests, &options)?;
+    let report = Front::build(&store, &requests, &options)?;
     let mut wanted: Vec<(&StorePath, String)> = Vec::new();
     for (derivation, (path, _)) in derivations.iter().zip(&requests) {
         wanted.push((path, derivation.output.clone()));

@@ -235,7 +235,6 @@ impl Front {
 
     /// Builds, with Nix's exit codes.
     pub(crate) fn build(
-        &self,
         store: &Store,
         requests: &[(StorePath, Wanted)],
         options: &BuildOptions,

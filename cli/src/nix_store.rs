@@ -186,7 +186,7 @@ fn realise(call: &mut Call) -> Result<ExitCode> {
     }
     let mut options = call.front.build_options(&store);
     options.check = call.has("--check");
-    let report = call.front.build(&store, &requests, &options)?;
+    let report = Front::build(&store, &requests, &options)?;
     let mut out = std::io::stdout().lock();
     let mut show = |number: usize, path: &StorePath, output: &str| -> Result<()> {
         let Some(root) = call.value("--add-root") else {

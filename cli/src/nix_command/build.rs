@@ -194,7 +194,7 @@ pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
     } else {
         let mut options = front.build_options(&store);
         options.check = check;
-        Some(front.build(&store, &builds, &options)?)
+        Some(Front::build(&store, &builds, &options)?)
     };
     let mut out = std::io::stdout().lock();
     let mut values = Vec::new();

@@ -62,22 +62,23 @@ pub(super) fn log(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+const PATH_INFO_FLAGS: [&str; 11] = [
+    "--json",
+    "-r",
+    "--recursive",
+    "-s",
+    "--size",
+    "-S",
+    "--closure-size",
+    "--sigs",
+    "--all",
+    "-h",
+    "--human-readable",
+];
+
 /// `nix path-info`.
 pub(super) fn path_info(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
-    let own = [
-        "--json",
-        "-r",
-        "--recursive",
-        "-s",
-        "--size",
-        "-S",
-        "--closure-size",
-        "--sigs",
-        "--all",
-        "-h",
-        "--human-readable",
-    ];
-    let (store, mut installables, flags) = read(front, arguments, &own)?;
+    let (store, mut installables, flags) = read(front, arguments, &PATH_INFO_FLAGS)?;
     let has = |short: &str, long: &str| flags.contains(short) || flags.contains(long);
     let mut paths = if flags.contains("--all") {
         store.all_valid()?.into_iter().collect()

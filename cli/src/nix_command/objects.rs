@@ -54,9 +54,10 @@ fn add_by(front: &mut Front, arguments: &mut Arguments, method: Method) -> Resul
     let store = front.open()?;
     for word in &given.words {
         let path = Path::new(word);
-        let name = if let Some(name) = flag(["--name", "-n"]) { name } else {
-            let name =
-                std::path::absolute(path)?.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = if let Some(name) = flag(["--name", "-n"]) {
+            name
+        } else {
+            let name = std::path::absolute(path)?.file_name().map(|name| name.to_string_lossy().into_owned());
             name.with_context(|| format!("'{word}' has no name; give one with --name"))?
         };
         let added = if method == Method::Text {

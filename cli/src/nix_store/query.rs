@@ -1,6 +1,7 @@
 //! `nix-store --query`.
 
 use super::Call;
+use crate::nix_front::Front;
 use anyhow::{Context as _, Result, bail};
 use formats::store_path::StorePath;
 use std::collections::BTreeSet;
@@ -41,7 +42,7 @@ pub(super) fn query(call: &mut Call) -> Result<ExitCode> {
     if call.has("-f") || call.has("--force-realise") || call.has("--force-realize") {
         let derivations = call.paths(&store)?.into_iter().filter(StorePath::is_derivation);
         let requests: Vec<_> = derivations.map(|path| (path, Wanted::All)).collect();
-        call.front.build(&store, &requests, &call.front.build_options(&store))?;
+        Front::build(&store, &requests, &call.front.build_options(&store))?;
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     query(call, &store, &mut out)?;
