@@ -3,7 +3,7 @@
 //! lost with it: pipes and sockets are also held by PID 1, and what is in them is taken out only after it is written
 //! (`pipe`, `datagram`). No service waits for the disk: what a full disk or a flood leaves no room for is counted.
 //!
-//! A message belongs to the unit whose cgroup its sender is in. Files are synced every [`SYNC_EVERY`] by a child of
+//! A message belongs to the unit whose cgroup its sender is in. Files are synced every `SYNC_EVERY` by a child of
 //! its own, so that a slow disk holds nobody up; a critical message is synced at once.
 
 pub mod announcement;

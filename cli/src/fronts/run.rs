@@ -189,7 +189,7 @@ fn definition(line: &Line, program: &Path, pipes: Option<&Pipes>) -> Result<Unit
     Ok(UnitDefinition { sections, defined_at: Some("systemd-run".into()), ..UnitDefinition::default() })
 }
 
-/// Properties that stand in [Unit].
+/// Properties that stand in `[Unit]`.
 const UNIT_DIRECTIVES: [&str; 18] = [
     "Description",
     "After",
