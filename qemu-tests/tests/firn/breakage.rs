@@ -102,16 +102,12 @@ fn the_older_generation_still_boots() {
     let sum = |file: &str| machine.succeed(&format!("sha256sum <{file}")).unwrap();
     assert_eq!(sum(&initrd.to_string()), sum("/var/lib/initrd"), "the initrd was not mended");
 
-    // A kernel that is missing: the menu says so and still starts the other one.
+    // A generation whose kernel is missing is not offered, and generation 1 boots by itself.
     let kernel = machine.succeed(&format!("sed -n 's/^linux *//p' {entry}")).unwrap();
     machine
         .succeed(&format!("sed -i 's,^linux .*,linux /EFI/missing/kernel.efi,' {} && sync", entry.trim()))
         .unwrap();
     machine.shut_down(Shutdown::Reboot).unwrap();
-    machine.select_menu_entry("Generation 2").unwrap();
-    machine.wait_for_screen("Not Found").unwrap();
-    machine.reset().unwrap();
-    machine.select_menu_entry("Generation 1").unwrap();
     is_generation_1(&machine, &toplevel_1);
     machine.succeed("firn bootmenu --check").unwrap();
     assert_eq!(machine.succeed(&format!("sed -n 's/^linux *//p' {entry}")).unwrap(), kernel);
