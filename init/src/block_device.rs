@@ -1,5 +1,6 @@
 //! The machine's block devices by /sys/class/block and what is on them, and the one that a source names.
 
+use crate::sorted_map::sort_few;
 use crate::superblock::{self, Superblock};
 use formats::stage1::Source;
 use std::fmt::Write as _;
@@ -51,7 +52,7 @@ pub fn scan() -> Vec<BlockDevice> {
     let Ok(entries) = std::fs::read_dir("/sys/class/block") else { return Vec::new() };
     let mut names: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
+    sort_few(&mut names, |one, other| one < other);
     names.iter().filter_map(|name| probe(name)).collect()
 }
 

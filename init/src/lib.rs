@@ -14,6 +14,7 @@ pub mod log_collector;
 pub mod mounting;
 pub mod pid1;
 pub mod power_button;
+mod sorted_map;
 pub mod stage1;
 pub mod superblock;
 pub mod supervisor;

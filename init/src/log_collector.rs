@@ -15,12 +15,12 @@ mod pipe;
 mod store;
 mod syslog;
 
+use crate::sorted_map::SortedMap;
 use crate::supervisor::cgroup;
 use announcement::{Announcement, Origin, Received};
 use formats::log_record::{DIRECTORY, Record, Source};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -61,7 +61,7 @@ struct Collector {
     store: Store,
     scratch: pipe::Scratch,
     boot: [u8; 16],
-    inputs: BTreeMap<u64, Input>,
+    inputs: SortedMap<u64, Input>,
     next: u64,
     buffer: Vec<u8>,
     /// The last sender's unit: who logs, logs more than once.
@@ -102,7 +102,7 @@ impl Collector {
             store: Store::new(Path::new(DIRECTORY), boot),
             scratch: pipe::Scratch::new()?,
             boot,
-            inputs: BTreeMap::new(),
+            inputs: SortedMap::new(),
             next: 1,
             buffer: Vec::new(),
             last_sender: (0, 0, String::new()),

@@ -2,10 +2,10 @@
 //! device (Linux Documentation/input/event-codes.rst, KEY_POWER) and then asks the supervisor to end the machine.
 
 use crate::console::{self, Level};
+use crate::sorted_map::SortedMap;
 use formats::control::{Message as _, Reply, Request, SOCKET, Shutdown};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
@@ -46,7 +46,7 @@ fn watch(how: Shutdown) -> std::io::Result<()> {
     std::fs::create_dir_all(DEVICES)?;
     let news = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
     news.add_watch(DEVICES, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB)?;
-    let mut devices: BTreeMap<String, File> = BTreeMap::new();
+    let mut devices: SortedMap<String, File> = SortedMap::new();
     loop {
         open_new(&mut devices);
         let mut polled = vec![PollFd::new(news.as_fd(), PollFlags::POLLIN)];
@@ -74,7 +74,7 @@ fn watch(how: Shutdown) -> std::io::Result<()> {
 }
 
 /// Opens devices that have a power key and are not open yet.
-fn open_new(devices: &mut BTreeMap<String, File>) {
+fn open_new(devices: &mut SortedMap<String, File>) {
     for entry in std::fs::read_dir(DEVICES).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !name.starts_with("event") || devices.contains_key(&name) {

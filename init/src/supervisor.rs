@@ -25,6 +25,7 @@ use crate::console::{self, Level};
 use crate::hand_over::HandOver;
 use crate::kernel_command_line::KernelCommandLine;
 use crate::pid1::inherited;
+use crate::sorted_map::SortedMap;
 use clients::{Client, Waiting};
 use engine::unit_state::JobKind;
 use engine::{Event, Exit, Role, State};
@@ -32,7 +33,7 @@ use formats::control::Shutdown;
 use formats::service_graph::view::Graph;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::inotify::{InitFlags, Inotify, WatchDescriptor};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -72,31 +73,31 @@ struct Supervisor {
     notify: Option<OwnedFd>,
     epoll: Epoll,
     cgroups: Inotify,
-    watched: BTreeMap<WatchDescriptor, u32>,
-    clients: BTreeMap<u32, Client>,
+    watched: SortedMap<WatchDescriptor, u32>,
+    clients: SortedMap<u32, Client>,
     next_client: u32,
     events: VecDeque<Event>,
-    logs: BTreeMap<u32, LogPipe>,
+    logs: SortedMap<u32, LogPipe>,
     next_tag: u32,
     collector: Option<OwnedFd>,
     /// Syslog's, the journal's and the streams' socket, by the letter under which the collector knows them.
     log_sockets: Vec<(char, OwnedFd)>,
-    sockets: BTreeMap<u32, Vec<OwnedFd>>,
+    sockets: SortedMap<u32, Vec<OwnedFd>>,
     /// When each socket fired lately.
-    socket_times: BTreeMap<u32, VecDeque<u64>>,
+    socket_times: SortedMap<u32, VecDeque<u64>>,
     /// Connections of sockets with Accept=, by the instance that serves each, and where they come from.
-    connections: BTreeMap<u32, (OwnedFd, Option<(String, u16)>)>,
-    invocations: BTreeMap<u32, String>,
+    connections: SortedMap<u32, (OwnedFd, Option<(String, u16)>)>,
+    invocations: SortedMap<u32, String>,
     identifiers: sys::random::Identifiers,
-    status: BTreeMap<u32, String>,
-    timers: BTreeMap<u32, timers::Timer>,
+    status: SortedMap<u32, String>,
+    timers: SortedMap<u32, timers::Timer>,
     /// The calendar's clock, when a timer looks at it.
     alarm: Option<nix::sys::timerfd::TimerFd>,
     /// When units that timers start came up and went down last.
-    lives: BTreeMap<u32, (u64, u64)>,
+    lives: SortedMap<u32, (u64, u64)>,
     paths: Option<path_watches::PathWatches>,
     /// Pipes of Type=exec services that have not executed yet.
-    executions: BTreeMap<u32, OwnedFd>,
+    executions: SortedMap<u32, OwnedFd>,
     switch: Option<switching::Switch>,
     quiet: bool,
 }
@@ -174,28 +175,28 @@ impl Supervisor {
             notify,
             epoll,
             cgroups,
-            watched: BTreeMap::new(),
-            clients: BTreeMap::new(),
+            watched: SortedMap::new(),
+            clients: SortedMap::new(),
             next_client: 0,
             events: VecDeque::new(),
-            logs: BTreeMap::new(),
+            logs: SortedMap::new(),
             next_tag: 1,
             collector: None,
             log_sockets: [('s', inherited::SYSLOG), ('j', inherited::JOURNAL), ('o', inherited::STREAMS)]
                 .into_iter()
                 .filter_map(|(letter, number)| Some((letter, sys::terminal::adopt(number).ok()?)))
                 .collect(),
-            sockets: BTreeMap::new(),
-            socket_times: BTreeMap::new(),
-            connections: BTreeMap::new(),
-            invocations: BTreeMap::new(),
+            sockets: SortedMap::new(),
+            socket_times: SortedMap::new(),
+            connections: SortedMap::new(),
+            invocations: SortedMap::new(),
             identifiers: sys::random::Identifiers::new(),
-            status: BTreeMap::new(),
-            timers: BTreeMap::new(),
+            status: SortedMap::new(),
+            timers: SortedMap::new(),
             alarm: None,
-            lives: BTreeMap::new(),
+            lives: SortedMap::new(),
             paths: None,
-            executions: BTreeMap::new(),
+            executions: SortedMap::new(),
             switch: None,
             quiet: words.quiet,
         };

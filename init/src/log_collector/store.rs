@@ -3,8 +3,8 @@
 //! [`TOTAL_LIMIT`]. What cannot be written waits in memory, up to a bound; beyond it, it is counted, and the count is logged.
 
 use super::flood::{Flood, Limit};
+use crate::sorted_map::SortedMap;
 use formats::log_record::{MAGIC, Record, Records, Source};
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -63,18 +63,18 @@ struct Stream {
 pub(super) struct Store {
     directory: PathBuf,
     boot: [u8; 16],
-    streams: BTreeMap<String, Stream>,
+    streams: SortedMap<String, Stream>,
     device: u64,
 }
 
 impl Store {
     pub(super) fn new(directory: &Path, boot: [u8; 16]) -> Self {
-        Self { directory: directory.to_owned(), boot, streams: BTreeMap::new(), device: 0 }
+        Self { directory: directory.to_owned(), boot, streams: SortedMap::new(), device: 0 }
     }
 
     /// How much a stream may write.
     pub(super) fn set_limit(&mut self, stream: &str, limit: Limit) {
-        self.streams.entry(stream.to_owned()).or_default().limit = limit;
+        self.streams.get_or_default(stream.to_owned()).limit = limit;
     }
 
     /// Takes a record, unless its stream has had its share. It is in the file after [`Self::write_out`].
@@ -266,16 +266,15 @@ fn make(directory: &Path) -> std::io::Result<()> {
 fn keep_below(directory: &Path, limit: u64) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     let mut total = 0;
-    let mut old = Vec::new();
+    let mut old = SortedMap::new();
     for (path, metadata) in entries.flatten().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
     {
         total += metadata.len();
         if path.extension().is_some_and(|ending| ending == "1") {
-            old.push((metadata.modified().ok(), metadata.len(), path));
+            old.insert((metadata.modified().ok(), path), metadata.len());
         }
     }
-    old.sort();
-    for (_, size, path) in old {
+    for ((_, path), size) in old {
         if total <= limit {
             return;
         }

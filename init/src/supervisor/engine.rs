@@ -334,9 +334,11 @@ impl State {
         self.job_count = self.units.iter().filter(jobs(false)).count() as u32;
         self.running_jobs = self.units.iter().filter(jobs(true)).count() as u32;
         let indexed = || self.units.iter().enumerate();
-        self.deadlines = indexed().filter_map(|(index, unit)| Some((unit.deadline?, index as u32))).collect();
-        self.queue =
-            indexed().filter(|(_, unit)| unit.job.is_some()).map(|(index, _)| index as u32).collect();
+        // Element by element: what `collect` would sort first is as large as the rest of the engine's sets.
+        self.deadlines = BTreeSet::new();
+        self.deadlines.extend(indexed().filter_map(|(index, unit)| Some((unit.deadline?, index as u32))));
+        self.queue = BTreeSet::new();
+        self.queue.extend(indexed().filter(|(_, unit)| unit.job.is_some()).map(|(index, _)| index as u32));
     }
 
     /// One unit's state; an index that is not in the graph gives that of a unit that is down.

@@ -2,7 +2,7 @@
 //! connection that waits in one is answered though the supervisor died, and nobody is refused meanwhile.
 
 use super::{Supervisor, channel};
-use std::collections::BTreeMap;
+use crate::sorted_map::SortedMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 /// Marks a socket's tag; below it lie the unit's index and the socket's place in the unit.
@@ -16,7 +16,7 @@ const fn tag(unit: u32, place: usize) -> u32 {
 impl Supervisor {
     /// Takes an inherited descriptor as a unit's socket; gives it back when it is something else.
     pub(super) fn take_socket(
-        sockets: &mut BTreeMap<u32, OwnedFd>,
+        sockets: &mut SortedMap<u32, OwnedFd>,
         tag: u32,
         held: OwnedFd,
     ) -> Option<OwnedFd> {
@@ -28,10 +28,10 @@ impl Supervisor {
     }
 
     /// Gives every unit the sockets that were held for it. What belongs to no unit of that many is let go.
-    pub(super) fn restore_sockets(&mut self, held: BTreeMap<u32, OwnedFd>) {
+    pub(super) fn restore_sockets(&mut self, held: SortedMap<u32, OwnedFd>) {
         // In the order of the tags: a unit's sockets in the order of its settings.
         for (tag, socket) in held {
-            self.sockets.entry((tag & !MARK) >> 8).or_default().push(socket);
+            self.sockets.get_or_default((tag & !MARK) >> 8).push(socket);
         }
     }
 
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn tags_say_whose_a_socket_is() {
         let socket = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        let mut sockets = BTreeMap::new();
+        let mut sockets = SortedMap::new();
         assert!(Supervisor::take_socket(&mut sockets, 7, socket()).is_some(), "a log's pipe");
         for (unit, place) in [(8191, 255), (0, 0), (3, 1)] {
             assert!(Supervisor::take_socket(&mut sockets, tag(unit, place), socket()).is_none());

@@ -5,12 +5,13 @@ use super::engine::Event;
 use super::{Supervisor, now};
 use crate::console::{self, Level};
 use crate::glob;
+use crate::sorted_map::SortedMap;
 use formats::service_graph::UnitKind;
 use formats::service_graph::key::{Key, flag, path_watch};
 use formats::service_graph::view::Unit;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -51,9 +52,9 @@ struct Watch {
 #[derive(Debug)]
 pub(super) struct PathWatches {
     pub(super) inotify: Inotify,
-    watches: BTreeMap<WatchDescriptor, Vec<Watch>>,
+    watches: SortedMap<WatchDescriptor, Vec<Watch>>,
     /// Armed units, when each fired lately, and whether what it started is not down yet.
-    armed: BTreeMap<u32, (VecDeque<u64>, bool)>,
+    armed: SortedMap<u32, (VecDeque<u64>, bool)>,
     /// Somebody waits for the time zone to change.
     zone: Option<PathBuf>,
 }
@@ -87,7 +88,7 @@ fn make_directories(unit: &Unit<'_>) {
 impl PathWatches {
     fn new() -> nix::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        Ok(Self { inotify, watches: BTreeMap::new(), armed: BTreeMap::new(), zone: None })
+        Ok(Self { inotify, watches: SortedMap::new(), armed: SortedMap::new(), zone: None })
     }
 
     /// Watches a path and all above it for a unit.
@@ -108,7 +109,7 @@ impl PathWatches {
     fn add(&mut self, path: &Path, flags: AddWatchFlags, watch: Watch) {
         // What does not exist is seen to come by the watch above it.
         if let Ok(descriptor) = self.inotify.add_watch(path, flags | MASK_ADD) {
-            self.watches.entry(descriptor).or_default().push(watch);
+            self.watches.get_or_default(descriptor).push(watch);
         }
     }
 
@@ -129,8 +130,8 @@ impl PathWatches {
     }
 
     /// Reads events: the units that are concerned, and whether it is a change that PathChanged= means.
-    fn read(&mut self) -> BTreeMap<u32, bool> {
-        let mut found = BTreeMap::new();
+    fn read(&mut self) -> SortedMap<u32, bool> {
+        let mut found = SortedMap::new();
         let Ok(events) = self.inotify.read_events() else { return found };
         for event in events {
             for watch in self.watches.get(&event.wd).into_iter().flatten() {
@@ -141,7 +142,7 @@ impl PathWatches {
                 }
                 let has_come = COMES_OR_GOES.difference(AddWatchFlags::IN_ATTRIB).intersects(event.mask);
                 let is_change = !is_level && (watch.is_itself || has_come);
-                *found.entry(watch.unit).or_insert(false) |= is_change;
+                *found.get_or_default(watch.unit) |= is_change;
             }
         }
         found
@@ -243,7 +244,7 @@ impl Supervisor {
     }
 
     /// After a switch of graphs: units by their new numbers.
-    pub(super) fn rename_paths(&mut self, renamed: &BTreeMap<u32, u32>) {
+    pub(super) fn rename_paths(&mut self, renamed: &SortedMap<u32, u32>) {
         let Some(paths) = &mut self.paths else { return };
         for list in paths.watches.values_mut() {
             list.retain_mut(|watch| match renamed.get(&watch.unit) {
@@ -318,12 +319,12 @@ mod tests {
         };
         set(&mut watches);
         std::fs::write(place.0.join("other"), "x").unwrap();
-        assert_eq!(watches.read(), BTreeMap::new(), "a neighbour");
+        assert_eq!(watches.read(), SortedMap::new(), "a neighbour");
         std::fs::create_dir(place.0.join("deep")).unwrap();
         assert_eq!(watches.read().keys().copied().collect::<Vec<_>>(), [1, 2], "the way to it");
         set(&mut watches);
         std::fs::write(&file, "x").unwrap();
-        assert_eq!(watches.read(), BTreeMap::from([(1, true), (2, true)]), "it has come");
+        assert_eq!(watches.read(), SortedMap::from_iter([(1, true), (2, true)]), "it has come");
         set(&mut watches);
         let open = std::fs::File::options().append(true).open(&file).unwrap();
         std::io::Write::write_all(&mut &open, b"y").unwrap();

@@ -4,9 +4,9 @@ use super::engine::Role;
 use super::engine::unit_state::{Job, JobKind, Outcome, PENDING_PID, Phase};
 use super::{LogPipe, Supervisor};
 use crate::console::{self, Level};
+use crate::sorted_map::SortedMap;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
 /// Flags in the record's first word, above the phase.
@@ -41,9 +41,9 @@ impl Supervisor {
 
     /// Reads every record, finds the descriptors that PID 1 held, and takes up what was under way.
     pub(super) fn restore(&mut self, held: &[String]) {
-        let live: BTreeMap<u32, u32> = self.memory.live().into_iter().collect();
-        let mut pipes = BTreeMap::new();
-        let mut sockets = BTreeMap::new();
+        let live: SortedMap<u32, u32> = self.memory.live().into_iter().collect();
+        let mut pipes = SortedMap::new();
+        let mut sockets = SortedMap::new();
         for argument in held {
             let Some((tag, number)) = argument.split_once('=') else { continue };
             if let (Ok(tag), Ok(number)) = (tag.parse::<u32>(), number.parse::<i32>())

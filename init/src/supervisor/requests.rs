@@ -256,7 +256,7 @@ impl Supervisor {
         }
         let now = now();
         let mut answers = Vec::new();
-        for (number, client) in &self.clients {
+        for (number, client) in self.clients.iter() {
             let Waiting::State(index, wanted, until) = client.waiting else { continue };
             let active = self.state.unit(index).phase.active();
             if active == wanted || (active == ActiveState::Failed && wanted == ActiveState::Active) {

@@ -6,9 +6,9 @@ use super::clients::Waiting;
 use super::engine::unit_state::{JobKind, JobResult};
 use super::engine::{Event, State};
 use super::{Supervisor, load_graph};
+use crate::sorted_map::SortedMap;
 use formats::control::{Phase, Reply};
 use formats::service_graph::diff::{self, Action};
-use std::collections::BTreeMap;
 
 /// One unit of the plan.
 #[derive(Debug, Clone)]
@@ -191,11 +191,11 @@ impl Supervisor {
     fn adopt_graph(&mut self, path: &str) -> Result<(), String> {
         let new = load_graph(path)?;
         let old = self.graph;
-        let renamed: BTreeMap<u32, u32> =
+        let renamed: SortedMap<u32, u32> =
             old.units().filter_map(|unit| Some((unit.index(), new.find(unit.name())?.index()))).collect();
         self.memory.set_whole(false);
         let mut state = State::new(&new);
-        for (from, to) in &renamed {
+        for (from, to) in renamed.iter() {
             if let (Some(old), Some(slot)) =
                 (self.state.units.get(*from as usize), state.units.get_mut(*to as usize))
             {
@@ -218,7 +218,7 @@ impl Supervisor {
             self.close_log(index);
         }
         self.logs = rename(std::mem::take(&mut self.logs), &renamed);
-        let indices = |sockets: &BTreeMap<u32, _>| sockets.keys().copied().collect::<Vec<u32>>();
+        let indices = |sockets: &SortedMap<u32, _>| sockets.keys().copied().collect::<Vec<u32>>();
         for index in indices(&self.sockets) {
             self.let_sockets_go(index);
         }
@@ -263,6 +263,6 @@ impl Supervisor {
     }
 }
 
-fn rename<T>(map: BTreeMap<u32, T>, renamed: &BTreeMap<u32, u32>) -> BTreeMap<u32, T> {
+fn rename<T>(map: SortedMap<u32, T>, renamed: &SortedMap<u32, u32>) -> SortedMap<u32, T> {
     map.into_iter().filter_map(|(index, value)| Some((*renamed.get(&index)?, value))).collect()
 }

@@ -277,7 +277,7 @@ impl Supervisor {
         let Some(unit) = self.graph.unit(target).filter(|unit| unit.has(Key::TriggeredBy)) else { return };
         let state = self.state.unit(target);
         let is_down = state.is_down();
-        let (up, down) = self.lives.entry(target).or_default();
+        let (up, down) = self.lives.get_or_default(target);
         if is_down {
             *down = now();
         } else if *up <= *down {

@@ -6,6 +6,7 @@ use super::launch::{self, Extra};
 use super::{COLLECTOR, LogPipe, Supervisor, cgroup, channel, conditions, console, listening, now};
 use crate::console::Level;
 use crate::log_collector::announcement::{self, Origin};
+use crate::sorted_map::sort_few;
 use crate::{block_device, log_collector, mounting};
 use formats::control::Shutdown;
 use formats::service_graph::UnitKind;
@@ -147,7 +148,7 @@ impl Supervisor {
                 }
             }
         }
-        peers.sort_unstable();
+        sort_few(&mut peers, |one, other| one < other);
         peers
     }
 
@@ -239,7 +240,7 @@ impl Supervisor {
                     let sent = announcement::send_socket(ours.as_fd(), *letter, socket.as_fd());
                     crate::best_effort::tolerate(sent);
                 }
-                for (index, log) in &self.logs {
+                for (index, log) in self.logs.iter() {
                     let Some(unit) = self.graph.unit(*index) else { continue };
                     crate::best_effort::tolerate(announcement::send_pipe(
                         ours.as_fd(),
@@ -283,7 +284,7 @@ impl Supervisor {
 
     /// After a switch of graphs: units by their new numbers.
     pub(super) fn watch_executions(&mut self) {
-        for (index, pipe) in &self.executions {
+        for (index, pipe) in self.executions.iter() {
             let mut event = EpollEvent::new(EpollFlags::EPOLLIN, super::EXECUTED | u64::from(*index));
             crate::best_effort::tolerate(self.epoll.modify(pipe, &mut event));
         }
@@ -391,7 +392,7 @@ impl Supervisor {
     pub(super) fn socket_fired(&mut self, index: u32) {
         let Some(unit) = self.graph.unit(index) else { return };
         let is_accepting = unit.flag(flag::ACCEPT);
-        let times = self.socket_times.entry(index).or_default();
+        let times = self.socket_times.get_or_default(index);
         if super::path_watches::is_too_often(&unit, times, if is_accepting { 200 } else { 20 }) {
             let text = format!("{}: triggered too often; it is not listened to any more", unit.name());
             console::log(Level::Error, &text);

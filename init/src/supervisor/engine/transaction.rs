@@ -38,7 +38,8 @@ impl Step<'_, '_> {
 
     /// A start job for the unit and all that it requires, wants, binds to and upholds; stop jobs for what it conflicts with.
     fn start_with_needs(&mut self, first: u32) {
-        let mut seen = BTreeSet::from([first]);
+        let mut seen = BTreeSet::new();
+        seen.insert(first);
         let mut pending = vec![first];
         while let Some(unit) = pending.pop() {
             for key in [Key::Conflicts, Key::ConflictedBy] {
@@ -80,7 +81,8 @@ impl Step<'_, '_> {
 
     /// A stop (or restart) job for the unit and all that cannot be without it.
     pub(crate) fn stop_with_dependents(&mut self, first: u32, kind: JobKind) {
-        let mut seen = BTreeSet::from([first]);
+        let mut seen = BTreeSet::new();
+        seen.insert(first);
         let mut pending = vec![first];
         while let Some(unit) = pending.pop() {
             for key in [Key::RequiredBy, Key::BoundBy, Key::ConsistsOf, Key::PropagatesStopTo] {

@@ -2,14 +2,14 @@
 //! variables in command lines (systemd.service(5), "Command lines").
 
 use super::{DIRECTORIES, Identity};
+use crate::sorted_map::SortedMap;
 use formats::service_graph::key::{Key, command, notify_access, service_type};
 use formats::service_graph::view::{Command, Unit};
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 
 /// Variables by name.
-pub(super) type Variables = BTreeMap<String, String>;
+pub(super) type Variables = SortedMap<String, String>;
 
 /// What the moment of the start adds.
 #[derive(Debug, Clone, Default)]
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn variables_are_put_in() {
-        let variables = Variables::from([("A".into(), "1 2".into()), ("B".into(), "x".into())]);
+        let variables = Variables::from_iter([("A".into(), "1 2".into()), ("B".into(), "x".into())]);
         for (text, expected) in
             [("${A}-${B}", "1 2-x"), ("$$A", "$A"), ("a$b", "a$b"), ("${NONE}", ""), ("${open", "${open")]
         {

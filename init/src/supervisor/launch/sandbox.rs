@@ -6,6 +6,7 @@ mod private_devices;
 
 use super::DIRECTORIES;
 use crate::mounting;
+use crate::sorted_map::sort_few;
 use formats::service_graph::key::{Key, flag, sandbox};
 use formats::service_graph::view::Unit;
 use nix::fcntl::{OFlag, open};
@@ -316,7 +317,7 @@ fn carry_out(plan: Plan) -> io::Result<()> {
     let (mut mounts, mut attributes): (Vec<_>, Vec<_>) =
         plan.entries.into_iter().partition(|(_, action)| action.mounts());
     // From the root downwards; what was said last about a path is mounted last, on top.
-    mounts.sort_by(|(one, _), (other, _)| one.cmp(other));
+    sort_few(&mut mounts, |(one, _), (other, _)| one < other);
     let hidden: Vec<PathBuf> = mounts
         .iter()
         .filter(|(_, action)| matches!(action, Action::Hide))
@@ -339,7 +340,7 @@ fn carry_out(plan: Plan) -> io::Result<()> {
         mount_one(path, action, source.as_ref()).map_err(failed(path))?;
     }
     attributes.retain(|(path, _)| path.exists() && !is_below_hidden(path));
-    attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
+    sort_few(&mut attributes, |(one, _), (other, _)| one < other);
     for (path, _) in &attributes {
         // Attributes belong to mounts: each path becomes one.
         if !mounting::mounted().iter().any(|(place, _)| Path::new(place) == path) {
