@@ -175,8 +175,8 @@ mod tests {
                 0..=3 => assert_eq!(ours.insert(key, step), theirs.insert(key, step)),
                 4 | 5 => assert_eq!(ours.remove(&key), theirs.remove(&key)),
                 6 => {
-                    *ours.get_or_default(key) +=
-                        *theirs.entry(key).and_modify(|there| *there += *there).or_default() / 2
+                    *ours.get_or_default(key) += step;
+                    *theirs.entry(key).or_default() += step;
                 }
                 _ => {
                     ours.retain(|key, _| key % 5 != 0);
