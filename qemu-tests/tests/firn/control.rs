@@ -30,6 +30,47 @@ fn machine(name: &str) -> Machine {
         .unwrap()
 }
 
+/// Process 1 itself: the watchdog, becoming another, orphans, the ways in which a machine ends and begins again.
+#[test]
+fn process_one() {
+    let machine = machine("process-one");
+    machine.wait_for_unit("multi-user.target").unwrap();
+    eventually(&machine, "firn logs kernel | grep -q 'the hardware watchdog is armed: 10 s'");
+    let watchdog = machine.succeed("cat /sys/class/watchdog/watchdog0/state").unwrap();
+    assert_eq!(watchdog.trim(), "active");
+
+    // Process 1 becomes its successor; services and logs go on.
+    machine.wait_for_unit("counter.service").unwrap();
+    let counter = machine.unit("counter.service").unwrap().main_pid;
+    for _ in 0..3 {
+        machine.succeed("systemctl daemon-reexec").unwrap();
+        eventually(&machine, "systemctl is-active -q counter");
+    }
+    eventually(&machine, "test $(firn logs kernel | grep -c 'process 1 is now the one of') = 3");
+    assert_eq!(machine.unit("counter.service").unwrap().main_pid, counter);
+    machine.succeed("logger -t after 'still logged'; systemctl restart counter").unwrap();
+    eventually(&machine, "firn logs -t after | grep -q 'still logged'");
+
+    // Orphans end and leave nothing.
+    machine.succeed("i=0; while [ $i -lt 3000 ]; do (true &); i=$((i + 1)); done").unwrap();
+    eventually(&machine, "! grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null");
+
+    // A shell on the console though root has no password.
+    machine.succeed("systemctl start --no-block rescue.target").unwrap();
+    machine.wait_for_console("to continue").unwrap();
+    // What is typed while sulogin sets the terminal up is thrown away.
+    let until = Instant::now() + Duration::from_secs(60);
+    while machine.screen().unwrap().row_with("control:~").is_none() {
+        assert!(Instant::now() < until, "no shell on the console: {:?}", machine.screen().unwrap());
+        machine.type_text("\n").unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    machine.type_text("echo here-$((6 * 7))\n").unwrap();
+    machine.wait_for_console("here-42").unwrap();
+    machine.shut_down(formats::control::Shutdown::PowerOff).unwrap();
+}
+
+/// The ways in which a machine ends and begins again.
 #[test]
 fn ends_and_begins_again() {
     let machine = machine("ends");
