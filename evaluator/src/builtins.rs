@@ -46,6 +46,11 @@ impl std::fmt::Debug for Builtin {
 }
 
 impl Builtin {
+    /// In `strict`: all arguments are evaluated before Nix looks at what the first one is.
+    pub(crate) const UNCHECKED: u8 = 1 << 6;
+    /// In `strict`: Nix evaluates and checks the last argument first.
+    pub(crate) const BACKWARDS: u8 = 1 << 7;
+
     /// The name in `builtins`.
     pub(crate) fn shown_name(&self) -> &'static str {
         self.name.strip_prefix("__").unwrap_or(self.name)

@@ -4,8 +4,10 @@
 //! calls; the native stack grows in segments, so depth is limited by `max_call_depth` and not by the machine's stack.
 
 use crate::attrs::{Attrs, Keys, share};
+use crate::builtins::Builtin;
 use crate::code::{
-    AttrsCode, Call, Code, DynamicCode, FormalsCode, LambdaCode, RecCode, Select, Step, StepName, WithVar,
+    Argument, AttrsCode, Call, Code, DynamicCode, FormalsCode, LambdaCode, RecCode, Select, Step, StepName,
+    WithVar,
 };
 use crate::error::{Error, ErrorKind, Eval, What};
 use crate::evaluator::Evaluator;
@@ -525,7 +527,7 @@ impl<'a> Evaluator<'a> {
                     let mut arguments = [Value::Null; 3];
                     for (index, argument) in now.iter().enumerate() {
                         arguments[index] = if builtin.strict & (1 << index) != 0 {
-                            self.eval(argument.code, env)?
+                            self.strict_argument(builtin, &arguments[..index], now, env, call.pos)?
                         } else {
                             self.shared(argument.lazy.within(env).get())
                         };
@@ -628,7 +630,7 @@ impl<'a> Evaluator<'a> {
     #[inline]
     fn call_builtin(
         &mut self,
-        builtin: &'static crate::builtins::Builtin,
+        builtin: &'static Builtin,
         arguments: &[Value<'a>],
         pos: Pos,
     ) -> Eval<'a, Value<'a>> {
@@ -696,10 +698,58 @@ impl<'a> Evaluator<'a> {
         Ok(function)
     }
 
+    /// The error of a call whose argument failed: this argument's, unless Nix meets another one first. It looks at what an
+    /// argument is before it evaluates the next, and some builtins begin with the last; here all are evaluated first.
+    #[cold]
+    #[inline(never)]
+    fn argument_failed(
+        &mut self,
+        builtin: &'static Builtin,
+        before: &[Value<'a>],
+        error: Error<'a>,
+        rest: Vec<Value<'a>>,
+        pos: Pos,
+    ) -> Error<'a> {
+        if builtin.strict & Builtin::UNCHECKED != 0
+            || (before.is_empty() && builtin.strict & Builtin::BACKWARDS == 0)
+        {
+            return error;
+        }
+        let mut arguments = before.to_vec();
+        arguments.push(Value::Failed(error));
+        for value in rest {
+            let strict = builtin.strict & (1 << arguments.len()) != 0;
+            let value = if strict { self.force_value(value).unwrap_or_else(Value::Failed) } else { value };
+            arguments.push(value);
+        }
+        match self.call_builtin(builtin, &arguments, pos) {
+            Err(other) if !std::ptr::eq(other.0.cause, error.0.cause) => other,
+            _ => error,
+        }
+    }
+
+    /// The value of the argument after those that are evaluated.
+    #[inline]
+    fn strict_argument(
+        &mut self,
+        builtin: &'static Builtin,
+        before: &[Value<'a>],
+        arguments: &'a [Argument<'a>],
+        env: &'a Env<'a>,
+        pos: Pos,
+    ) -> Eval<'a, Value<'a>> {
+        let place = before.len();
+        self.eval(arguments[place].code, env).map_err(|error| {
+            let rest = arguments[place + 1..].iter();
+            let rest = rest.map(|argument| self.shared(argument.lazy.within(env).get())).collect();
+            self.argument_failed(builtin, before, error, rest, pos)
+        })
+    }
+
     /// Gives a builtin what it still needs, or as much of it as there is.
     fn give(
         &mut self,
-        builtin: &'static crate::builtins::Builtin,
+        builtin: &'static Builtin,
         before: &[Value<'a>],
         rest: &mut &[Value<'a>],
         pos: Pos,
@@ -717,7 +767,14 @@ impl<'a> Evaluator<'a> {
         let mut arguments = [Value::Null; 3];
         for (index, &value) in before.iter().chain(now).enumerate() {
             arguments[index] = if builtin.strict & (1 << index) != 0 {
-                self.force_value(value)?
+                match self.force_value(value) {
+                    Ok(value) => value,
+                    Err(error) => {
+                        let rest = before.iter().chain(now).skip(index + 1).map(|&value| self.shared(value));
+                        let rest = rest.collect();
+                        return Err(self.argument_failed(builtin, &arguments[..index], error, rest, pos));
+                    }
+                }
             } else {
                 self.shared(value)
             };

@@ -1,5 +1,7 @@
 //! The three ways in which Nix writes floats: `%g` where a value is printed, `%f` where `toString` makes a string, and the
-//! shortest form that reads back the same in JSON. ISO C, 7.23.6.1 (fprintf); RFC 8259.
+//! short form that reads back the same in JSON. ISO C, 7.23.6.1 (fprintf); RFC 8259.
+
+mod grisu;
 
 /// As `%g`: six significant digits, no trailing zeros, an exponent below 1e-4 and from 1e6. For printed values and XML.
 pub fn print_g(value: f64) -> String {
@@ -24,23 +26,33 @@ pub fn print_f(value: f64) -> String {
     not_finite(value).map_or_else(|| format!("{value:.6}"), str::to_owned)
 }
 
-/// The shortest decimal that reads back as the same float, always recognisable as one; `null` for what JSON cannot say.
+/// A short decimal that reads back as the same float, always recognisable as one; `null` for what JSON cannot say.
 pub fn print_json(value: f64) -> String {
     if !value.is_finite() {
         return "null".to_owned();
     }
+    let sign = if value.is_sign_negative() { "-" } else { "" };
     if value == 0.0 {
-        return if value.is_sign_negative() { "-0.0" } else { "0.0" }.to_owned();
+        return format!("{sign}0.0");
     }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (digits, last) = grisu::digits(value.abs());
+    let digits = String::from_utf8_lossy(&digits);
+    let count = digits.len();
+    // Where the point stands, counted from the first digit.
+    let point = i32::try_from(count).unwrap_or(0) + last;
     // Plain from 0.0001 to below 1e15, as the C++ JSON library in Nix has it.
-    if (-4..15).contains(&exponent) {
-        let plain = format!("{value}");
-        return if plain.contains('.') { plain } else { format!("{plain}.0") };
+    match usize::try_from(point) {
+        Ok(point @ 1..=15) if point >= count => format!("{sign}{digits:0<point$}.0"),
+        Ok(point @ 1..=15) => format!("{sign}{}.{}", &digits[..point], &digits[point..]),
+        _ if (-3..=0).contains(&point) => {
+            format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize))
+        }
+        _ => {
+            let (first, rest) = digits.split_at(1);
+            let dot = if rest.is_empty() { "" } else { "." };
+            format!("{sign}{first}{dot}{rest}e{}", c_exponent(point - 1))
+        }
     }
-    format!("{mantissa}e{}", c_exponent(exponent))
 }
 
 fn not_finite(value: f64) -> Option<&'static str> {

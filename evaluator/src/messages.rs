@@ -12,6 +12,9 @@ use crate::value::{Slot, Value};
 impl<'a> Evaluator<'a> {
     #[cold]
     pub(crate) fn wrong_type(&self, found: Value<'a>, wanted: &str, pos: Pos) -> Error<'a> {
+        if let Value::Failed(error) = found {
+            return error;
+        }
         let message =
             format!("expected {wanted} but found {}: {}", found.describe_type(), self.show_short(found));
         Error::new(self.arena, ErrorKind::Type, pos, &message)

@@ -42,7 +42,7 @@ pub(super) const TABLE: &[Builtin] = &[
     builtin(
         "__zipAttrsWith",
         2,
-        2,
+        0,
         zip_with,
         "f list: merges sets; f gets a name and the list of its values",
     ),
@@ -179,7 +179,10 @@ fn map_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
 }
 
 fn zip_with<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let list = e.expect_list(args[1], pos)?;
+    let function = e.force_value(args[0])?;
+    e.expect_function(function, pos)?;
+    let list = e.force_value(args[1])?;
+    let list = e.expect_list(list, pos)?;
     let mut order: Vec<Symbol> = Vec::new();
     let mut groups: HashMap<Symbol, Vec<Value<'a>>> = HashMap::new();
     for item in list.items {
@@ -199,7 +202,7 @@ fn zip_with<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
         let values = groups.remove(&name).unwrap_or_default();
         let values = e.new_list(&values);
         let text = Value::String(e.symbols.string(name));
-        attrs.push((name, Pos::NONE, e.apply_later(args[0], &[text, values])));
+        attrs.push((name, Pos::NONE, e.apply_later(function, &[text, values])));
     }
     Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }

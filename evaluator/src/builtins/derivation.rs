@@ -293,8 +293,14 @@ fn hash_mode<'a>(e: &Evaluator<'a>, text: &[u8], pos: Pos) -> Eval<'a, Method> {
     match text {
         b"flat" => Ok(Method::Flat),
         b"recursive" | b"nar" => Ok(Method::Recursive),
-        b"text" => Ok(Method::Text),
-        b"git" => Ok(Method::Git),
+        b"text" | b"git" => {
+            let feature = if text == b"git" { "git-hashing" } else { "dynamic-derivations" };
+            let message = format!(
+                "'outputHashMode = \"{}\"' needs Nix's experimental feature '{feature}', which Firn does not have",
+                String::from_utf8_lossy(text)
+            );
+            e.fail(ErrorKind::Other, pos, &message)
+        }
         other => {
             let message =
                 format!("invalid value '{}' for 'outputHashMode' attribute", String::from_utf8_lossy(other));
@@ -413,10 +419,8 @@ fn outputs<'a>(
             let message = "multiple outputs are not supported in fixed-output derivations";
             return e.fail(ErrorKind::Other, pos, message);
         }
-        let algorithm = match special.output_hash_algo.filter(|name| !name.is_empty()) {
-            Some(name) => Some(super::hashing::algorithm(e, name, pos)?),
-            None => None,
-        };
+        // A name that is none counts as not given, as in Nix: the hash then has to say what it is.
+        let algorithm = special.output_hash_algo.and_then(|name| String::from_utf8_lossy(name).parse().ok());
         let text = String::from_utf8_lossy(text).into_owned();
         let hash = match (text.is_empty(), algorithm) {
             (true, Some(algorithm)) => {

@@ -18,7 +18,13 @@ use std::rc::Rc;
 
 pub(super) const TABLE: &[Builtin] = &[
     builtin("import", 1, 1, import, "path: the value of a file"),
-    builtin("scopedImport", 2, 3, scoped_import, "scope path: the value of a file with more global names"),
+    builtin(
+        "scopedImport",
+        2,
+        3 | Builtin::BACKWARDS,
+        scoped_import,
+        "scope path: the value of a file with more global names",
+    ),
     builtin("__pathExists", 1, 1, path_exists, "path: whether there is something"),
     builtin("__readFile", 1, 1, read_file, "path: the contents of a file"),
     builtin("__readDir", 1, 1, read_dir, "path: a set from the names in a directory to their types"),
@@ -32,7 +38,7 @@ pub(super) const TABLE: &[Builtin] = &[
     builtin(
         "__filterSource",
         2,
-        3,
+        3 | Builtin::BACKWARDS,
         filter_source,
         "filter path: copies what of a path the filter admits to the store",
     ),
@@ -174,8 +180,8 @@ fn import<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, V
 }
 
 fn scoped_import<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let attrs = e.expect_attrs(args[0], pos)?;
     let path = e.realised_path(args[1], pos)?;
+    let attrs = e.expect_attrs(args[0], pos)?;
     let resolved = e.resolve_expression_path(&path, pos)?;
     let text = e.read_file(&resolved, pos)?;
     let directory = crate::paths::dir_name(&resolved).to_vec();

@@ -19,7 +19,7 @@ pub(super) const TABLE: &[Builtin] = &[
         |_, args, _| Ok(Value::Bool(matches!(args[0], Value::List(_)))),
         "e: whether it is a list",
     ),
-    builtin("__elemAt", 2, 3, elem_at, "list n: item number n, counted from 0"),
+    builtin("__elemAt", 2, 3 | Builtin::BACKWARDS, elem_at, "list n: item number n, counted from 0"),
     builtin("__head", 1, 1, head, "list: the first item"),
     builtin("__tail", 1, 1, tail, "list: all items but the first"),
     builtin("map", 2, 2, map, "f list: f of each item"),
@@ -57,8 +57,8 @@ pub(super) const TABLE: &[Builtin] = &[
 ];
 
 fn elem_at<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let list = e.expect_list(args[0], pos)?;
     let index = e.expect_int(args[1], pos)?;
+    let list = e.expect_list(args[0], pos)?;
     if let Some(slot) = usize::try_from(index).ok().and_then(|index| list.items.get(index)) {
         e.force(slot)
     } else {

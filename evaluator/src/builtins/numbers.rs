@@ -8,14 +8,32 @@ use crate::position::Pos;
 use crate::value::Value;
 
 pub(super) const TABLE: &[Builtin] = &[
-    builtin("__add", 2, 3, add, "a b: a + b"),
-    builtin("__sub", 2, 3, |e, args, pos| e.arithmetic(Arithmetic::Sub, args[0], args[1], pos), "a b: a - b"),
-    builtin("__mul", 2, 3, |e, args, pos| e.arithmetic(Arithmetic::Mul, args[0], args[1], pos), "a b: a * b"),
-    builtin("__div", 2, 3, |e, args, pos| e.arithmetic(Arithmetic::Div, args[0], args[1], pos), "a b: a / b"),
+    builtin("__add", 2, 3 | Builtin::UNCHECKED, add, "a b: a + b"),
+    builtin(
+        "__sub",
+        2,
+        3 | Builtin::UNCHECKED,
+        |e, args, pos| e.arithmetic(Arithmetic::Sub, args[0], args[1], pos),
+        "a b: a - b",
+    ),
+    builtin(
+        "__mul",
+        2,
+        3 | Builtin::UNCHECKED,
+        |e, args, pos| e.arithmetic(Arithmetic::Mul, args[0], args[1], pos),
+        "a b: a * b",
+    ),
+    builtin(
+        "__div",
+        2,
+        3 | Builtin::UNCHECKED,
+        |e, args, pos| e.arithmetic(Arithmetic::Div, args[0], args[1], pos),
+        "a b: a / b",
+    ),
     builtin(
         "__lessThan",
         2,
-        3,
+        3 | Builtin::UNCHECKED,
         |e, args, pos| e.less_than(args[0], args[1], pos).map(Value::Bool),
         "a b: a < b",
     ),

@@ -40,10 +40,10 @@ fn to_string<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
 
 fn substring<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let start = e.expect_int(args[0], pos)?;
-    let length = e.expect_int(args[1], pos)?;
     if start < 0 {
         return e.fail(ErrorKind::Other, pos, "negative start position in 'substring'");
     }
+    let length = e.expect_int(args[1], pos)?;
     let string = e.coerce(args[2], Coercion::INTERPOLATION, pos)?;
     let total = string.bytes.len();
     let start = usize::try_from(start).unwrap_or(usize::MAX).min(total);

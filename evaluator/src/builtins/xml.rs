@@ -3,7 +3,7 @@
 use super::{Builtin, builtin};
 use crate::attrs::Attrs;
 use crate::context::ContextBuilder;
-use crate::error::Eval;
+use crate::error::{ErrorKind, Eval};
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::Known;
@@ -26,6 +26,8 @@ struct Document<'c> {
     locations: bool,
     context: &'c mut ContextBuilder,
     derivations: BTreeSet<Vec<u8>>,
+    /// The sets and lists that are being written, by address: one that lies in itself has no end.
+    open: BTreeSet<usize>,
 }
 
 impl Document<'_> {
@@ -89,7 +91,8 @@ impl<'a> Evaluator<'a> {
     ) -> Eval<'a, Vec<u8>> {
         let out = b"<?xml version='1.0' encoding='utf-8'?>\n".to_vec();
         let derivations = BTreeSet::new();
-        let mut document = Document { out, depth: 0, strict, locations, context, derivations };
+        let open = BTreeSet::new();
+        let mut document = Document { out, depth: 0, strict, locations, context, derivations, open };
         document.open("expr", &[]);
         self.xml_value(value, &mut document, pos)?;
         document.close("expr");
@@ -120,18 +123,38 @@ impl<'a> Evaluator<'a> {
             }
             Value::Path(path) => document.empty("path", &[("value", path.bytes)]),
             Value::List(list) => {
+                let address = list.items.as_ptr().addr();
+                self.xml_enter(address, document, pos)?;
                 document.open("list", &[]);
                 for slot in list.items {
                     let item = if document.strict { self.force(slot)? } else { slot.get() };
                     self.xml_value(item, document, pos)?;
                 }
                 document.close("list");
+                self.xml_leave(address, document);
             }
             Value::Attrs(attrs) => self.xml_set(value, attrs, document, pos)?,
             Value::Lambda(number, _) => self.xml_function(number, document),
             _ => document.empty("unevaluated", &[]),
         }
         Ok(())
+    }
+
+    fn xml_enter(&mut self, address: usize, document: &mut Document<'_>, pos: Pos) -> Eval<'a, ()> {
+        self.depth += 1;
+        if document.strict && !document.open.insert(address) {
+            let message = "the value contains itself: as XML it would have no end";
+            return self.fail(ErrorKind::InfiniteRecursion, pos, message);
+        }
+        if self.depth > self.options.max_call_depth {
+            return self.fail(ErrorKind::StackOverflow, pos, "stack overflow; max-call-depth exceeded");
+        }
+        Ok(())
+    }
+
+    fn xml_leave(&mut self, address: usize, document: &mut Document<'_>) {
+        self.depth -= 1;
+        document.open.remove(&address);
     }
 
     fn place(&self, pos: Pos, document: &Document<'_>) -> Option<(Vec<u8>, String, String)> {
@@ -147,9 +170,12 @@ impl<'a> Evaluator<'a> {
         pos: Pos,
     ) -> Eval<'a, ()> {
         if !self.is_derivation(value)? {
+            let address = std::ptr::from_ref(attrs).addr();
+            self.xml_enter(address, document, pos)?;
             document.open("attrs", &[]);
             self.xml_attrs(attrs, document, pos)?;
             document.close("attrs");
+            self.xml_leave(address, document);
             return Ok(());
         }
         let mut path = |name| match attrs.get(name) {
