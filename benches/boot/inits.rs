@@ -27,6 +27,10 @@ pub(crate) fn all() -> Vec<Init> {
         Init { name: "firn", words: "", make: firn },
         Init { name: "busybox", words: "", make: busybox_inittab },
         Init { name: "busybox-script", words: "", make: busybox_script },
+        Init { name: "s6", words: "", make: s6 },
+        Init { name: "runit", words: "", make: runit },
+        Init { name: "finit", words: "", make: finit },
+        Init { name: "systemd", words: "", make: systemd },
     ]
 }
 
@@ -89,6 +93,79 @@ fn busybox_script(services: usize, _: &Path) -> Made {
     script.push_str("/bin/probe &\n");
     let table = String::from("::sysinit:/etc/rc\n");
     Ok(with_busybox_init(common(services)?, table).file("etc/rc", 0o755, script))
+}
+
+/// The programs of a Debian package with their libraries, as Debian lays them out.
+fn with_debian(initrd: Initrd, names: &[&str]) -> Made {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian");
+    let is_wanted = |name: &str| {
+        ["usr/share/", "usr/include/", "etc/"].iter().all(|unwanted| !name.starts_with(unwanted))
+            && !name.contains("/gconv/")
+    };
+    qemu_tests::debian::with_libraries(names, &cache)?
+        .iter()
+        .try_fold(initrd, |initrd, tree| Ok(initrd.tree(tree, is_wanted)?))
+}
+
+/// A directory for each service with its program as `run`, for supervisors of daemontools' family.
+fn service_directories(initrd: Initrd, services: usize, above: &str) -> Initrd {
+    (0..services)
+        .map(|number| (format!("svc{number}"), format!("/bin/svc{number}")))
+        .chain([("zz-probe".to_owned(), "/bin/probe".to_owned())])
+        .fold(initrd, |initrd, (name, program)| initrd.link(&format!("{above}/{name}/run"), &program))
+}
+
+/// s6-svscan as process 1, one s6-supervise for each service.
+fn s6(services: usize, _: &Path) -> Made {
+    let initrd = service_directories(common(services)?, services, "etc/service");
+    let init = format!("{MOUNTS}exec /usr/bin/s6-svscan -c 1000 /etc/service\n");
+    with_debian(initrd.file("init", 0o755, init), &["s6"])
+}
+
+/// runit as process 1, its second stage runsvdir with one runsv for each service.
+fn runit(services: usize, _: &Path) -> Made {
+    let initrd = service_directories(common(services)?, services, "etc/service");
+    let second = "#!/bin/busybox sh\nexec /usr/bin/runsvdir -P /etc/service\n";
+    let initrd = initrd
+        .link("init", "sbin/runit")
+        .file("etc/runit/1", 0o755, MOUNTS)
+        .file("etc/runit/2", 0o755, second)
+        .file("etc/runit/3", 0o755, "#!/bin/busybox sh\n");
+    with_debian(initrd, &["runit"])
+}
+
+/// finit with the services in /etc/finit.conf.
+fn finit(services: usize, _: &Path) -> Made {
+    let mut table = String::from("runlevel 2\n");
+    for number in 0..services {
+        writeln!(table, "service [2345] name:svc{number} /bin/svc{number} --")?;
+    }
+    table.push_str("service [2345] name:probe /bin/probe --\n");
+    let initrd = common(services)?.link("init", "sbin/finit").file("etc/finit.conf", 0o644, table);
+    with_debian(initrd.link("bin/sh", "busybox"), &["finit"])
+}
+
+/// systemd with nothing but the services: no journal, no udev, none of its own units.
+fn systemd(services: usize, _: &Path) -> Made {
+    let mut initrd = common(services)?.link("init", "lib/systemd/systemd");
+    let names = (0..services).map(|number| (format!("svc{number}"), format!("/bin/svc{number}")));
+    for (name, program) in names.chain([("zz-probe".to_owned(), "/bin/probe".to_owned())]) {
+        let text = format!(
+            "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart={program}\nRestart=always\n\
+             StandardOutput=null\nStandardError=null\n"
+        );
+        initrd = initrd.file(&format!("etc/systemd/system/{name}.service"), 0o644, text).link(
+            &format!("etc/systemd/system/default.target.wants/{name}.service"),
+            &format!("../{name}.service"),
+        );
+    }
+    let initrd = initrd
+        .file("etc/systemd/system/default.target", 0o644, "[Unit]\nDefaultDependencies=no\n")
+        .file("etc/machine-id", 0o644, "0123456789abcdef0123456789abcdef\n")
+        .file("etc/os-release", 0o644, "ID=debian\nNAME=Debian\n")
+        .file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n")
+        .file("etc/group", 0o644, "root:x:0:\n");
+    with_debian(initrd, &["systemd"])
 }
 
 /// What Firn mounts too.

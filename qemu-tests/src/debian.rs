@@ -40,6 +40,28 @@ pub fn package(name: &str, cache: &Path) -> Result<PathBuf> {
     }
 }
 
+/// The trees of programs' packages and of all libraries that they depend on, unpacked. Packages that are no libraries
+/// and are not named (debconf, dpkg …) are left out: nothing is configured.
+pub fn with_libraries(names: &[&str], cache: &Path) -> Result<Vec<PathBuf>> {
+    let closure = host::run(
+        Command::new("apt-cache")
+            .args([
+                "depends",
+                "--recurse",
+                "--no-pre-depends",
+                "--no-recommends",
+                "--no-suggests",
+                "--no-conflicts",
+            ])
+            .args(["--no-breaks", "--no-replaces", "--no-enhances"])
+            .args(names),
+    )?;
+    let closure = String::from_utf8_lossy(&closure).into_owned();
+    let is_wanted =
+        |line: &&str| names.contains(line) || line.starts_with("lib") && !line.contains("installer");
+    closure.lines().filter(is_wanted).map(|name| package(name, cache)).collect()
+}
+
 /// Debian's kernel for virtual machines.
 #[derive(Debug, Clone)]
 pub struct Kernel {

@@ -2,6 +2,7 @@
 //! (Documentation/driver-api/early-userspace/buffer-format.rst in Linux), uncompressed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -42,6 +43,30 @@ impl Initrd {
     pub fn program(self, name: &str, from: &Path) -> Result<Self> {
         let bytes = std::fs::read(from).map_err(Error::file("cannot read", from))?;
         Ok(self.file(name, 0o755, bytes))
+    }
+
+    /// Adds the files and links of a directory of the host whose names there (without a leading slash) `is_wanted`.
+    pub fn tree(mut self, root: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Self> {
+        let mut waiting = vec![root.to_owned()];
+        while let Some(directory) = waiting.pop() {
+            let failed = || Error::file("cannot read", &directory);
+            for entry in std::fs::read_dir(&directory).map_err(failed())? {
+                let path = entry.map_err(failed())?.path();
+                let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+                let metadata = path.symlink_metadata().map_err(Error::file("cannot read", &path))?;
+                if metadata.is_dir() {
+                    waiting.push(path);
+                } else if !is_wanted(&name) {
+                } else if metadata.is_symlink() {
+                    let target = std::fs::read_link(&path).map_err(Error::file("cannot read", &path))?;
+                    self.add(&name, SYMLINK, target.into_os_string().into_encoded_bytes());
+                } else if metadata.is_file() {
+                    let bytes = std::fs::read(&path).map_err(Error::file("cannot read", &path))?;
+                    self.add(&name, FILE | metadata.permissions().mode() & 0o7777, bytes);
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// Adds kernel modules and those that they need, and `modules.list`: their names in the order of loading.
