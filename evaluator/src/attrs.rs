@@ -1,6 +1,10 @@
 //! Attribute sets: names sorted by symbol in one array that sets of the same shape share, values in another. `a // b`
 //! lays `b` over `a` without copying; after a few layers they are merged.
 
+mod layout;
+
+pub(crate) use self::layout::Attrs;
+
 use crate::position::Pos;
 use crate::shapes::Shapes;
 use crate::symbol::Symbol;
@@ -20,21 +24,6 @@ pub(crate) struct Keys<'a> {
     bare: Cell<Option<&'a Keys<'a>>>,
 }
 
-/// A set, or one layer of it.
-#[derive(Debug)]
-pub(crate) struct Attrs<'a> {
-    pub(crate) keys: &'a Keys<'a>,
-    pub(crate) slots: &'a [Slot<'a>],
-    /// The set that this layer lies on.
-    pub(crate) under: Option<&'a Attrs<'a>>,
-    /// How many attributes there are in all layers together; [`UNCOUNTED`] until somebody asks.
-    length: Cell<u32>,
-    /// At least so many.
-    at_least: u32,
-    /// How many layers lie below.
-    pub(crate) depth: u32,
-}
-
 /// One attribute.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attr<'a> {
@@ -43,10 +32,11 @@ pub(crate) struct Attr<'a> {
     pub(crate) slot: &'a Slot<'a>,
 }
 
-const UNCOUNTED: u32 = u32::MAX;
-
-/// More layers than this are merged.
+/// So many layers may lie below another; then some are merged.
 const MAX_DEPTH: u32 = 7;
+
+/// What is merged are the layers of such a set and one more.
+const MOST_LAYERS: usize = MAX_DEPTH as usize + 2;
 
 impl<'a> Keys<'a> {
     /// Names, sorted, and as many positions or none.
@@ -87,8 +77,7 @@ impl<'a> Attrs<'a> {
     pub(crate) fn from_sorted(shapes: &Shapes<'a>, attrs: &[(Symbol, Pos, Value<'a>)]) -> &'a Self {
         let arena = shapes.arena;
         let keys = shapes.keys(attrs.len(), |index| (attrs[index].0, attrs[index].1));
-        let slots = arena.alloc_slice_fill_with(attrs.len(), |index| Slot::new(arena, attrs[index].2));
-        Self::with_keys(arena, keys, slots)
+        Self::filled(arena, keys, |index| Slot::new(arena, attrs[index].2))
     }
 
     /// A set of attributes in any order, without duplicates.
@@ -97,40 +86,15 @@ impl<'a> Attrs<'a> {
         Self::from_sorted(shapes, attrs)
     }
 
-    /// A set over keys that exist already.
-    pub(crate) fn with_keys(arena: &'a Bump, keys: &'a Keys<'a>, slots: &'a [Slot<'a>]) -> &'a Self {
-        {
-            let length = slots.len() as u32;
-            arena.alloc(Self {
-                keys,
-                slots,
-                under: None,
-                length: Cell::new(length),
-                at_least: length,
-                depth: 0,
-            })
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        if self.length.get() == UNCOUNTED
-            && let Some(under) = self.under
-        {
-            let fresh = self.keys.names.iter().filter(|&&name| under.get(name).is_none()).count();
-            self.length.set((under.len() + fresh) as u32);
-        }
-        self.length.get() as usize
-    }
-
     /// The slot of an attribute.
     #[inline]
     pub(crate) fn get(&self, name: Symbol) -> Option<&'a Slot<'a>> {
         let mut layer = self;
         loop {
-            if let Some(index) = layer.keys.find(name) {
-                return layer.slots.get(index);
+            if let Some(index) = layer.keys().find(name) {
+                return layer.slots().get(index);
             }
-            layer = layer.under?;
+            layer = layer.under()?;
         }
     }
 
@@ -138,82 +102,67 @@ impl<'a> Attrs<'a> {
     pub(crate) fn get_attr(&self, name: Symbol) -> Option<Attr<'a>> {
         let mut layer = self;
         loop {
-            if let Some(index) = layer.keys.find(name) {
-                let slot = layer.slots.get(index)?;
-                return Some(Attr { name, pos: layer.keys.position(index), slot });
+            if let Some(index) = layer.keys().find(name) {
+                let slot = layer.slots().get(index)?;
+                return Some(Attr { name, pos: layer.keys().position(index), slot });
             }
-            layer = layer.under?;
+            layer = layer.under()?;
         }
     }
 
     /// All attributes, sorted by symbol.
     pub(crate) fn iter(&'a self) -> Iter<'a> {
-        if self.depth == 0 {
-            return Iter::Flat { attrs: self, next: 0 };
+        if self.under().is_none() {
+            return Iter::Flat(Layer::of(self));
         }
-        let mut layers: Layers<'a> = Default::default();
-        let mut count = 0;
-        let mut layer = Some(self);
-        while let Some(attrs) = layer {
-            layers[count] = (attrs.keys.names, attrs.slots, attrs.keys.positions);
-            count += 1;
-            layer = attrs.under;
-        }
-        Iter::Layered { layers, count }
+        Iter::Layered(Layers::of(self, self.depth() as usize + 1))
     }
 
     /// `under // over`.
     pub(crate) fn update(shapes: &Shapes<'a>, under: &'a Self, over: &'a Self) -> &'a Self {
-        if over.at_least == 0 {
+        if over.at_least() == 0 {
             return under;
         }
-        if under.at_least == 0 {
+        if under.at_least() == 0 {
             return over;
         }
-        let over = if over.depth == 0 { over } else { over.flatten(shapes) };
-        if under.depth < MAX_DEPTH && over.at_least <= under.at_least.saturating_mul(2).max(8) {
-            return shapes.arena.alloc(Self {
-                keys: over.keys,
-                slots: over.slots,
-                under: Some(under),
-                length: Cell::new(UNCOUNTED),
-                at_least: under.at_least.max(over.at_least),
-                depth: under.depth + 1,
-            });
+        if under.depth() + over.depth() < MAX_DEPTH {
+            return Self::laid(shapes.arena, under, over);
         }
-        let mut merged = Vec::with_capacity(under.len() + over.len());
-        let mut left = under.iter().peekable();
-        let mut right = over.iter().peekable();
-        loop {
-            match (left.peek(), right.peek()) {
-                (Some(l), Some(r)) if l.name < r.name => merged.extend(left.next()),
-                (Some(l), Some(r)) => {
-                    if l.name == r.name {
-                        left.next();
-                    }
-                    merged.extend(right.next());
-                }
-                (Some(_), None) => merged.extend(left.next()),
-                (None, _) => match right.next() {
-                    Some(attr) => merged.push(attr),
-                    None => break,
-                },
-            }
+        // The lowest layer stays as it is when it is large beside what lies on it: a package set and its overlays.
+        let over = over.flatten(shapes);
+        let (mut base, mut above) = (under, 1);
+        let mut size = over.at_least();
+        while let Some(under) = base.under()
+            && base.slots().len() < 2 * size as usize
+        {
+            size += base.slots().len() as u32;
+            base = under;
+            above += 1;
         }
-        Self::of_attrs(shapes, &merged)
+        let layered = Self::laid(shapes.arena, under, over);
+        if base.depth() + 1 < MAX_DEPTH && base.at_least() > 2 * size {
+            let merged: Vec<Attr<'a>> = Layers::of(layered, above).collect();
+            return Self::layered(shapes.arena, Self::of_attrs(shapes, &merged), base);
+        }
+        layered.flatten(shapes)
+    }
+
+    /// All layers of `over` on `under`.
+    fn laid(arena: &'a Bump, under: &'a Self, over: &'a Self) -> &'a Self {
+        let under = over.under().map_or(under, |middle| Self::laid(arena, under, middle));
+        Self::layered(arena, over, under)
     }
 
     /// A set that shares the given attributes' slots: evaluated values are copied, others referred to.
     pub(crate) fn of_attrs(shapes: &Shapes<'a>, attrs: &[Attr<'a>]) -> &'a Self {
-        let arena = shapes.arena;
         let keys = shapes.keys(attrs.len(), |index| (attrs[index].name, attrs[index].pos));
-        let slots = arena.alloc_slice_fill_with(attrs.len(), |index| attrs[index].slot.share());
-        Self::with_keys(arena, keys, slots)
+        Self::filled(shapes.arena, keys, |index| attrs[index].slot.share())
     }
 
     /// The same set in one layer.
     pub(crate) fn flatten(&'a self, shapes: &Shapes<'a>) -> &'a Self {
-        if self.depth == 0 {
+        if self.under().is_none() {
             return self;
         }
         let attrs: Vec<Attr<'a>> = self.iter().collect();
@@ -234,12 +183,86 @@ pub(crate) fn share<'a>(slot: &'a Slot<'a>) -> Value<'a> {
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "lives on the stack for the length of a loop")]
 pub(crate) enum Iter<'a> {
-    Flat { attrs: &'a Attrs<'a>, next: usize },
-    Layered { layers: Layers<'a>, count: usize },
+    Flat(Layer<'a>),
+    Layered(Layers<'a>),
 }
 
-/// What is left of each layer: names, slots, positions.
-type Layers<'a> = [(&'a [Symbol], &'a [Slot<'a>], &'a [Pos]); MAX_DEPTH as usize + 1];
+/// One layer and how far it has been read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layer<'a> {
+    keys: &'a Keys<'a>,
+    slots: &'a [Slot<'a>],
+    next: usize,
+}
+
+/// Several layers, the uppermost first.
+#[derive(Debug, Clone)]
+pub(crate) struct Layers<'a> {
+    layers: [Option<Layer<'a>>; MOST_LAYERS],
+    /// The next name of each layer; [`NO_MORE`] at its end.
+    heads: [u32; MOST_LAYERS],
+    count: usize,
+}
+
+const NO_MORE: u32 = u32::MAX;
+
+impl<'a> Layer<'a> {
+    fn of(attrs: &'a Attrs<'a>) -> Self {
+        Self { keys: attrs.keys(), slots: attrs.slots(), next: 0 }
+    }
+
+    fn head(&self) -> u32 {
+        self.keys.names.get(self.next).map_or(NO_MORE, |name| name.0)
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Attr<'a>> {
+        let index = self.next;
+        let slot = self.slots.get(index)?;
+        self.next += 1;
+        Some(Attr { name: *self.keys.names.get(index)?, pos: self.keys.position(index), slot })
+    }
+}
+
+impl<'a> Layers<'a> {
+    /// The uppermost layers of a set.
+    fn of(attrs: &'a Attrs<'a>, count: usize) -> Self {
+        let mut layers = Self { layers: Default::default(), heads: [NO_MORE; _], count: 0 };
+        let mut left = Some(attrs);
+        while let Some(attrs) = left
+            && layers.count < count.min(layers.layers.len())
+        {
+            let layer = Layer::of(attrs);
+            layers.heads[layers.count] = layer.head();
+            layers.layers[layers.count] = Some(layer);
+            layers.count += 1;
+            left = attrs.under();
+        }
+        layers
+    }
+}
+
+impl<'a> Iterator for Layers<'a> {
+    type Item = Attr<'a>;
+
+    /// The attribute with the lowest symbol; the uppermost layer that has it wins.
+    #[inline]
+    fn next(&mut self) -> Option<Attr<'a>> {
+        let count = self.count.min(self.heads.len());
+        let name = self.heads[..count].iter().copied().min().filter(|&name| name != NO_MORE)?;
+        let mut found = None;
+        for (head, layer) in self.heads[..count].iter_mut().zip(&mut self.layers) {
+            if *head != name {
+                continue;
+            }
+            let Some(layer) = layer else { continue };
+            let attr = layer.take();
+            *head = layer.head();
+            found = found.or(attr);
+        }
+        found
+    }
+}
 
 impl<'a> Iterator for Iter<'a> {
     type Item = Attr<'a>;
@@ -247,44 +270,21 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Attr<'a>> {
         match self {
-            Self::Flat { attrs, next } => {
-                let index = *next;
-                let slot = attrs.slots.get(index)?;
-                *next += 1;
-                let name = attrs.keys.names.get(index).copied()?;
-                Some(Attr { name, pos: attrs.keys.position(index), slot })
-            }
-            Self::Layered { layers, count } => first_of(layers.get_mut(..*count)?),
+            Self::Flat(layer) => layer.take(),
+            Self::Layered(layers) => layers.next(),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match self {
-            Self::Flat { attrs, next } => {
-                let left = attrs.slots.len() - next;
+            Self::Flat(layer) => {
+                let left = layer.slots.len() - layer.next;
                 (left, Some(left))
             }
-            Self::Layered { layers, .. } => {
-                (layers.iter().map(|layer| layer.0.len()).max().unwrap_or(0), None)
+            Self::Layered(layers) => {
+                let left = layers.layers.iter().flatten().map(|layer| layer.slots.len() - layer.next);
+                (left.clone().max().unwrap_or(0), Some(left.sum()))
             }
         }
     }
-}
-
-/// Takes the attribute with the lowest symbol from the layers; the uppermost layer that has it wins.
-fn first_of<'a>(layers: &mut [(&'a [Symbol], &'a [Slot<'a>], &'a [Pos])]) -> Option<Attr<'a>> {
-    let name = layers.iter().filter_map(|layer| layer.0.first()).min().copied()?;
-    let mut found = None;
-    for (names, slots, positions) in layers {
-        if names.first() == Some(&name) {
-            if found.is_none() {
-                let pos = positions.first().copied().unwrap_or_default();
-                found = slots.first().map(|slot| Attr { name, pos, slot });
-            }
-            *names = &names[1..];
-            *slots = &slots[1..];
-            *positions = positions.get(1..).unwrap_or_default();
-        }
-    }
-    found
 }

@@ -3,17 +3,17 @@
 //! `eval` always returns a value in weak head normal form. Calls in tail position loop instead of recursing, but count as
 //! calls; the native stack grows in segments, so depth is limited by `max_call_depth` and not by the machine's stack.
 
-use crate::attrs::{Attrs, Keys, share};
+use crate::attrs::{Attrs, share};
 use crate::builtins::Builtin;
 use crate::code::{
-    Argument, AttrsCode, Call, Code, DynamicCode, FormalsCode, LambdaCode, RecCode, Select, Step, StepName,
-    WithVar,
+    Argument, AttrsCode, Call, Code, DynamicCode, FormalsCode, Init, LambdaCode, RecCode, Select, Step,
+    StepName, WithVar,
 };
 use crate::error::{Error, ErrorKind, Eval, What};
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
-use crate::value::{Apply, Env, List, Mapped, Over, Partial, Slot, Value};
+use crate::value::{Apply, Env, List, Mapped, Partial, Slot, Value};
 
 /// Stack that must be left before going deeper.
 const RED_ZONE: usize = 96 * 1024;
@@ -267,13 +267,14 @@ impl<'a> Evaluator<'a> {
 
     fn call_mapped(&mut self, index: u32, mapped: &'a Mapped<'a>) -> Eval<'a, Value<'a>> {
         let place = index as usize;
-        match mapped.over {
-            Over::Numbers => self.call_values(mapped.function, &[Value::Int(i64::from(index))], Pos::NONE),
-            Over::Items(items) => self.call_values(mapped.function, &[share(&items[place])], Pos::NONE),
-            Over::Attrs(names, slots) => {
-                let name = Value::String(self.symbols.string(names[place]));
-                self.call_values(mapped.function, &[name, share(&slots[place])], Pos::NONE)
+        let function = self.force(&mapped.function)?;
+        match mapped.over.get() {
+            Value::List(list) => self.call_values(function, &[share(&list.items[place])], Pos::NONE),
+            Value::Attrs(attrs) => {
+                let name = Value::String(self.symbols.string(attrs.keys().names[place]));
+                self.call_values(function, &[name, share(&attrs.slots()[place])], Pos::NONE)
             }
+            _ => self.call_values(function, &[Value::Int(i64::from(index))], Pos::NONE),
         }
     }
 
@@ -327,17 +328,17 @@ impl<'a> Evaluator<'a> {
             return attrs.get(name);
         }
         if let Some(keys) = step.keys.get()
-            && std::ptr::eq(keys, attrs.keys)
+            && std::ptr::eq(keys, attrs.keys())
         {
-            return attrs.slots.get(step.index.get() as usize);
+            return attrs.slots().get(step.index.get() as usize);
         }
-        match attrs.keys.find(name) {
+        match attrs.keys().find(name) {
             Some(index) => {
-                step.keys.set(Some(attrs.keys));
+                step.keys.set(Some(attrs.keys()));
                 step.index.set(index as u32);
-                attrs.slots.get(index)
+                attrs.slots().get(index)
             }
-            None => attrs.under.and_then(|under| under.get(name)),
+            None => attrs.under().and_then(|under| under.get(name)),
         }
     }
 
@@ -396,30 +397,23 @@ impl<'a> Evaluator<'a> {
         } else {
             Env::new(arena, env, code.sources.len(), |index, _| code.sources[index].within(env))
         };
-        let slots = arena.alloc_slice_fill_with(code.values.len(), |index| {
-            let init = &code.values[index];
-            init.lazy.within(if init.inherited { sources } else { env })
-        });
+        let slot = |init: &Init<'a>| init.lazy.within(if init.inherited { sources } else { env });
         if code.dynamic.is_empty() {
-            return Ok(Value::Attrs(Attrs::with_keys(arena, code.keys, slots)));
+            let attrs = Attrs::filled(arena, code.keys, |index| slot(&code.values[index]));
+            return Ok(Value::Attrs(attrs));
         }
-        self.with_dynamic(code.keys, slots, code.dynamic, env)
+        let written = code.keys.names.iter().zip(code.values).enumerate();
+        let list = written.map(|(index, (&name, init))| (name, code.keys.position(index), slot(init).get()));
+        self.with_dynamic(list.collect(), code.dynamic, env)
     }
 
     #[inline(never)]
     fn with_dynamic(
         &mut self,
-        keys: &'a Keys<'a>,
-        slots: &'a [Slot<'a>],
+        mut list: Vec<(Symbol, Pos, Value<'a>)>,
         dynamic: &'a [DynamicCode<'a>],
         env: &'a Env<'a>,
     ) -> Eval<'a, Value<'a>> {
-        let mut list: Vec<(Symbol, Pos, Value<'a>)> = keys
-            .names
-            .iter()
-            .enumerate()
-            .map(|(i, &name)| (name, keys.position(i), share(&slots[i])))
-            .collect();
         for attr in dynamic {
             let name = match self.eval(&attr.name, env)? {
                 Value::Null => continue,
@@ -446,25 +440,23 @@ impl<'a> Evaluator<'a> {
 
     fn rec_attrs(&mut self, scope: &'a RecCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         let inner = self.scope(scope, env);
-        let mut keys = scope.keys;
-        let mut slots = &inner.slots()[..keys.names.len()];
+        let slots = inner.slots();
+        let mut attrs = Attrs::apart(self.arena, scope.keys, slots);
         if let Some(index) = scope.overrides {
             let value = self.force(&inner.slots()[index as usize])?;
-            let overrides = self.expect_attrs(value, keys.position(index as usize))?;
-            for (index, &name) in keys.names.iter().enumerate() {
+            let overrides = self.expect_attrs(value, scope.keys.position(index as usize))?;
+            for (index, &name) in scope.keys.names.iter().enumerate() {
                 if let Some(slot) = overrides.get(name) {
                     slots[index].put(&slot.share());
                 }
             }
-            let merged = Attrs::update(&self.shapes, Attrs::with_keys(self.arena, keys, slots), overrides);
-            let merged = merged.flatten(&self.shapes);
-            keys = merged.keys;
-            slots = merged.slots;
+            attrs = Attrs::update(&self.shapes, attrs, overrides);
         }
         if scope.dynamic.is_empty() {
-            return Ok(Value::Attrs(Attrs::with_keys(self.arena, keys, slots)));
+            return Ok(Value::Attrs(attrs));
         }
-        self.with_dynamic(keys, slots, scope.dynamic, inner)
+        let list = attrs.iter().map(|attr| (attr.name, attr.pos, share(attr.slot)));
+        self.with_dynamic(list.collect(), scope.dynamic, inner)
     }
 
     fn update(&mut self, pair: &'a (Code<'a>, Code<'a>), env: &'a Env<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
@@ -599,14 +591,15 @@ impl<'a> Evaluator<'a> {
         }
         let mut used = 0;
         // Both are sorted by symbol: a set that is not much larger than the list of names is walked beside it.
-        let beside = attrs.depth == 0 && attrs.slots.len() <= 4 * formals.list.len() + 8;
+        let (keys, values) = (attrs.keys(), attrs.slots());
+        let beside = attrs.under().is_none() && values.len() <= 4 * formals.list.len() + 8;
         let mut place = 0;
         for (formal, slot) in formals.list.iter().zip(&slots[first..]) {
             let given = if beside {
-                while attrs.keys.names.get(place).is_some_and(|&name| name < formal.name) {
+                while keys.names.get(place).is_some_and(|&name| name < formal.name) {
                     place += 1;
                 }
-                attrs.slots.get(place).filter(|_| attrs.keys.names.get(place) == Some(&formal.name))
+                values.get(place).filter(|_| keys.names.get(place) == Some(&formal.name))
             } else {
                 attrs.get(formal.name)
             };

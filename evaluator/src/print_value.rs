@@ -88,12 +88,13 @@ impl<'a> Evaluator<'a> {
 
     /// The attributes of a set, in the order of their names.
     pub(crate) fn by_name(&self, attrs: &'a Attrs<'a>) -> Vec<crate::attrs::Attr<'a>> {
-        if attrs.depth > 0 {
+        if attrs.under().is_some() {
             let mut list: Vec<_> = attrs.iter().collect();
             list.sort_unstable_by_key(|attr| self.symbols.text(attr.name));
             return list;
         }
-        let keys = attrs.keys;
+        let keys = attrs.keys();
+        let slots = attrs.slots();
         let order = if let Some(order) = keys.by_text.get() {
             order
         } else {
@@ -107,11 +108,7 @@ impl<'a> Evaluator<'a> {
             .iter()
             .map(|&index| {
                 let index = index as usize;
-                crate::attrs::Attr {
-                    name: keys.names[index],
-                    pos: keys.position(index),
-                    slot: &attrs.slots[index],
-                }
+                crate::attrs::Attr { name: keys.names[index], pos: keys.position(index), slot: &slots[index] }
             })
             .collect()
     }

@@ -305,7 +305,7 @@ impl<'a> Resolver<'a, '_> {
         let values = self.arena.alloc_slice_copy(&values);
         let sources = self.arena.alloc_slice_copy(&sources);
         if values.is_empty() && dynamic.is_empty() {
-            let empty = crate::attrs::Attrs::with_keys(self.arena, keys, &[]);
+            let empty = crate::attrs::Attrs::filled(self.arena, keys, |_| crate::value::Slot::default());
             return Ok(Code::Const(Value::Attrs(empty)));
         }
         Ok(Code::Attrs(self.arena.alloc(AttrsCode { keys, values, sources, dynamic })))

@@ -11,7 +11,6 @@ pub(crate) use self::slot::{Env, Slot};
 use crate::attrs::Attrs;
 use crate::builtins::Builtin;
 use crate::error::Error;
-use crate::symbol::Symbol;
 use std::cell::Cell;
 use std::num::NonZero;
 
@@ -75,17 +74,9 @@ pub(crate) struct List<'a> {
 /// A function applied to many things, each when it is needed: what `map`, `mapAttrs` and `genList` make.
 #[derive(Debug)]
 pub(crate) struct Mapped<'a> {
-    pub(crate) function: Value<'a>,
-    pub(crate) over: Over<'a>,
-}
-
-/// What a function is mapped over.
-#[derive(Debug)]
-pub(crate) enum Over<'a> {
-    /// The index itself.
-    Numbers,
-    Items(&'a [Slot<'a>]),
-    Attrs(&'a [Symbol], &'a [Slot<'a>]),
+    pub(crate) function: Slot<'a>,
+    /// A list, a set of one layer, or null: then it is applied to the numbers themselves.
+    pub(crate) over: Slot<'a>,
 }
 
 /// A builtin with fewer arguments than it needs.

@@ -6,7 +6,7 @@ use crate::error::Eval;
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
-use crate::value::{Mapped, Over, Slot, Value};
+use crate::value::{Mapped, Value};
 use hashbrown::HashMap;
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -131,7 +131,7 @@ fn list_to_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eva
 fn intersect<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let left = e.expect_attrs(args[0], pos)?;
     let right = e.expect_attrs(args[1], pos)?;
-    let kept: Vec<Attr<'a>> = if left.len() < right.len() {
+    let kept: Vec<Attr<'a>> = if left.at_least() < right.at_least() {
         left.iter().filter_map(|attr| right.get_attr(attr.name)).collect()
     } else {
         right.iter().filter(|attr| left.get(attr.name).is_some()).collect()
@@ -168,14 +168,13 @@ fn function_args<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eva
 
 fn map_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let attrs = e.expect_attrs(args[1], pos)?;
-    if attrs.len() == 0 {
+    if attrs.at_least() == 0 {
         return Ok(args[1]);
     }
     let attrs = attrs.flatten(&e.shapes);
-    let keys = attrs.keys.without_positions(e.arena);
-    let mapped = Mapped { function: args[0], over: Over::Attrs(attrs.keys.names, attrs.slots) }.keep(e.arena);
-    let slots: &'a [Slot<'a>] = e.arena.alloc_slice_fill_with(attrs.slots.len(), |index| mapped.item(index));
-    Ok(Value::Attrs(Attrs::with_keys(e.arena, keys, slots)))
+    let keys = attrs.keys().without_positions(e.arena);
+    let mapped = Mapped::over(e.arena, args[0], Value::Attrs(attrs));
+    Ok(Value::Attrs(Attrs::filled(e.arena, keys, |index| mapped.item(index))))
 }
 
 fn zip_with<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

@@ -7,7 +7,7 @@ use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
 use crate::value::slot::NUMBER_BITS;
-use crate::value::{List, Mapped, Over, Slot, Value};
+use crate::value::{List, Mapped, Slot, Value};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
@@ -89,26 +89,23 @@ fn map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Valu
     }
     let function = e.force_value(args[0])?;
     e.expect_function(function, pos)?;
-    Ok(e.mapped_list(Mapped { function, over: Over::Items(list.items) }, list.items.len()))
+    Ok(e.mapped_list(function, Some(list), list.items.len()))
 }
 
 impl<'a> Evaluator<'a> {
     /// A list of results that wait.
-    fn mapped_list(&self, mapped: Mapped<'a>, length: usize) -> Value<'a> {
+    fn mapped_list(&self, function: Value<'a>, over: Option<&'a List<'a>>, length: usize) -> Value<'a> {
         if length == 0 {
             return Value::List(self.empty_list);
         }
         let arena = self.arena;
         let items: &'a [Slot<'a>] = if length < 1 << NUMBER_BITS {
-            let mapped = mapped.keep(arena);
+            let mapped = Mapped::over(arena, function, over.map_or(Value::Null, Value::List));
             arena.alloc_slice_fill_with(length, |index| mapped.item(index))
         } else {
             arena.alloc_slice_fill_with(length, |index| {
-                let argument = match mapped.over {
-                    Over::Items(items) => share(&items[index]),
-                    _ => Value::Int(index as i64),
-                };
-                Slot::new(arena, self.apply_later(mapped.function, &[argument]))
+                let argument = over.map_or(Value::Int(index as i64), |list| share(&list.items[index]));
+                Slot::new(arena, self.apply_later(function, &[argument]))
             })
         };
         Value::List(arena.alloc(List { items }))
@@ -199,7 +196,7 @@ fn gen_list<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
     }
     let function = e.force_value(args[0])?;
     e.expect_function(function, pos)?;
-    Ok(e.mapped_list(Mapped { function: args[0], over: Over::Numbers }, count as usize))
+    Ok(e.mapped_list(function, None, count as usize))
 }
 
 fn sort<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

@@ -5,7 +5,7 @@
 //! [`Value`] is the same thing unpacked, to be matched on and passed around; a slot is unpacked when it is read.
 #![expect(
     unsafe_code,
-    reason = "turns packed words back into the references that they were made of; arena/frames.rs and value/slot.rs are the only homes of unsafe in this crate"
+    reason = "turns packed words back into the references that they were made of; one of the three homes of unsafe in this crate"
 )]
 
 use crate::arena::Arena;
@@ -339,12 +339,13 @@ impl<'a> Env<'a> {
 const _: () = assert!(cfg!(target_endian = "little"), "an environment's header is written as one word");
 
 impl<'a> Mapped<'a> {
-    /// Puts it into the arena, where its items can refer to it.
-    pub(crate) fn keep(self, arena: &'a Arena) -> &'a Self {
+    /// A function over a list, a set of one layer, or (if that is null) numbers.
+    pub(crate) fn over(arena: &'a Arena, function: Value<'a>, over: Value<'a>) -> &'a Self {
+        let mapped = Self { function: Slot::new(arena, function), over: Slot::new(arena, over) };
         let address = arena.frames.allocate(size_of::<Self>().div_ceil(8));
         let place: *mut Self = std::ptr::with_exposed_provenance_mut(address);
         // SAFETY: as many words as it needs, aligned (checked below), nobody else's.
-        unsafe { place.write(self) };
+        unsafe { place.write(mapped) };
         // SAFETY: written just now, in an arena that lives as long as `'a`.
         unsafe { at(address) }
     }

@@ -1,0 +1,226 @@
+//! How attribute sets lie in the arena: one word with the address of their keys and, in its lowest bits, what kind of
+//! set it is; behind it the slots themselves, or the address of slots that lie elsewhere, or two layers. Most sets are
+//! small and flat, and cost one word more than their values.
+#![expect(
+    unsafe_code,
+    reason = "objects whose length is known only when they are made; one of the three homes of unsafe in this crate, beside arena/frames.rs and value/slot.rs"
+)]
+
+use crate::attrs::Keys;
+use crate::value::Slot;
+use bumpalo::Bump;
+use std::alloc::Layout;
+use std::cell::Cell;
+
+/// A set, or one layer of it and the set below.
+#[repr(C)]
+pub(crate) struct Attrs<'a> {
+    /// The keys' address and the kind.
+    head: usize,
+    /// What follows may change under a shared reference: slots do, and the count of a layered set does.
+    rest: [Slot<'a>; 0],
+}
+
+/// The slots follow.
+const INLINE: usize = 0;
+/// The slots lie elsewhere: in an environment.
+const APART: usize = 1;
+/// The slots lie elsewhere, and there is a set below.
+const LAYERED: usize = 2;
+const KIND: usize = 3;
+
+#[repr(C)]
+struct Apart<'a> {
+    head: usize,
+    slots: &'a Slot<'a>,
+}
+
+/// The uppermost layer and what it lies on.
+#[repr(C)]
+struct Layered<'a> {
+    head: usize,
+    slots: &'a Slot<'a>,
+    under: &'a Attrs<'a>,
+    /// How many attributes there are in all layers together; [`UNCOUNTED`] until somebody asks.
+    length: Cell<u32>,
+    /// At least so many (up to [`MOST`]), and in the highest byte how many layers lie below.
+    at_least: u32,
+}
+
+const _: () = assert!(align_of::<Keys<'_>>() > KIND, "the kind fits beside the keys' address");
+
+const UNCOUNTED: u32 = u32::MAX;
+const MOST: u32 = (1 << 24) - 1;
+
+impl std::fmt::Debug for Attrs<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Attrs({} names, {} layers below)", self.slots().len(), self.depth())
+    }
+}
+
+fn address<T>(target: &T) -> usize {
+    std::ptr::from_ref(target).expose_provenance()
+}
+
+impl<'a> Attrs<'a> {
+    /// A set whose slots are made in the order of the keys.
+    #[inline]
+    pub(crate) fn filled(
+        arena: &'a Bump,
+        keys: &'a Keys<'a>,
+        mut fill: impl FnMut(usize) -> Slot<'a>,
+    ) -> &'a Self {
+        let length = keys.names.len();
+        // The size of what exists in memory already, in words, does not overflow.
+        let layout = Layout::new::<[usize; 1]>();
+        let layout = Layout::from_size_align(layout.size() * (1 + length), layout.align());
+        let place: *mut usize = arena.alloc_layout(layout.unwrap_or(Layout::new::<usize>())).as_ptr().cast();
+        // SAFETY: the words are new and nobody else's.
+        unsafe { place.write(address(keys) | INLINE) };
+        for index in 0..length {
+            let slot = fill(index);
+            // SAFETY: inside of what was allocated; a slot is a word.
+            let to = unsafe { place.add(1 + index) };
+            // SAFETY: as above.
+            unsafe { to.cast::<Slot<'a>>().write(slot) };
+        }
+        let place = place.expose_provenance();
+        // SAFETY: written just now, in an arena that lives as long as `'a`.
+        unsafe { &*std::ptr::with_exposed_provenance(place) }
+    }
+
+    /// A set over slots that lie elsewhere; there are at least as many as keys.
+    pub(crate) fn apart(arena: &'a Bump, keys: &'a Keys<'a>, slots: &'a [Slot<'a>]) -> &'a Self {
+        match slots.first() {
+            Some(first) if slots.len() >= keys.names.len() => {
+                let slots: &'a Slot<'a> = Self::first_of(slots).unwrap_or(first);
+                Self::same(arena.alloc(Apart { head: address(keys) | APART, slots }))
+            }
+            _ => Self::filled(arena, keys, |_| Slot::default()),
+        }
+    }
+
+    /// The slot that a slice begins with, as a reference from which the whole slice can be had.
+    fn first_of(slots: &'a [Slot<'a>]) -> Option<&'a Slot<'a>> {
+        let first = slots.as_ptr().expose_provenance();
+        // SAFETY: a slice that is not empty begins with an item.
+        (!slots.is_empty()).then(|| unsafe { &*std::ptr::with_exposed_provenance(first) })
+    }
+
+    /// The uppermost layer of `over` on another set, which must be less than 255 layers deep.
+    pub(crate) fn layered(arena: &'a Bump, over: &'a Self, under: &'a Self) -> &'a Self {
+        let Some(slots) = Self::first_of(over.slots()) else { return under };
+        let at_least = under.at_least().max(over.slots().len() as u32).min(MOST);
+        Self::same(arena.alloc(Layered {
+            head: address(over.keys()) | LAYERED,
+            slots,
+            under,
+            length: Cell::new(UNCOUNTED),
+            at_least: at_least | (under.depth() + 1) << 24,
+        }))
+    }
+
+    fn same<T>(object: &'a T) -> &'a Self {
+        // SAFETY: only called with the kinds above, all of which begin with the word that this is.
+        unsafe { &*std::ptr::with_exposed_provenance(address(object)) }
+    }
+
+    /// The names of the uppermost layer.
+    #[inline]
+    pub(crate) fn keys(&self) -> &'a Keys<'a> {
+        // SAFETY: the word was made from such a reference.
+        unsafe { &*std::ptr::with_exposed_provenance(self.head & !KIND) }
+    }
+
+    /// The values of the uppermost layer.
+    #[inline]
+    pub(crate) fn slots(&self) -> &'a [Slot<'a>] {
+        let length = self.keys().names.len();
+        let here = std::ptr::from_ref(self).expose_provenance();
+        let first: *const Slot<'a> = if self.head & KIND == INLINE {
+            std::ptr::with_exposed_provenance(here + size_of::<usize>())
+        } else {
+            // SAFETY: both other kinds begin as this one does.
+            let apart: &Apart<'a> = unsafe { &*std::ptr::with_exposed_provenance(here) };
+            std::ptr::with_exposed_provenance(address(apart.slots))
+        };
+        // SAFETY: whoever made the set put as many slots there as there are keys.
+        unsafe { std::slice::from_raw_parts(first, length) }
+    }
+
+    #[inline]
+    fn layers(&self) -> Option<&Layered<'a>> {
+        if self.head & KIND != LAYERED {
+            return None;
+        }
+        let here = std::ptr::from_ref(self).expose_provenance();
+        // SAFETY: the kind says what it is.
+        Some(unsafe { &*std::ptr::with_exposed_provenance(here) })
+    }
+
+    /// The set that the uppermost layer lies on.
+    #[inline]
+    pub(crate) fn under(&self) -> Option<&'a Self> {
+        self.layers().map(|layered| layered.under)
+    }
+
+    /// How many layers lie below.
+    #[inline]
+    pub(crate) fn depth(&self) -> u32 {
+        self.layers().map_or(0, |layered| layered.at_least >> 24)
+    }
+
+    /// A number of attributes that there are at least: all of a flat set, those of the largest layer of another.
+    #[inline]
+    pub(crate) fn at_least(&self) -> u32 {
+        self.layers().map_or_else(|| self.keys().names.len() as u32, |layered| layered.at_least & MOST)
+    }
+
+    /// How many attributes there are.
+    pub(crate) fn len(&self) -> usize {
+        let Some(layered) = self.layers() else { return self.keys().names.len() };
+        if layered.length.get() == UNCOUNTED {
+            let under = layered.under;
+            let fresh = self.keys().names.iter().filter(|&&name| under.get(name).is_none()).count();
+            layered.length.set((under.len() + fresh) as u32);
+        }
+        layered.length.get() as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Arena;
+    use crate::symbol::Symbol;
+    use crate::value::Value;
+
+    #[test]
+    fn all_kinds_give_back_what_was_put_in() {
+        let arena = Arena::new();
+        let names = |list: &[u32]| -> &Keys<'_> {
+            let names = arena.alloc_slice_fill_iter(list.iter().map(|&name| Symbol(name)));
+            arena.alloc(Keys::new(names, &[]))
+        };
+        let numbers = |from: i64| {
+            let arena = &arena;
+            move |index| Slot::new(arena, Value::Int(from + index as i64))
+        };
+        let value = |attrs: &Attrs<'_>, name| match attrs.get(Symbol(name)).map(Slot::get) {
+            Some(Value::Int(number)) => Some(number),
+            _ => None,
+        };
+        let empty = Attrs::filled(&arena, names(&[]), numbers(0));
+        assert_eq!((empty.len(), empty.at_least(), empty.depth()), (0, 0, 0));
+        let inline = Attrs::filled(&arena, names(&[1, 2, 3]), numbers(10));
+        assert_eq!((inline.len(), inline.depth()), (3, 0));
+        assert_eq!((value(inline, 1), value(inline, 3), value(inline, 4)), (Some(10), Some(12), None));
+        let elsewhere = arena.alloc_slice_fill_with(2, numbers(20));
+        let apart = Attrs::apart(&arena, names(&[3, 9]), elsewhere);
+        assert_eq!((apart.len(), value(apart, 3), value(apart, 9)), (2, Some(20), Some(21)));
+        let layered = Attrs::layered(&arena, apart, inline);
+        assert_eq!((layered.len(), layered.depth(), layered.at_least()), (4, 1, 3));
+        assert_eq!((value(layered, 1), value(layered, 3), value(layered, 9)), (Some(10), Some(20), Some(21)));
+        assert!(layered.under().is_some_and(|under| std::ptr::eq(under, inline)));
+    }
+}
