@@ -49,15 +49,19 @@ impl System {
     }
 
     /// The same for a virtual machine: the variant of the configuration that `virtualisation.*` describes, and what that says about the
-    /// machine (`config.system.build.vm`). A given toplevel is taken as it is and says nothing.
-    pub(crate) fn machine_from_arguments(matches: &ArgMatches) -> Result<(Self, Option<serde_json::Value>)> {
+    /// machine. `attribute` is `config.system.build.vm`, or `vmWithBootLoader` beside it. A given toplevel is taken as it is
+    /// and says nothing.
+    pub(crate) fn machine_from_arguments(
+        matches: &ArgMatches,
+        attribute: &str,
+    ) -> Result<(Self, Option<serde_json::Value>)> {
         if matches.contains_id("toplevel") {
             return Ok((Self::from_arguments(matches)?, None));
         }
         let builder = Builder::new(Some(matches))?;
-        let machine = builder.system_json(configuration(matches), "config.system.build.vm")?;
+        let machine = builder.system_json(configuration(matches), attribute)?;
         let toplevel = machine.get("toplevel").and_then(serde_json::Value::as_str);
-        let toplevel = toplevel.context("config.system.build.vm has no `toplevel`")?.to_owned();
+        let toplevel = toplevel.with_context(|| format!("{attribute} has no `toplevel`"))?.to_owned();
         Ok((Self::new(&builder, toplevel)?, Some(machine)))
     }
 

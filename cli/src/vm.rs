@@ -74,7 +74,7 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-/// What the configuration says about its machine: `config.system.build.vm`, of which this is a part.
+/// What the configuration says about its machine: `config.system.build.vm` or `vmWithBootLoader`, of which this is a part.
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Described {
@@ -134,13 +134,14 @@ impl DescribedForward {
 
 /// Builds, prepares, runs; the exit code is the emulator's.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let (system, described) = if whole_disk(matches) {
-        (System::from_arguments(matches)?, None)
+    let attribute = if whole_disk(matches) {
+        "config.system.build.vmWithBootLoader"
     } else {
-        System::machine_from_arguments(matches)?
+        "config.system.build.vm"
     };
+    let (system, described) = System::machine_from_arguments(matches, attribute)?;
     let described: Described = match described {
-        Some(json) => serde_json::from_value(json).context("config.system.build.vm of the configuration")?,
+        Some(json) => serde_json::from_value(json).with_context(|| format!("{attribute} of the configuration"))?,
         None => Described::default(),
     };
     let cache = cache_directory()?;

@@ -93,6 +93,15 @@ let
   };
 
   variant = extendModules { modules = [ vmModule { config = cfg.vmVariant; _file = "virtualisation.vmVariant"; } ]; };
+  # As it would be installed, its disks and boot loader included.
+  whole = extendModules {
+    modules = [ { config = cfg.vmVariantWithBootLoader; _file = "virtualisation.vmVariantWithBootLoader"; } ];
+  };
+  # The machine around a system.
+  hardware = of: {
+    inherit (of.virtualisation) memorySize cores diskSize graphics forwardPorts restrictNetwork;
+    qemuOptions = of.virtualisation.qemu.options;
+  };
 in
 {
   imports = [ machine ];
@@ -104,7 +113,7 @@ in
     toplevel = lib.mkIf cfg.asMachine (lib.mkForce variant.config.system.build.toplevel);
     vmConfiguration = variant.config;
     # Plain data for `firn vm`; the store image is made on the host from `toplevel`'s closure.
-    vm = {
+    vm = hardware variant.config // {
       toplevel = variant.config.system.build.toplevel;
       kernel = "${variant.config.boot.kernelPackages.kernel}/${variant.config.system.boot.loader.kernelFile}";
       initrd = "${variant.config.system.build.initialRamdisk}/${variant.config.system.boot.loader.initrdFile}";
@@ -112,8 +121,9 @@ in
       mounts = variant.config.system.build.initrdMounts;
       hostName = variant.config.networking.hostName;
       additionalPaths = map (p: "${p}") variant.config.virtualisation.additionalPaths;
-      inherit (variant.config.virtualisation) memorySize cores diskSize graphics forwardPorts useBootLoader useEFIBoot writableStore restrictNetwork emptyDiskImages;
-      qemuOptions = variant.config.virtualisation.qemu.options;
+      inherit (variant.config.virtualisation) useBootLoader useEFIBoot writableStore emptyDiskImages;
     };
+    # The same for `firn vm --uefi` and `--bios`.
+    vmWithBootLoader = hardware whole.config // { toplevel = whole.config.system.build.toplevel; };
   };
 }
