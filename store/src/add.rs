@@ -5,7 +5,8 @@ use crate::database::NewPath;
 use crate::error::{Error, Result};
 use crate::lock::PathLocks;
 use crate::open::Store;
-use crate::tree;
+use crate::temporary::Temporary;
+use crate::tree::{self, Copied};
 use formats::content_address::{ContentAddress, Method};
 use formats::derivation::Derivation;
 use formats::hash::{Algorithm, Hash, HashingReader, HashingWriter};
@@ -28,6 +29,9 @@ pub struct TextObject {
     /// What it refers to.
     pub references: BTreeSet<StorePath>,
 }
+
+/// Up to this many bytes of NAR a tree is hashed before it is copied: nothing is written when it is there already.
+const SMALL: u64 = 16 << 20;
 
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
@@ -136,6 +140,14 @@ impl Store {
         algorithm: Algorithm,
     ) -> Result<StorePath> {
         let hash = match method {
+            Method::Recursive if algorithm == Algorithm::Sha256 => {
+                match tree::hash_small_tree(source, algorithm, SMALL)? {
+                    Some((hash, _)) => hash,
+                    // Reading a large tree twice is dear: unless it looks as if it were here already, copy at once.
+                    None if !self.database().has_name(name)? => return self.add_by_copying(source, name),
+                    None => tree::hash_tree(source, algorithm)?.0,
+                }
+            }
             Method::Recursive => tree::hash_tree(source, algorithm)?.0,
             Method::Flat => tree::hash_file(source, algorithm)?,
             Method::Text | Method::Git => {
@@ -153,7 +165,11 @@ impl Store {
         if self.is_valid(&path)? {
             return Ok(path);
         }
-        let copied = if method == Method::Flat { copy_file(source, &real) } else { copy_tree(source, &real) };
+        let copied = if method == Method::Flat {
+            copy_file(source, &real)
+        } else {
+            tree::remove(&real).and_then(|_| tree::copy(source, &real, Algorithm::Sha256))
+        };
         let (nar_hash, nar_size, entries) = match copied {
             Ok(copied) => copied,
             Err(error) => {
@@ -178,6 +194,31 @@ impl Store {
         info.registration_time = now();
         self.finish(&info, entries)?;
         Ok(path)
+    }
+
+    /// Adds a tree under the SHA-256 of its NAR, copying it while it is hashed.
+    fn add_by_copying(&self, source: &Path, name: &str) -> Result<StorePath> {
+        let place = Temporary::create(self)?;
+        let inside = place.path().join("x");
+        let (hash, size, entries) = tree::copy(source, &inside, Algorithm::Sha256)?;
+        let none = BTreeSet::new();
+        let path = self.dir().make_fixed_output_path(name, Method::Recursive, &hash, &none, false)?;
+        self.add_temp_root(&path)?;
+        let real = self.real_path(&path);
+        let _lock = PathLocks::acquire(std::slice::from_ref(&real))?;
+        if self.is_valid(&path)? {
+            return Ok(path);
+        }
+        tree::remove(&real)?;
+        tree::rename(&inside, &real)?;
+        let mut info = PathInfo::new(path.clone(), hash, size);
+        info.content_address = Some(ContentAddress { method: Method::Recursive, hash });
+        info.registration_time = now();
+        let finished = self.finish(&info, entries);
+        if finished.is_err() {
+            tree::remove(&real)?;
+        }
+        finished.map(|()| path)
     }
 
     /// Adds a path from its NAR. The hash and size must be those that `info` says; signatures are the caller's business.
@@ -238,33 +279,6 @@ impl Store {
         self.check_derivation(&derivation)?;
         self.output_paths(&derivation)
     }
-}
-
-type Copied = (Hash, u64, usize);
-
-/// Copies a tree through its NAR: one reading, one hash, canonical at once.
-pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<Copied> {
-    tree::remove(target)?;
-    let (reader, writer) = io::pipe().map_err(Error::file("copying", source))?;
-    std::thread::scope(|scope| {
-        let dumping = scope.spawn(move || {
-            let output = io::BufWriter::with_capacity(64 * 1024, writer);
-            let output = tree::dump(source, output)?;
-            output.into_inner().map(drop).map_err(|error| Error::file("copying", source)(error.into_error()))
-        });
-        let mut reader =
-            HashingReader::new(io::BufReader::with_capacity(64 * 1024, reader), Algorithm::Sha256);
-        let restored = tree::restore(target, &mut reader);
-        let (reader, hash, size) = reader.finish();
-        drop(reader);
-        let dumped =
-            dumping.join().unwrap_or_else(|_| Err(Error::Invalid("the copying thread died".to_owned())));
-        // When both failed, the source's failure is the cause and the other only its echo.
-        match (dumped, restored) {
-            (Err(Error::Nar { .. }) | Ok(()), Err(error)) | (Err(error), _) => Err(error),
-            (Ok(()), Ok(entries)) => Ok((hash, size, entries)),
-        }
-    })
 }
 
 /// Copies a file as a plain file that is not executable.

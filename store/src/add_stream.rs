@@ -6,6 +6,7 @@ use crate::database::NewPath;
 use crate::error::{Error, Result};
 use crate::lock::PathLocks;
 use crate::open::Store;
+use crate::temporary::Temporary;
 use crate::tree;
 use formats::content_address::{ContentAddress, Method};
 use formats::derivation::Derivation;
@@ -16,9 +17,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 impl Store {
     /// Adds what a stream holds: a NAR for [`Method::Recursive`], a file's bytes otherwise.
@@ -40,11 +38,14 @@ impl Store {
             return Err(Error::Invalid("git hashing is not supported".to_owned()));
         }
         let place = Temporary::create(self)?;
-        let inside = place.path.join("x");
+        let inside = place.path().join("x");
+        let mut archive = None;
         let hash = if method == Method::Recursive {
             let mut reader = HashingReader::new(content, algorithm);
             tree::restore(&inside, &mut reader)?;
-            reader.finish().1
+            let (_, hash, size) = reader.finish();
+            archive = (algorithm == Algorithm::Sha256).then_some((hash, size));
+            hash
         } else {
             let mut file = File::create(&inside).map_err(Error::file("creating", &inside))?;
             std::io::copy(content, &mut file).map_err(Error::file("receiving", &inside))?;
@@ -59,7 +60,10 @@ impl Store {
         if self.is_valid(&path)? {
             return Ok(path);
         }
-        let (nar_hash, nar_size) = tree::hash_tree(&inside, Algorithm::Sha256)?;
+        let (nar_hash, nar_size) = match archive {
+            Some(known) => known,
+            None => tree::hash_tree(&inside, Algorithm::Sha256)?,
+        };
         tree::remove(&real)?;
         tree::rename(&inside, &real)?;
         if self.options.durable {
@@ -111,32 +115,5 @@ impl Store {
             Error::Invalid(format!("derivation `{}` has no output `{output}`", derivation.name))
         })?;
         Ok(format!("{}!{output}", hash.base16()))
-    }
-}
-
-/// A directory in the store that the collector leaves alone while it is locked.
-struct Temporary {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl Temporary {
-    fn create(store: &Store) -> Result<Self> {
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = store.layout.real_store.join(format!("tmp-{}-{number}", std::process::id()));
-        tree::remove(&path)?;
-        fs::create_dir(&path).map_err(Error::file("creating", &path))?;
-        let lock = File::open(&path).map_err(Error::file("opening", &path))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(Error::call("locking", &path))?;
-        Ok(Self { path, _lock: lock })
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Err(error) = tree::remove(&self.path) {
-            log::warn!("{error}");
-        }
     }
 }

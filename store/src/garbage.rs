@@ -40,8 +40,10 @@ pub struct Collected {
     pub alive: usize,
 }
 
-/// Paths invalidated in one transaction.
-const BATCH: usize = 1000;
+/// Paths invalidated in one transaction, at most.
+const BATCH: usize = 8192;
+/// Bytes of archives in one transaction, so that nobody waits long for a path that is being deleted.
+const BATCH_BYTES: u64 = 256 << 20;
 
 impl Store {
     /// Deletes what no root needs.
@@ -88,7 +90,7 @@ impl Store {
             Collected { alive: alive.iter().filter(|alive| **alive).count(), ..Collected::default() };
         if alive_or_not {
             for path in only.into_iter().flatten() {
-                if let Some(alive) = graph.index.get(path).and_then(|index| alive.get_mut(*index)) {
+                if let Some(alive) = graph.index(path).and_then(|index| alive.get_mut(index)) {
                     *alive = false;
                 }
             }
@@ -102,7 +104,14 @@ impl Store {
             collected.paths = dead.iter().filter_map(|index| graph.paths.get(*index).cloned()).collect();
             return Ok(collected);
         }
-        for batch in dead.chunks(BATCH) {
+        let mut rest = dead.as_slice();
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(batch_length(
+                &graph,
+                rest,
+                options.max_freed.map(|limit| limit.saturating_sub(collected.freed)),
+            ));
+            rest = later;
             if options.max_freed.is_some_and(|limit| collected.freed >= limit) {
                 return Ok(collected);
             }
@@ -129,11 +138,13 @@ impl Store {
         live::mark(graph, rescued.iter(), options, alive);
         let doomed: Vec<usize> =
             batch.iter().copied().filter(|index| alive.get(*index).is_some_and(|alive| !alive)).collect();
-        let ids: Vec<i64> = doomed.iter().filter_map(|index| graph.ids.get(*index).copied()).collect();
+        let mut ids: Vec<i64> = doomed.iter().filter_map(|index| graph.ids.get(*index).copied()).collect();
+        ids.sort_unstable(); // neighbours lie on the same pages
+        let store = tree::Directory::open(&self.layout.real_store)?;
         let deleted = self.database().invalidate(&ids).and_then(|()| {
             for index in doomed {
                 let Some(path) = graph.paths.get(index) else { continue };
-                collected.freed += tree::remove(&self.real_path(path))?;
+                collected.freed += store.remove(path.base_name())?;
                 collected.paths.push(path.clone());
                 if options.max_freed.is_some_and(|limit| collected.freed >= limit) {
                     // The rest of the batch is invalid now; the next collection removes its files.
@@ -220,6 +231,17 @@ impl Store {
         }
         Ok(roots)
     }
+}
+
+/// How many of these are deleted together.
+fn batch_length(graph: &Graph, dead: &[usize], wanted: Option<u64>) -> usize {
+    let limit = wanted.unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
+    let mut bytes = 0;
+    let mut fits = |index: &usize| {
+        bytes += graph.sizes.get(*index).copied().unwrap_or(0);
+        bytes <= limit
+    };
+    dead.iter().take(BATCH).take_while(|index| fits(index)).count().max(1).min(dead.len())
 }
 
 fn is_locked(path: &std::path::Path) -> bool {

@@ -28,6 +28,7 @@ mod rewrite;
 mod root;
 mod scan;
 mod temp_roots;
+mod temporary;
 pub mod tree;
 pub mod trust;
 mod verify;

@@ -2,6 +2,7 @@
 //! directory descriptors and never following links, because a builder may have made the tree.
 
 mod canonical;
+mod copy;
 mod dump;
 mod durable;
 mod nothing;
@@ -11,9 +12,12 @@ mod restore;
 mod unpack;
 
 pub(crate) use canonical::{Inode, canonicalise};
+pub(crate) use copy::{Copied, copy};
+pub(crate) use dump::hash_small_tree;
 pub use dump::{dump, hash_file, hash_tree};
 pub(crate) use durable::{sync_directory, sync_file_system, sync_tree};
 pub(crate) use nothing::Nothing;
+pub(crate) use remove::Directory;
 pub use remove::remove;
 pub(crate) use rename::rename;
 pub(crate) use restore::restore;

@@ -82,9 +82,7 @@ impl Store {
         let invalid: Vec<i64> = problems
             .iter()
             .filter_map(|problem| match problem {
-                Problem::Missing(path) => {
-                    graph.index.get(path).and_then(|index| graph.ids.get(*index)).copied()
-                }
+                Problem::Missing(path) => graph.index(path).and_then(|index| graph.ids.get(index)).copied(),
                 _ => None,
             })
             .collect();

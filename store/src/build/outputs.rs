@@ -219,7 +219,7 @@ fn examine(job: &Job<'_>) -> Result<Vec<Raw>, FailureKind> {
             // Who has a network can have passed an open file to somebody outside, who writes to it later: only a copy is
             // nobody else's (CVE-2024-27297, CVE-2025-46416).
             let copy = job.scratch.rewritten().join(format!("{}-own", scratch.base_name()));
-            crate::add::copy_tree(&place, &copy)?;
+            tree::copy(&place, &copy, formats::hash::Algorithm::Sha256)?;
             copy
         } else {
             place

@@ -71,6 +71,7 @@ fn connect(file: &Path, durable: bool) -> Result<Connection> {
              pragma synchronous = {synchronous};
              pragma journal_mode = wal;
              pragma wal_autocheckpoint = 10000;
+             pragma cache_size = -16384;
              pragma temp_store = memory;"
         ))
         .map_err(Error::database("setting up"))?;

@@ -4,7 +4,7 @@ use super::Database;
 use crate::error::{Error, Result};
 use formats::hash::Hash;
 use formats::path_info::PathInfo;
-use formats::store_path::StorePath;
+use formats::store_path::{HASH_LENGTH, StorePath};
 use rusqlite::{OptionalExtension as _, Row, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +14,10 @@ pub(crate) type Id = i64;
 /// The whole graph in memory: what collections and closures work on.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    /// The paths, by an index of our own.
+    /// The paths, sorted: a path's place here is its index.
     pub(crate) paths: Vec<StorePath>,
     /// The row of each path.
     pub(crate) ids: Vec<Id>,
-    /// The index of each path.
-    pub(crate) index: BTreeMap<StorePath, usize>,
     /// What each refers to.
     pub(crate) references: Vec<Vec<usize>>,
     /// What refers to each.
@@ -28,6 +26,13 @@ pub(crate) struct Graph {
     pub(crate) derivers: Vec<Option<StorePath>>,
     /// The size of each NAR.
     pub(crate) sizes: Vec<u64>,
+}
+
+impl Graph {
+    /// The index of a path.
+    pub(crate) fn index(&self, path: &StorePath) -> Option<usize> {
+        self.paths.binary_search(path).ok()
+    }
 }
 
 impl Database {
@@ -184,11 +189,22 @@ impl Database {
         self.paths_of("select path from ValidPaths where path <> ?", "")
     }
 
+    /// Whether some valid path has this name after its hash part.
+    pub(crate) fn has_name(&self, name: &str) -> Result<bool> {
+        const DOING: &str = "looking for a name";
+        let mut statement = self
+            .connection
+            .prepare_cached("select exists (select 1 from ValidPaths where substr(path, ?) = ?)")
+            .map_err(Error::database(DOING))?;
+        let start = self.store.as_str().len() + 1 + HASH_LENGTH + 2;
+        statement.query_row(params![start as i64, name], |row| row.get(0)).map_err(Error::database(DOING))
+    }
+
     /// Loads paths, references and derivers: two queries for everything.
     pub(crate) fn graph(&self) -> Result<Graph> {
         const DOING: &str = "loading the graph";
         let mut graph = Graph::default();
-        let mut by_id: BTreeMap<Id, usize> = BTreeMap::new();
+        let mut by_id: Vec<(Id, usize)> = Vec::new();
         let mut statement = self
             .connection
             .prepare_cached("select id, path, deriver, narSize from ValidPaths order by path")
@@ -200,24 +216,38 @@ impl Database {
             };
             let (id, path, deriver, size) = get(row).map_err(Error::database(DOING))?;
             let path = self.store.parse(&path)?;
-            by_id.insert(id, graph.paths.len());
-            graph.index.insert(path.clone(), graph.paths.len());
+            by_id.push((id, graph.paths.len()));
             graph.paths.push(path);
             graph.ids.push(id);
             graph.derivers.push(deriver.and_then(|deriver| self.store.parse(&deriver).ok()));
             graph.sizes.push(size.unwrap_or(0) as u64);
         }
+        // The database sorts by bytes, as paths do; only a store of several directories could differ.
+        if !graph.paths.is_sorted() {
+            return Err(Error::Invalid(
+                "the database holds paths in another order than their bytes'".to_owned(),
+            ));
+        }
+        by_id.sort_unstable();
+        let index_of = |id: Id| {
+            let position = by_id.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+            by_id.get(position).map(|(_, index)| *index)
+        };
         graph.references.resize(graph.paths.len(), Vec::new());
         graph.referrers.resize(graph.paths.len(), Vec::new());
         let mut statement = self
             .connection
-            .prepare_cached("select referrer, reference from Refs")
+            .prepare_cached("select referrer, reference from Refs order by referrer, reference")
             .map_err(Error::database(DOING))?;
+        let mut last = (-1, None);
         let mut rows = statement.query(params![]).map_err(Error::database(DOING))?;
         while let Some(row) = rows.next().map_err(Error::database(DOING))? {
             let pair: rusqlite::Result<(Id, Id)> = (|| Ok((row.get(0)?, row.get(1)?)))();
             let (referrer, reference) = pair.map_err(Error::database(DOING))?;
-            if let (Some(&from), Some(&to)) = (by_id.get(&referrer), by_id.get(&reference)) {
+            if last.0 != referrer {
+                last = (referrer, index_of(referrer));
+            }
+            if let (Some(from), Some(to)) = (last.1, index_of(reference)) {
                 if let Some(list) = graph.references.get_mut(from) {
                     list.push(to);
                 }

@@ -22,7 +22,7 @@ pub(super) fn mark<'a>(
             }
         }
     }
-    let mut queue: Vec<usize> = roots.filter_map(|root| graph.index.get(root).copied()).collect();
+    let mut queue: Vec<usize> = roots.filter_map(|root| graph.index(root)).collect();
     while let Some(index) = queue.pop() {
         match alive.get_mut(index) {
             Some(alive) if !*alive => *alive = true,
@@ -32,7 +32,7 @@ pub(super) fn mark<'a>(
         if options.keep_derivations
             && let Some(Some(deriver)) = graph.derivers.get(index)
         {
-            queue.extend(graph.index.get(deriver));
+            queue.extend(graph.index(deriver));
         }
         if let Some(outputs) = graph.paths.get(index).and_then(|path| outputs_of.get(path)) {
             queue.extend(outputs);
@@ -72,7 +72,7 @@ pub(super) fn check_deletable(
     roots: &BTreeSet<Root>,
 ) -> Result<()> {
     for path in paths {
-        let Some(&index) = graph.index.get(path) else { continue };
+        let Some(index) = graph.index(path) else { continue };
         if alive.get(index) == Some(&true) {
             let reason = match roots.iter().find(|root| root.target == *path) {
                 Some(root) => format!("`{}` points to it", root.link.display()),

@@ -7,25 +7,109 @@ use formats::nar::{NarError, Writer};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, fstat, openat, readlinkat, statat};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// Something that is made beside the archive while a tree is walked: a copy, or nothing.
+pub(super) trait Beside {
+    /// A directory begins.
+    fn begin_directory(&mut self, name: &OsStr) -> Result<()>;
+    /// The directory begun last ends.
+    fn end_directory(&mut self) -> Result<()>;
+    /// A file begins; what is read from the reader returned goes into it as well.
+    fn begin_file<'a>(&'a mut self, name: &OsStr, executable: bool, contents: File)
+    -> Result<impl Read + 'a>;
+    /// The file begun last ends.
+    fn end_file(&mut self) -> Result<()>;
+    /// A symbolic link.
+    fn symlink(&mut self, name: &OsStr, target: &OsStr) -> Result<()>;
+}
+
+/// Nothing beside the archive.
+struct Alone;
+
+impl Beside for Alone {
+    fn begin_directory(&mut self, _: &OsStr) -> Result<()> {
+        Ok(())
+    }
+    fn end_directory(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn begin_file<'a>(&'a mut self, _: &OsStr, _: bool, contents: File) -> Result<impl Read + 'a> {
+        Ok(contents)
+    }
+    fn end_file(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn symlink(&mut self, _: &OsStr, _: &OsStr) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// Writes the tree at `path` (which may itself be a link: then it is the link).
 pub fn dump<W: Write>(path: &Path, output: W) -> Result<W> {
+    dump_beside(path, output, &mut Alone)
+}
+
+/// The same, making something beside it in the same walk.
+pub(super) fn dump_beside<W: Write>(path: &Path, output: W, beside: &mut impl Beside) -> Result<W> {
     let mut writer = Writer::new(output).map_err(Error::nar(path.display().to_string()))?;
-    node(&mut writer, CWD, path.as_os_str(), path)?;
+    let mut place = path.to_owned();
+    node(&mut writer, CWD, path.as_os_str(), FileType::Unknown, &mut place, beside)?;
     writer.finish().map_err(Error::nar(path.display().to_string()))
 }
 
 /// The NAR's hash and size, without keeping the NAR.
 pub fn hash_tree(path: &Path, algorithm: Algorithm) -> Result<(Hash, u64)> {
-    let buffered = io::BufWriter::with_capacity(64 * 1024, HashingWriter::new(io::sink(), algorithm));
+    hash_into(path, algorithm, io::sink())
+}
+
+/// The same, unless the NAR is longer than `limit` bytes: then it is given up.
+pub(crate) fn hash_small_tree(path: &Path, algorithm: Algorithm, limit: u64) -> Result<Option<(Hash, u64)>> {
+    let mut sink = Bounded { left: limit, passed: false };
+    match hash_into(path, algorithm, &mut sink) {
+        Err(_) if sink.passed => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn hash_into(path: &Path, algorithm: Algorithm, output: impl Write) -> Result<(Hash, u64)> {
+    let buffered = io::BufWriter::with_capacity(BUFFER, HashingWriter::new(output, algorithm));
     let buffered = dump(path, buffered)?;
     let writer = buffered.into_inner().map_err(|error| Error::file("hashing", path)(error.into_error()))?;
     let (_, hash, size) = writer.finish();
     Ok((hash, size))
+}
+
+/// Between the walk and the hash: large enough that a page of small files is hashed at once, small enough for a core's
+/// cache.
+pub(super) const BUFFER: usize = 64 * 1024;
+
+/// Takes so many bytes and no more.
+struct Bounded {
+    left: u64,
+    passed: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self.left.checked_sub(data.len() as u64) {
+            Some(left) => {
+                self.left = left;
+                Ok(data.len())
+            }
+            None => {
+                self.passed = true;
+                Err(io::ErrorKind::FileTooLarge.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The hash of a file's contents.
@@ -38,60 +122,81 @@ pub fn hash_file(path: &Path, algorithm: Algorithm) -> Result<Hash> {
 
 /// The names in a directory, sorted as a NAR wants them.
 pub(super) fn sorted_names(directory: BorrowedFd<'_>, place: &Path) -> Result<Vec<CString>> {
-    let mut names = Vec::new();
+    Ok(sorted_entries(directory, place)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The same, with the types as far as the file system says them.
+fn sorted_entries(directory: BorrowedFd<'_>, place: &Path) -> Result<Vec<(CString, FileType)>> {
+    let mut entries = Vec::new();
     for entry in Dir::read_from(directory).map_err(Error::call("reading directory", place))? {
         let entry = entry.map_err(Error::call("reading directory", place))?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            names.push(name.to_owned());
+            entries.push((name.to_owned(), entry.file_type()));
         }
     }
-    names.sort_unstable();
-    Ok(names)
+    entries.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+    Ok(entries)
 }
 
 fn node<W: Write>(
     writer: &mut Writer<W>,
     directory: BorrowedFd<'_>,
     name: &OsStr,
-    place: &Path,
+    kind: FileType,
+    place: &mut PathBuf,
+    beside: &mut impl Beside,
 ) -> Result<()> {
-    let nar = || Error::nar(place.display().to_string());
-    let found =
-        statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::call("examining", place))?;
-    match FileType::from_raw_mode(found.st_mode) {
+    let kind = match kind {
+        FileType::Unknown => FileType::from_raw_mode(
+            statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(Error::call("examining", &**place))?
+                .st_mode,
+        ),
+        known => known,
+    };
+    match kind {
         FileType::RegularFile => {
-            let file =
-                openat(directory, name, OPEN_FILE, Mode::empty()).map_err(Error::call("opening", place))?;
-            let found = fstat(&file).map_err(Error::call("examining", place))?;
+            let file = openat(directory, name, OPEN_FILE, Mode::empty())
+                .map_err(Error::call("opening", &**place))?;
+            let found = fstat(&file).map_err(Error::call("examining", &**place))?;
             if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
                 return Err(Error::Invalid(format!("`{}` changed while it was read", place.display())));
             }
-            writer.file(found.st_mode & 0o100 != 0, found.st_size as u64, &mut File::from(file)).map_err(
-                |error| match error {
-                    NarError::Size { .. } => {
-                        Error::Invalid(format!("`{}` became shorter while it was read", place.display()))
-                    }
-                    other => nar()(other),
-                },
-            )
+            let executable = found.st_mode & 0o100 != 0;
+            let mut contents = beside.begin_file(name, executable, File::from(file))?;
+            writer.file(executable, found.st_size as u64, &mut contents).map_err(|error| match error {
+                NarError::Size { .. } => {
+                    Error::Invalid(format!("`{}` became shorter while it was read", place.display()))
+                }
+                other => Error::nar(place.display().to_string())(other),
+            })?;
+            drop(contents);
+            beside.end_file()
         }
         FileType::Symlink => {
             let target =
-                readlinkat(directory, name, Vec::new()).map_err(Error::call("reading link", place))?;
-            writer.symlink(target.as_bytes()).map_err(nar())
+                readlinkat(directory, name, Vec::new()).map_err(Error::call("reading link", &**place))?;
+            beside.symlink(name, OsStr::from_bytes(target.as_bytes()))?;
+            writer.symlink(target.as_bytes()).map_err(Error::nar(place.display().to_string()))
         }
         FileType::Directory => {
             let inner = openat(directory, name, OPEN_DIRECTORY, Mode::empty())
-                .map_err(Error::call("opening", place))?;
-            writer.begin_directory().map_err(nar())?;
-            for entry in sorted_names(inner.as_fd(), place)? {
-                writer.entry(entry.as_bytes()).map_err(nar())?;
-                let entry = std::ffi::OsString::from_vec(entry.into_bytes());
-                node(writer, inner.as_fd(), &entry, &place.join(&entry))?;
+                .map_err(Error::call("opening", &**place))?;
+            beside.begin_directory(name)?;
+            writer.begin_directory().map_err(Error::nar(place.display().to_string()))?;
+            for (entry, kind) in sorted_entries(inner.as_fd(), place)? {
+                let entry = OsStr::from_bytes(entry.to_bytes());
+                place.push(entry);
+                writer
+                    .entry(entry.as_bytes())
+                    .map_err(|error| Error::nar(place.display().to_string())(error))?;
+                node(writer, inner.as_fd(), entry, kind, place, beside)?;
+                place.pop();
             }
-            writer.end_directory().map_err(nar())
+            writer.end_directory().map_err(|error| Error::nar(place.display().to_string())(error))?;
+            beside.end_directory()
         }
-        other => Err(Error::FileType { path: place.to_owned(), kind: type_name(other) }),
+        other => Err(Error::FileType { path: place.clone(), kind: type_name(other) }),
     }
 }

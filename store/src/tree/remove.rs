@@ -4,10 +4,10 @@
 use super::OPEN_DIRECTORY;
 use super::dump::sorted_names;
 use crate::error::{Error, Result};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, fchmod, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,32 @@ pub fn remove(path: &Path) -> Result<u64> {
         freed += node(CWD, path.as_os_str(), &path, 0, &mut moved)?;
     }
     Ok(freed)
+}
+
+/// A directory whose entries are removed by name.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    descriptor: OwnedFd,
+    place: PathBuf,
+}
+
+impl Directory {
+    /// Opens it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let descriptor = openat(CWD, path, OPEN_DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty())
+            .map_err(Error::call("opening", path))?;
+        Ok(Self { descriptor, place: path.to_owned() })
+    }
+
+    /// As [`remove`].
+    pub(crate) fn remove(&self, name: &str) -> Result<u64> {
+        let (mut moved, place) = (Vec::new(), self.place.join(name));
+        let mut freed = node(self.descriptor.as_fd(), OsStr::new(name), &place, 0, &mut moved)?;
+        for path in moved {
+            freed += remove(&path)?;
+        }
+        Ok(freed)
+    }
 }
 
 fn node(
