@@ -1,8 +1,11 @@
 //! String contexts: which store objects a string depends on. Each distinct element has a number; a context is a sorted
 //! array of numbers, so that joining two is a merge of integers. Nix manual, "String context".
 
+use crate::error::Eval;
 use crate::evaluator::Evaluator;
+use crate::position::Pos;
 use crate::value::{Context, Str, Value};
+use formats::store_path::StorePath;
 use hashbrown::HashMap;
 
 /// One dependency. Paths are printed in full.
@@ -20,6 +23,8 @@ pub(crate) enum Element<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Contexts<'a> {
     elements: Vec<Element<'a>>,
+    /// The store path of each, once somebody asked.
+    paths: Vec<Option<StorePath>>,
     numbers: HashMap<Element<'a>, u32>,
 }
 
@@ -85,6 +90,22 @@ impl<'a> Evaluator<'a> {
         elements.sort_unstable();
         elements.dedup();
         elements
+    }
+
+    /// An element by its number, with its path (the derivation's for an output) as a store path.
+    pub(crate) fn context_object(&mut self, number: u32, pos: Pos) -> Eval<'a, (Element<'a>, StorePath)> {
+        let index = number as usize;
+        let element = self.contexts.elements[index];
+        if let Some(Some(known)) = self.contexts.paths.get(index) {
+            return Ok((element, known.clone()));
+        }
+        let (Element::Opaque(path) | Element::DrvDeep(path) | Element::Built { drv: path, .. }) = element;
+        let path = self.store_object(path, pos)?;
+        if self.contexts.paths.len() <= index {
+            self.contexts.paths.resize(self.contexts.elements.len(), None);
+        }
+        self.contexts.paths[index] = Some(path.clone());
+        Ok((element, path))
     }
 
     /// A finished context.

@@ -87,9 +87,14 @@ impl Sources {
 /// Line and column (both from one) of an offset, and that line's text.
 pub(crate) fn line_and_column(text: &[u8], offset: usize) -> (u32, u32, String) {
     let offset = offset.min(text.len());
-    let mut line = 1;
-    let mut start = 0;
-    let mut index = 0;
+    let before = &text[..offset];
+    let mut line = 1 + before.iter().filter(|&&byte| byte == b'\n').count() as u32;
+    let mut start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+    let mut index = offset;
+    // Carriage returns are rare; only where there are some are the lines counted one by one.
+    if before.contains(&b'\r') {
+        (line, start, index) = (1, 0, 0);
+    }
     while index < offset {
         match text[index] {
             b'\n' => {

@@ -2,9 +2,11 @@
 //! "Store derivation", "Derivation ATerm" and "Input-addressed derivation outputs" (hash modulo).
 
 mod aterm;
+mod draft;
 mod modulo;
 
 pub use aterm::{ParseError, parse};
+pub use draft::{Draft, Finished};
 pub use modulo::{ModuloHash, OutputMismatch};
 
 use crate::content_address::{ContentAddress, Method};
@@ -38,6 +40,25 @@ pub enum Output {
         /// With what.
         algorithm: Algorithm,
     },
+}
+
+impl Output {
+    /// The path of the output of that name of that derivation, if it is known before the build.
+    pub fn path(
+        &self,
+        store: &StoreDir,
+        derivation: &str,
+        name: &str,
+    ) -> Result<Option<StorePath>, StorePathError> {
+        match self {
+            Self::InputAddressed(path) => Ok(Some(path.clone())),
+            Self::Fixed(address) => {
+                let name = crate::store_path::output_name(derivation, name);
+                store.make_content_address_path(&name, address, &BTreeSet::new(), false).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// A derivation. Its name is not in its text but in its store path.
@@ -85,14 +106,7 @@ impl Derivation {
 
     /// The path of one output, if it is known before the build.
     pub fn output_path(&self, store: &StoreDir, output: &str) -> Result<Option<StorePath>, StorePathError> {
-        match self.outputs.get(output) {
-            Some(Output::InputAddressed(path)) => Ok(Some(path.clone())),
-            Some(Output::Fixed(address)) => {
-                let name = crate::store_path::output_name(&self.name, output);
-                store.make_content_address_path(&name, address, &BTreeSet::new(), false).map(Some)
-            }
-            _ => Ok(None),
-        }
+        self.outputs.get(output).map_or(Ok(None), |kind| kind.path(store, &self.name, output))
     }
 
     /// The paths of all outputs; `None` for those that only the build will tell.

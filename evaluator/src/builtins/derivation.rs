@@ -11,11 +11,12 @@ use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
 use crate::value::Value;
 use formats::content_address::{ContentAddress, Method};
-use formats::derivation::{Derivation, ModuloHash, Output};
+use formats::derivation::{Derivation, Draft, Finished, ModuloHash, Output};
 use formats::hash::Hash;
 use formats::store_path::{StoreDir, StorePath, StorePathError};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 pub(super) const TABLE: &[Builtin] = &[builtin(
@@ -58,6 +59,19 @@ struct Special<'a> {
     output_hash_mode: Method,
     outputs: Vec<String>,
     json: Vec<(Symbol, Vec<u8>)>,
+    platform: Vec<u8>,
+    builder: Vec<u8>,
+    /// The texts of arguments and variables, one behind the other.
+    texts: Vec<u8>,
+    args: Vec<Range<usize>>,
+    env: Vec<(&'a [u8], Range<usize>)>,
+}
+
+/// What a derivation needs: outputs of other derivations, and store objects.
+#[derive(Default)]
+struct Inputs<'a> {
+    drvs: Vec<(StorePath, &'a str)>,
+    sources: Vec<StorePath>,
 }
 
 fn strict<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -87,15 +101,18 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
         output_hash_mode: Method::Flat,
         outputs: vec!["out".to_owned()],
         json: Vec::new(),
+        platform: Vec::new(),
+        builder: Vec::new(),
+        texts: Vec::with_capacity(4096),
+        args: Vec::new(),
+        env: Vec::new(),
     };
-    let mut derivation = Derivation { name: name.to_owned(), ..Derivation::default() };
     let mut context = ContextBuilder::default();
     for attr in e.by_name(attrs) {
         if attr.name == Known::IGNORE_NULLS {
             continue;
         }
-        let result =
-            attribute(e, &mut derivation, &mut special, attr.name, attr.slot, attr.pos, &mut context);
+        let result = attribute(e, name, &mut special, attr.name, attr.slot, attr.pos, &mut context);
         result.map_err(|error| {
             let name = e.arena.alloc_str(name);
             error.within(e.arena, What::Derivation { name, attribute: Some(attr.name) }, attr.pos)
@@ -103,12 +120,14 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
     }
     if special.structured {
         let json = structured_json(e, &special);
-        derivation.env.insert(b"__json".to_vec(), json);
+        let start = special.texts.len();
+        special.texts.extend_from_slice(&json);
+        special.env.push((b"__json", start..special.texts.len()));
     }
-    if derivation.builder.is_empty() {
+    if special.builder.is_empty() {
         return e.fail(ErrorKind::Other, pos, "required attribute 'builder' missing");
     }
-    if derivation.platform.is_empty() {
+    if special.platform.is_empty() {
         return e.fail(ErrorKind::Other, pos, "required attribute 'system' missing");
     }
     if name.as_bytes().ends_with(b".drv") && !(special.content_addressed && special.outputs == ["out"]) {
@@ -116,9 +135,20 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
             "derivation names are allowed to end in '.drv' only if they produce a single derivation file";
         return e.fail(ErrorKind::Other, pos, message);
     }
-    inputs(e, &mut derivation, &context, pos)?;
-    outputs(e, &mut derivation, &special, pos)?;
-    finish(e, &derivation, pos)
+    let inputs = inputs(e, &context, pos)?;
+    let outputs = outputs(e, &special, pos)?;
+    let text = |range: &Range<usize>| special.texts.get(range.clone()).unwrap_or_default();
+    let draft = Draft {
+        name,
+        outputs,
+        input_drvs: inputs.drvs,
+        input_srcs: inputs.sources,
+        platform: &special.platform,
+        builder: &special.builder,
+        args: special.args.iter().map(text).collect(),
+        env: special.env.iter().map(|(key, value)| (*key, text(value))).collect(),
+    };
+    finish(e, draft, pos)
 }
 
 fn flag<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: Symbol) -> Eval<'a, bool> {
@@ -134,7 +164,7 @@ fn flag<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: Symbol) -> Eval<'
 /// Takes one attribute into the derivation.
 fn attribute<'a>(
     e: &mut Evaluator<'a>,
-    derivation: &mut Derivation,
+    derivation: &str,
     special: &mut Special<'a>,
     name: Symbol,
     slot: &'a crate::value::Slot<'a>,
@@ -163,9 +193,9 @@ fn attribute<'a>(
         Known::ARGS => {
             for item in e.expect_list(value, pos)?.items {
                 let value = e.force(item)?;
-                let mut text = Vec::new();
-                e.coerce_into(value, Coercion::ENVIRONMENT, pos, &mut text, context)?;
-                derivation.args.push(text);
+                let start = special.texts.len();
+                e.coerce_into(value, Coercion::ENVIRONMENT, pos, &mut special.texts, context)?;
+                special.args.push(start..special.texts.len());
             }
             return Ok(());
         }
@@ -174,22 +204,24 @@ fn attribute<'a>(
     if special.structured {
         return structured_attribute(e, derivation, special, name, value, pos, context);
     }
-    let mut text = Vec::new();
-    e.coerce_into(value, Coercion::ENVIRONMENT, pos, &mut text, context)?;
+    let start = special.texts.len();
+    e.coerce_into(value, Coercion::ENVIRONMENT, pos, &mut special.texts, context)?;
+    let range = start..special.texts.len();
+    let text = special.texts.get(range.clone()).unwrap_or_default();
     match name {
-        Known::BUILDER => derivation.builder.clone_from(&text),
-        Known::SYSTEM => derivation.platform.clone_from(&text),
-        Known::OUTPUT_HASH => special.output_hash = Some(e.arena.alloc_slice_copy(&text)),
-        Known::OUTPUT_HASH_ALGO => special.output_hash_algo = Some(e.arena.alloc_slice_copy(&text)),
-        Known::OUTPUT_HASH_MODE => special.output_hash_mode = hash_mode(e, &text, pos)?,
+        Known::BUILDER => special.builder = text.to_vec(),
+        Known::SYSTEM => special.platform = text.to_vec(),
+        Known::OUTPUT_HASH => special.output_hash = Some(e.arena.alloc_slice_copy(text)),
+        Known::OUTPUT_HASH_ALGO => special.output_hash_algo = Some(e.arena.alloc_slice_copy(text)),
+        Known::OUTPUT_HASH_MODE => special.output_hash_mode = hash_mode(e, text, pos)?,
         Known::OUTPUTS => {
-            let text = String::from_utf8_lossy(&text);
+            let text = String::from_utf8_lossy(text);
             special.outputs = text.split_ascii_whitespace().map(str::to_owned).collect();
             check_outputs(e, &special.outputs, pos)?;
         }
         _ => {}
     }
-    derivation.env.insert(e.symbols.text(name).to_vec(), text);
+    special.env.push((e.symbols.text(name), range));
     Ok(())
 }
 
@@ -206,7 +238,7 @@ const IGNORED_WHEN_STRUCTURED: [&str; 6] = [
 /// The same with `__structuredAttrs`: everything goes into one JSON text.
 fn structured_attribute<'a>(
     e: &mut Evaluator<'a>,
-    derivation: &mut Derivation,
+    derivation: &str,
     special: &mut Special<'a>,
     name: Symbol,
     value: Value<'a>,
@@ -222,7 +254,7 @@ fn structured_attribute<'a>(
         e.io.message(&format!(
             "warning: In a derivation named '{}', 'structuredAttrs' disables the effect of the derivation attribute \
              '{ignored}'; use 'outputChecks.<output>.{ignored}' instead",
-            derivation.name
+            derivation
         ));
     }
     let mut json = Vec::new();
@@ -230,10 +262,9 @@ fn structured_attribute<'a>(
     special.json.push((name, json));
     match name {
         Known::BUILDER => {
-            let text = e.expect_string_value(value, pos, context)?;
-            derivation.builder = text;
+            special.builder = e.expect_string_value(value, pos, context)?;
         }
-        Known::SYSTEM => derivation.platform = e.expect_plain(value, pos)?.to_vec(),
+        Known::SYSTEM => special.platform = e.expect_plain(value, pos)?.to_vec(),
         Known::OUTPUT_HASH => special.output_hash = Some(e.expect_plain(value, pos)?),
         Known::OUTPUT_HASH_ALGO => {
             special.output_hash_algo = match value {
@@ -327,48 +358,41 @@ fn check_outputs<'a>(e: &Evaluator<'a>, outputs: &[String], pos: Pos) -> Eval<'a
 }
 
 /// Sorts the context of all attributes into the kinds of inputs.
-fn inputs<'a>(
-    e: &mut Evaluator<'a>,
-    derivation: &mut Derivation,
-    context: &ContextBuilder,
-    pos: Pos,
-) -> Eval<'a, ()> {
-    for element in e.elements_of(&context.elements) {
+fn inputs<'a>(e: &mut Evaluator<'a>, context: &ContextBuilder, pos: Pos) -> Eval<'a, Inputs<'a>> {
+    let mut inputs = Inputs::default();
+    let mut numbers = context.elements.clone();
+    numbers.sort_unstable();
+    numbers.dedup();
+    for number in numbers {
+        let (element, path) = e.context_object(number, pos)?;
         match element {
-            Element::Opaque(path) => {
-                derivation.input_srcs.insert(e.store_object(path, pos)?);
-            }
-            Element::Built { drv, output } => {
-                let drv = e.store_object(drv, pos)?;
-                let output = String::from_utf8_lossy(output).into_owned();
-                derivation.input_drvs.entry(drv).or_default().insert(output);
-            }
-            Element::DrvDeep(path) => {
-                let path = e.store_object(path, pos)?;
-                closure(e, derivation, path, pos)?;
-            }
+            Element::Opaque(_) => inputs.sources.push(path),
+            Element::Built { output, .. } => inputs.drvs.push((path, output_name(e, output))),
+            Element::DrvDeep(_) => closure(e, &mut inputs, path, pos)?,
         }
     }
-    Ok(())
+    Ok(inputs)
+}
+
+fn output_name<'a>(e: &Evaluator<'a>, name: &'a [u8]) -> &'a str {
+    std::str::from_utf8(name).unwrap_or_else(|_| e.arena.alloc_str(&String::from_utf8_lossy(name)))
 }
 
 /// Everything that a derivation file leads to: sources, and all outputs of all derivations.
-fn closure<'a>(
-    e: &mut Evaluator<'a>,
-    derivation: &mut Derivation,
-    path: StorePath,
-    pos: Pos,
-) -> Eval<'a, ()> {
+fn closure<'a>(e: &mut Evaluator<'a>, inputs: &mut Inputs<'a>, path: StorePath, pos: Pos) -> Eval<'a, ()> {
     let mut seen = BTreeSet::new();
     let mut queue = vec![path];
     while let Some(path) = queue.pop() {
         if !seen.insert(path.clone()) {
             continue;
         }
-        derivation.input_srcs.insert(path.clone());
+        inputs.sources.push(path.clone());
         if path.is_derivation() {
             let inner = known_derivation(e, &path).or_else(|error| e.fail(ErrorKind::Other, pos, &error))?;
-            derivation.input_drvs.entry(path).or_default().extend(inner.outputs.keys().cloned());
+            for output in inner.outputs.keys() {
+                let output: &'a str = e.arena.alloc_str(output);
+                inputs.drvs.push((path.clone(), output));
+            }
             queue.extend(inner.references());
         } else {
             let io = Rc::clone(&e.io);
@@ -408,12 +432,9 @@ fn hash_of(e: &mut Evaluator<'_>, store: &StoreDir, path: &StorePath) -> Result<
     Ok(hash)
 }
 
-fn outputs<'a>(
-    e: &mut Evaluator<'a>,
-    derivation: &mut Derivation,
-    special: &Special<'a>,
-    pos: Pos,
-) -> Eval<'a, ()> {
+/// The outputs, as far as they are known before anything is computed.
+fn outputs<'a>(e: &mut Evaluator<'a>, special: &Special<'a>, pos: Pos) -> Eval<'a, BTreeMap<String, Output>> {
+    let mut outputs = BTreeMap::new();
     if let Some(text) = special.output_hash {
         if special.outputs != ["out"] {
             let message = "multiple outputs are not supported in fixed-output derivations";
@@ -437,56 +458,43 @@ fn outputs<'a>(
             },
         };
         let address = ContentAddress { method: special.output_hash_mode, hash };
-        derivation.outputs.insert("out".to_owned(), Output::Fixed(address));
+        outputs.insert("out".to_owned(), Output::Fixed(address));
     } else {
         for output in &special.outputs {
-            derivation.outputs.insert(output.clone(), Output::Deferred);
+            outputs.insert(output.clone(), Output::Deferred);
         }
     }
-    let store = StoreDir::new(e.io.store_dir());
-    match derivation.fill_output_paths(&store, &mut |path: &StorePath| hash_of(e, &store, path)) {
-        Ok(()) => Ok(()),
-        Err(HashFailure::Path(error)) => e.fail(ErrorKind::Other, pos, &error.to_string()),
-        Err(HashFailure::Other(message)) => e.fail(ErrorKind::Other, pos, &message),
-    }
+    Ok(outputs)
 }
 
 /// Enters the derivation in the store and says where it and its outputs are.
-fn finish<'a>(e: &mut Evaluator<'a>, derivation: &Derivation, pos: Pos) -> Eval<'a, Value<'a>> {
-    let io = Rc::clone(&e.io);
-    let path = io.add_derivation(derivation).map_err(|error| e.io_error(&error, pos))?;
+fn finish<'a>(e: &mut Evaluator<'a>, draft: Draft<'_>, pos: Pos) -> Eval<'a, Value<'a>> {
     let store = StoreDir::new(e.io.store_dir());
+    let name = format!("{}.drv", draft.name);
+    let finished: Finished = match draft.finish(&store, &mut |path: &StorePath| hash_of(e, &store, path)) {
+        Ok(finished) => finished,
+        Err(HashFailure::Path(error)) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
+        Err(HashFailure::Other(message)) => return e.fail(ErrorKind::Other, pos, &message),
+    };
+    let io = Rc::clone(&e.io);
+    let path =
+        io.add_text(&name, &finished.text, &finished.references).map_err(|error| e.io_error(&error, pos))?;
     // The hash is what its users need; the rest is in the store should anybody ask.
-    if !e.derivations.hashes.contains_key(&path) {
-        match derivation.hash_modulo(&store, &mut |input: &StorePath| hash_of(e, &store, input)) {
-            Ok(hash) => {
-                e.derivations.hashes.insert(path.clone(), hash);
-            }
-            Err(HashFailure::Other(message)) => return e.fail(ErrorKind::Other, pos, &message),
-            Err(HashFailure::Path(_)) => {}
-        }
-    }
-    result(e, &store, &path, derivation, pos)
+    e.derivations.hashes.entry(path.clone()).or_insert(finished.hash);
+    result(e, &store.print(&path), &finished.output_texts)
 }
 
 /// `{ drvPath, out, … }`.
 fn result<'a>(
     e: &mut Evaluator<'a>,
-    store: &StoreDir,
-    path: &StorePath,
-    derivation: &Derivation,
-    pos: Pos,
+    printed: &str,
+    outputs: &BTreeMap<String, String>,
 ) -> Eval<'a, Value<'a>> {
-    let printed = store.print(path).into_bytes();
-    let drv_path = e.string_needing(&printed, Element::DrvDeep(&printed));
+    let printed = printed.as_bytes();
+    let drv_path = e.string_needing(printed, Element::DrvDeep(printed));
     let mut attrs = vec![(Known::DRV_PATH, Pos::NONE, drv_path)];
-    for output in derivation.outputs.keys() {
-        let text = match derivation.output_path(store, output) {
-            Ok(Some(path)) => store.print(&path),
-            Ok(None) => formats::store_path::placeholder(output),
-            Err(error) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
-        };
-        let element = Element::Built { drv: &printed, output: output.as_bytes() };
+    for (output, text) in outputs {
+        let element = Element::Built { drv: printed, output: output.as_bytes() };
         let value = e.string_needing(text.as_bytes(), element);
         let name = e.symbols.intern(output.as_bytes());
         attrs.push((name, Pos::NONE, value));
@@ -506,7 +514,16 @@ pub(super) fn import_derivation<'a>(
     let store = StoreDir::new(e.io.store_dir());
     let Ok(object) = store.parse(&String::from_utf8_lossy(path)) else { return Ok(None) };
     let Ok(derivation) = known_derivation(e, &object) else { return Ok(None) };
-    let value = result(e, &store, &object, &derivation, pos)?;
+    let mut outputs = BTreeMap::new();
+    for name in derivation.outputs.keys() {
+        let text = match derivation.output_path(&store, name) {
+            Ok(Some(path)) => store.print(&path),
+            Ok(None) => formats::store_path::placeholder(name),
+            Err(error) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
+        };
+        outputs.insert(name.clone(), text);
+    }
+    let value = result(e, &store.print(&object), &outputs)?;
     let strict = e.expect_attrs(value, pos)?;
     let names: Vec<Value<'a>> = derivation.outputs.keys().map(|name| e.new_string(name.as_bytes())).collect();
     let outputs = e.new_list(&names);

@@ -35,8 +35,11 @@ fn write_text<'a>(e: &Evaluator<'a>, bytes: &[u8], pos: Pos, out: &mut Vec<u8>) 
         );
     }
     out.push(b'"');
-    for &byte in bytes {
-        match byte {
+    let mut rest = bytes;
+    // Whole runs of plain bytes are copied together.
+    while let Some(plain) = rest.iter().position(|&byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        out.extend_from_slice(&rest[..plain]);
+        match rest[plain] {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -44,10 +47,11 @@ fn write_text<'a>(e: &Evaluator<'a>, bytes: &[u8], pos: Pos, out: &mut Vec<u8>) 
             b'\t' => out.extend_from_slice(b"\\t"),
             0x08 => out.extend_from_slice(b"\\b"),
             0x0c => out.extend_from_slice(b"\\f"),
-            0..0x20 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
+            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
         }
+        rest = &rest[plain + 1..];
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
     Ok(())
 }

@@ -87,13 +87,7 @@ impl Derivation {
         text.extend_from_slice(b"Derive([");
         for (index, (name, output)) in self.outputs.iter().enumerate() {
             separate(&mut text, index);
-            let (path, method, hash) = self.output_fields(store, name, output, mask_outputs)?;
-            text.push(b'(');
-            for (field, value) in [name, &path, &method, &hash].into_iter().enumerate() {
-                separate(&mut text, field);
-                quote(&mut text, value.as_bytes());
-            }
-            text.push(b')');
+            output_fields(&mut text, store, (&self.name, name), output, mask_outputs)?;
         }
         text.extend_from_slice(b"],[");
         for (index, (path, outputs)) in inputs.iter().enumerate() {
@@ -127,52 +121,53 @@ impl Derivation {
         text.extend_from_slice(b"])");
         Ok(text)
     }
-
-    fn output_fields(
-        &self,
-        store: &StoreDir,
-        name: &str,
-        output: &Output,
-        mask: bool,
-    ) -> Result<(String, String, String), StorePathError> {
-        let kind = |method: Method, algorithm: Algorithm| format!("{}{algorithm}", method.prefix());
-        Ok(match output {
-            Output::InputAddressed(_) if mask => Default::default(),
-            Output::InputAddressed(path) => (store.print(path), String::new(), String::new()),
-            Output::Fixed(address) => {
-                let path = if mask {
-                    String::new()
-                } else {
-                    self.output_path(store, name)?.map(|path| store.print(&path)).unwrap_or_default()
-                };
-                (path, kind(address.method, address.hash.algorithm()), address.hash.digits16())
-            }
-            Output::Floating { method, algorithm } => {
-                (String::new(), kind(*method, *algorithm), String::new())
-            }
-            Output::Deferred => Default::default(),
-            Output::Impure { method, algorithm } => {
-                (String::new(), kind(*method, *algorithm), "impure".to_owned())
-            }
-        })
-    }
 }
 
-fn separate(text: &mut Vec<u8>, index: usize) {
+/// An output of the derivation and name given: `("name","path","method and algorithm","hash")`.
+pub(super) fn output_fields(
+    text: &mut Vec<u8>,
+    store: &StoreDir,
+    (derivation, name): (&str, &str),
+    output: &Output,
+    mask: bool,
+) -> Result<(), StorePathError> {
+    let kind = |method: Method, algorithm: Algorithm| format!("{}{algorithm}", method.prefix());
+    let path = match output {
+        _ if mask => None,
+        Output::InputAddressed(_) | Output::Fixed(_) => output.path(store, derivation, name)?,
+        _ => None,
+    };
+    let path = path.map(|path| store.print(&path)).unwrap_or_default();
+    let (method, hash) = match output {
+        Output::InputAddressed(_) | Output::Deferred => Default::default(),
+        Output::Fixed(address) => (kind(address.method, address.hash.algorithm()), address.hash.digits16()),
+        Output::Floating { method, algorithm } => (kind(*method, *algorithm), String::new()),
+        Output::Impure { method, algorithm } => (kind(*method, *algorithm), "impure".to_owned()),
+    };
+    text.push(b'(');
+    for (field, value) in [name, &path, &method, &hash].into_iter().enumerate() {
+        separate(text, field);
+        quote(text, value.as_bytes());
+    }
+    text.push(b')');
+    Ok(())
+}
+
+pub(super) fn separate(text: &mut Vec<u8>, index: usize) {
     if index > 0 {
         text.push(b',');
     }
 }
 
 /// A string that holds nothing to escape.
-fn quote(text: &mut Vec<u8>, value: &[u8]) {
+pub(super) fn quote(text: &mut Vec<u8>, value: &[u8]) {
     text.push(b'"');
     text.extend_from_slice(value);
     text.push(b'"');
 }
 
 /// A string of any bytes.
-fn escape(text: &mut Vec<u8>, value: &[u8]) {
+pub(super) fn escape(text: &mut Vec<u8>, value: &[u8]) {
     text.push(b'"');
     let mut rest = value;
     while let Some(position) = special_byte(rest) {
@@ -195,13 +190,27 @@ fn escape(text: &mut Vec<u8>, value: &[u8]) {
 /// Where the next byte is that has to be escaped. Most texts have few: sixteen bytes are looked at together.
 fn special_byte(value: &[u8]) -> Option<usize> {
     let special = |byte: u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t');
+    // Without short cuts, so that the machine compares all sixteen at once.
+    let any = |chunk: &[u8; 16]| {
+        chunk.iter().fold(0_u8, |any, &byte| {
+            any | u8::from(byte == b'"')
+                | u8::from(byte == b'\\')
+                | u8::from(byte == b'\n')
+                | u8::from(byte == b'\r')
+                | u8::from(byte == b'\t')
+        })
+    };
     let (chunks, _) = value.as_chunks::<16>();
-    let plain = chunks.iter().take_while(|chunk| !chunk.iter().fold(false, |any, &byte| any | special(byte)));
+    let plain = chunks.iter().take_while(|chunk| any(chunk) == 0);
     let start = plain.count() * 16;
     value[start..].iter().position(|&byte| special(byte)).map(|position| start + position)
 }
 
-fn strings<'a>(text: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>, write: fn(&mut Vec<u8>, &[u8])) {
+pub(super) fn strings<'a>(
+    text: &mut Vec<u8>,
+    values: impl Iterator<Item = &'a [u8]>,
+    write: fn(&mut Vec<u8>, &[u8]),
+) {
     text.push(b'[');
     for (index, value) in values.enumerate() {
         separate(text, index);

@@ -88,7 +88,7 @@ impl Derivation {
         mask_outputs: bool,
         lookup: &mut dyn FnMut(&StorePath) -> Result<ModuloHash, E>,
     ) -> Result<ModuloHash, E> {
-        if let Some(hashes) = self.fixed_hashes(store)? {
+        if let Some(hashes) = fixed_hashes(store, &self.name, &self.outputs)? {
             return Ok(ModuloHash::Fixed(hashes));
         }
         let mut deferred = self.outputs.values().any(|output| {
@@ -107,18 +107,6 @@ impl Derivation {
         }
         let hash = Hash::sha256(self.unparse_with(store, &inputs, mask_outputs)?);
         Ok(if deferred { ModuloHash::Deferred(hash) } else { ModuloHash::Regular(hash) })
-    }
-
-    /// The hashes of the outputs if they are all fixed.
-    fn fixed_hashes(&self, store: &StoreDir) -> Result<Option<BTreeMap<String, Hash>>, StorePathError> {
-        let mut hashes = BTreeMap::new();
-        for (name, output) in &self.outputs {
-            let Output::Fixed(address) = output else { return Ok(None) };
-            let path = self.output_path(store, name)?.map(|path| store.print(&path)).unwrap_or_default();
-            let text = format!("fixed:out:{}{}:{path}", address.method.prefix(), address.hash.base16());
-            hashes.insert(name.clone(), Hash::sha256(text));
-        }
-        Ok(if hashes.is_empty() { None } else { Some(hashes) })
     }
 
     /// Computes the paths of input-addressed outputs (given as [`Output::Deferred`] or with any path) and writes them
@@ -193,6 +181,22 @@ impl Derivation {
     }
 }
 
+/// The hashes of the outputs if they are all fixed.
+pub(super) fn fixed_hashes(
+    store: &StoreDir,
+    derivation: &str,
+    outputs: &BTreeMap<String, Output>,
+) -> Result<Option<BTreeMap<String, Hash>>, StorePathError> {
+    let mut hashes = BTreeMap::new();
+    for (name, output) in outputs {
+        let Output::Fixed(address) = output else { return Ok(None) };
+        let path = output.path(store, derivation, name)?.map(|path| store.print(&path)).unwrap_or_default();
+        let text = format!("fixed:out:{}{}:{path}", address.method.prefix(), address.hash.base16());
+        hashes.insert(name.clone(), Hash::sha256(text));
+    }
+    Ok(if hashes.is_empty() { None } else { Some(hashes) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::parse;
@@ -230,7 +234,17 @@ mod tests {
     impl Graph {
         fn add(&mut self, mut derivation: Derivation) -> StorePath {
             let store = StoreDir::default();
+            let draft = super::super::Draft::from(&derivation);
+            let drafted = draft.finish::<Failure>(&store, &mut |path| self.modulo(path)).unwrap();
             derivation.fill_output_paths(&store, &mut |path| self.modulo(path)).unwrap();
+            assert_eq!(drafted.outputs, derivation.outputs);
+            assert_eq!(drafted.references, derivation.references());
+            assert_eq!(drafted.text, derivation.unparse(&store).unwrap());
+            let hash = derivation.hash_modulo::<Failure>(&store, &mut |path| self.modulo(path)).unwrap();
+            assert_eq!(drafted.hash, hash);
+            for (name, text) in &drafted.output_texts {
+                assert_eq!(derivation.variable(name), Some(text.as_bytes()));
+            }
             derivation.check_output_paths(&store, &mut |path| self.modulo(path)).unwrap();
             let (path, text) = derivation.to_store_path(&store).unwrap();
             assert_eq!(parse(&text, &derivation.name, &store).unwrap(), derivation);
