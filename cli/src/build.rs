@@ -1,12 +1,13 @@
 //! `firn build`, and what every command that needs a system calls: evaluate a configuration on `<firn/os>`, build what
 //! came of it. Also builds the derivations of any Nix file (`--file`, `--expr`).
 
+use crate::eval_cache::{Question, derivations_from_bytes, derivations_to_bytes, has_derivations};
 use crate::eval_io::StoreIo;
 use crate::family::{Failure, Family};
 use crate::settings::Settings;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use evaluator::{Arena, Dependency, DerivationInfo, Evaluator, Handle, Options};
+use evaluator::{Arena, Dependency, DerivationInfo, EvalIo, Evaluator, Handle, Options};
 use formats::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -68,7 +69,7 @@ fn command() -> Command {
 }
 
 /// The flags that every command that builds shares.
-pub(crate) fn build_arguments() -> [Arg; 5] {
+pub(crate) fn build_arguments() -> [Arg; 6] {
     [
         Arg::new("max-jobs")
             .short('j')
@@ -95,6 +96,10 @@ pub(crate) fn build_arguments() -> [Arg; 5] {
             .long("allow-unsupported")
             .action(ArgAction::SetTrue)
             .help("Report options that Firn does not have instead of failing"),
+        Arg::new("no-eval-cache")
+            .long("no-eval-cache")
+            .action(ArgAction::SetTrue)
+            .help("Evaluate even what was evaluated before and has not changed"),
     ]
 }
 
@@ -105,7 +110,11 @@ pub(crate) struct Builder {
     pub(crate) store: Rc<Store>,
     options: BuildOptions,
     allow_unsupported: bool,
+    no_cache: bool,
 }
+
+/// A system's attribute as JSON, the outputs of derivations that it names, and other paths of the store.
+type SystemText = (String, Vec<(String, String)>, Vec<String>);
 
 /// What is to be evaluated.
 #[derive(Debug, Clone)]
@@ -142,19 +151,49 @@ impl Builder {
             options.cores = cores;
         }
         (options.keep_going, options.keep_failed) = (flag("keep-going"), flag("keep-failed"));
-        Ok(Self { store: Rc::new(store), options, allow_unsupported: flag("allow-unsupported") })
+        let (allow_unsupported, no_cache) = (flag("allow-unsupported"), flag("no-eval-cache"));
+        Ok(Self { store: Rc::new(store), options, allow_unsupported, no_cache })
     }
 
-    /// Evaluates a source and hands the value to `use_it`; what the evaluation added is in the store afterwards.
-    fn evaluate<T>(
+    /// What `use_it` makes of a source's value, from the cache or by evaluation; what the evaluation added is in the store
+    /// afterwards. `is_good` says whether the store still has what an answer names.
+    fn answer(
         &self,
         source: &Source,
-        use_it: impl for<'a> FnOnce(&mut Evaluator<'a>, Handle<'a>) -> Result<T>,
-    ) -> Result<T> {
+        attribute: &str,
+        kind: &str,
+        is_good: impl FnOnce(&[u8]) -> bool,
+        use_it: impl for<'a> FnOnce(&mut Evaluator<'a>, Handle<'a>) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
         let io = Rc::new(StoreIo::new(Rc::clone(&self.store), self.options.clone()));
+        let options = evaluation_options()?;
+        let question = if self.no_cache {
+            Question::forgotten()
+        } else {
+            let words = format!("{source:?} {}", self.allow_unsupported);
+            Question::new(kind, &[&words, attribute], &options, &*io)
+        };
+        let answer = question.answer(Rc::clone(&io) as Rc<dyn EvalIo>, is_good, |door| {
+            let bytes = self.evaluate(source, door, options, use_it)?;
+            io.flush()?;
+            Ok(bytes)
+        })?;
+        if let Some(compared) = answer.compared {
+            log::info!("nothing changed among {compared} inputs: not evaluated again");
+        }
+        Ok(answer.bytes)
+    }
+
+    /// Evaluates a source and hands the value to `use_it`.
+    fn evaluate(
+        &self,
+        source: &Source,
+        io: Rc<dyn EvalIo>,
+        options: Options,
+        use_it: impl for<'a> FnOnce(&mut Evaluator<'a>, Handle<'a>) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
         let arena = Arena::new();
-        let mut evaluator =
-            Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn evaluator::EvalIo>, evaluation_options()?);
+        let mut evaluator = Evaluator::new(&arena, io, options);
         let directory = std::env::current_dir().context("where am I?")?;
         let directory = directory.as_os_str().as_encoded_bytes();
         let value = match source {
@@ -170,19 +209,18 @@ impl Builder {
             Source::File(path) => evaluator.eval_file(path.as_os_str().as_encoded_bytes())?,
             Source::Expression(text) => evaluator.eval_str(text, directory)?,
         };
-        let result = use_it(&mut evaluator, value).map_err(explain_missing_channel)?;
-        io.flush()?;
-        Ok(result)
+        use_it(&mut evaluator, value).map_err(explain_missing_channel)
     }
 
     /// The derivations that a source's attribute is: itself, or those in its set or list.
     fn instantiate(&self, source: &Source, attribute: &str) -> Result<Vec<DerivationInfo>> {
-        self.evaluate(source, |evaluator, value| {
+        let is_good = |bytes: &[u8]| has_derivations(&self.store, bytes);
+        let bytes = self.answer(source, attribute, "build", is_good, |evaluator, value| {
             let arguments = evaluator.make_empty_attrs();
             let value = evaluator.select(value, attribute, arguments)?;
             let value = evaluator.auto_call(value, arguments)?;
             if let Some(derivation) = evaluator.derivation_info(value)? {
-                return Ok(vec![derivation]);
+                return derivations_to_bytes(&[derivation]);
             }
             let mut derivations = Vec::new();
             for name in evaluator.attribute_names(value).unwrap_or_default() {
@@ -196,8 +234,9 @@ impl Builder {
             if derivations.is_empty() {
                 bail!("`{attribute}` is no derivation and holds none: it is a {}", evaluator.type_of(value));
             }
-            Ok(derivations)
-        })
+            derivations_to_bytes(&derivations)
+        })?;
+        derivations_from_bytes(&bytes)
     }
 
     /// Builds derivations; their outputs' paths in the order in which they were given.
@@ -230,16 +269,30 @@ impl Builder {
         attribute: &str,
     ) -> Result<serde_json::Value> {
         let source = Source::Configuration(configuration_path(configuration)?);
-        let (text, dependencies) = self.evaluate(&source, |evaluator, value| {
+        let is_good = |bytes: &[u8]| {
+            serde_json::from_slice::<SystemText>(bytes).is_ok_and(|(_, outputs, paths)| {
+                outputs.iter().map(|(derivation, _)| derivation).chain(&paths).all(|path| {
+                    self.parse(path).is_ok_and(|path| self.store.is_valid(&path).unwrap_or(false))
+                })
+            })
+        };
+        let bytes = self.answer(&source, attribute, "json", is_good, |evaluator, value| {
             let arguments = evaluator.make_empty_attrs();
             let value = evaluator.select(value, attribute, arguments)?;
-            Ok(evaluator.to_json(value, true)?)
-        })?;
-        let mut wanted: BTreeMap<StorePath, BTreeSet<String>> = BTreeMap::new();
-        for dependency in dependencies {
-            if let Dependency::Output { derivation, output } = dependency {
-                wanted.entry(self.parse(&derivation)?).or_default().insert(output);
+            let (text, dependencies) = evaluator.to_json(value, true)?;
+            let (mut outputs, mut paths) = (Vec::new(), Vec::new());
+            for dependency in dependencies {
+                match dependency {
+                    Dependency::Output { derivation, output } => outputs.push((derivation, output)),
+                    Dependency::Path(path) | Dependency::Derivation(path) => paths.push(path),
+                }
             }
+            Ok(serde_json::to_vec::<SystemText>(&(text, outputs, paths))?)
+        })?;
+        let (text, outputs, _): SystemText = serde_json::from_slice(&bytes)?;
+        let mut wanted: BTreeMap<StorePath, BTreeSet<String>> = BTreeMap::new();
+        for (derivation, output) in outputs {
+            wanted.entry(self.parse(&derivation)?).or_default().insert(output);
         }
         self.realise_outputs(wanted)?;
         Ok(serde_json::from_str(&text)?)
@@ -261,15 +314,14 @@ impl Builder {
     }
 }
 
-/// Says what to do first on a machine that has no channel yet, where most evaluations of a system end early.
+/// Says what to do on a machine that has no channel yet, where evaluating a system ends with the search for one.
 fn explain_missing_channel(error: impl Into<anyhow::Error>) -> anyhow::Error {
     let error = error.into();
-    match Settings::current() {
-        Ok(settings) if settings.channel.is_none() => {
-            error.context("there is no package channel yet: `firn channel add debian` makes one")
-        }
-        _ => error,
+    let none = Settings::current().is_ok_and(|settings| settings.channel.is_none());
+    if none && error.to_string().starts_with("file 'debian' was not found") {
+        return error.context("there is no package channel yet: `firn channel add debian` makes one");
     }
+    error
 }
 
 /// Builds the system that a configuration describes.

@@ -1,11 +1,12 @@
 //! `firn eval`: evaluates an expression and prints the value. Also what the other evaluating commands share: how the
 //! command line becomes an evaluator, its arguments and the expression to evaluate.
 
+use crate::eval_cache::Question;
 use crate::nix_front::{Arguments, Front};
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use evaluator::io::{EvalIo, LocalIo};
-use evaluator::{Arena, EvalError, Evaluator, Handle, Options, Style};
+use evaluator::{Arena, EvalError, Evaluator, Handle, Options, Statistics, Style};
 use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -30,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) options: Vec<(String, String)>,
     /// Whether errors are shown with their whole trace.
     pub(crate) show_trace: bool,
+    /// Whether nothing is looked up.
+    pub(crate) no_cache: bool,
 }
 
 /// How a value is printed.
@@ -103,6 +106,10 @@ pub(crate) fn shared_arguments() -> Vec<Arg> {
             .num_args(2)
             .action(ArgAction::Append)
             .help("Set a setting of Nix's, such as max-call-depth"),
+        Arg::new("no-eval-cache")
+            .long("no-eval-cache")
+            .action(ArgAction::SetTrue)
+            .help("Evaluate even what was evaluated before and has not changed"),
         Arg::new("show-trace")
             .long("show-trace")
             .action(ArgAction::SetTrue)
@@ -133,6 +140,7 @@ impl Request {
             search_path: many("include"),
             options: pairs("option"),
             show_trace: matches.get_flag("show-trace"),
+            no_cache: matches.get_flag("no-eval-cache"),
         }
     }
 
@@ -156,6 +164,19 @@ impl Request {
     pub(crate) fn take_settings(&mut self, front: &Front) {
         self.show_trace |= front.given.iter().any(|(name, value)| name == "show-trace" && value == "true");
         self.options.extend(front.given.iter().cloned());
+    }
+
+    /// The question that this request is, with what its caller makes of the values.
+    pub(crate) fn question(&self, kind: &str, options: &Options, io: &dyn EvalIo) -> Question {
+        let refused = |(name, value): &(String, String)| name == "eval-cache" && value != "true";
+        // Standard input is gone once it is read.
+        let piped = !self.expressions && self.sources.iter().any(|source| source == "-");
+        if self.no_cache || piped || self.options.iter().any(refused) {
+            return Question::forgotten();
+        }
+        let words =
+            format!("{:?} {} {:?} {:?}", self.sources, self.expressions, self.attributes, self.arguments);
+        Question::new(kind, &[&words], options, io)
     }
 
     /// The evaluator's options that follow.
@@ -360,12 +381,30 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         no_location: false,
         raw: matches.get_flag("raw"),
     };
-    let arena = Arena::new();
-    let mut evaluator = Evaluator::new(&arena, read_only_io(), request.evaluator_options()?);
-    let values = request.evaluate(&mut evaluator)?;
-    print_values(&request, &mut evaluator, &values, output)?;
+    let options = request.evaluator_options()?;
+    let io = read_only_io();
+    let question = request.question(&format!("eval {output:?}"), &options, &*io);
+    let mut counters = None;
+    let answer = question.answer(
+        io,
+        |_| true,
+        |io| {
+            let arena = Arena::new();
+            let mut evaluator = Evaluator::new(&arena, io, options);
+            let values = request.evaluate(&mut evaluator)?;
+            let mut text = Vec::new();
+            let printed = print_values(&request, &mut evaluator, &values, output, &mut text);
+            counters = Some(evaluator.statistics());
+            // What comes before an error is printed all the same.
+            if printed.is_err() {
+                std::io::stdout().write_all(&text)?;
+            }
+            printed.map(|()| text)
+        },
+    )?;
+    std::io::stdout().write_all(&answer.bytes)?;
     if matches.get_flag("stats") {
-        print_statistics(&evaluator)?;
+        print_statistics(counters.as_ref(), answer.compared)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -376,10 +415,11 @@ pub(crate) fn print_values<'a>(
     evaluator: &mut Evaluator<'a>,
     values: &[Handle<'a>],
     output: Output,
+    out: &mut impl std::io::Write,
 ) -> Result<()> {
     for &value in values {
         let text = value_text(evaluator, value, output).map_err(|error| request.explain(&error))?;
-        std::io::stdout().write_all(&text)?;
+        out.write_all(&text)?;
     }
     Ok(())
 }
@@ -407,16 +447,22 @@ fn value_text<'a>(
     Ok(text)
 }
 
-fn print_statistics(evaluator: &Evaluator<'_>) -> Result<()> {
-    let counters = evaluator.statistics();
-    let text = serde_json::json!({
-        "calls": counters.calls,
-        "builtinCalls": counters.builtin_calls,
-        "files": counters.files,
-        "sourceBytes": counters.source_bytes,
-        "arenaBytes": counters.arena_bytes,
-        "symbols": counters.symbols,
+fn print_statistics(counters: Option<&Statistics>, compared: Option<usize>) -> Result<()> {
+    let mut text = serde_json::json!({
+        "evalCache": { "lookUps": u8::from(compared.is_some()), "inputsCompared": compared.unwrap_or(0) },
     });
+    if let (Some(counters), Some(map)) = (counters, text.as_object_mut()) {
+        for (name, count) in [
+            ("calls", counters.calls),
+            ("builtinCalls", counters.builtin_calls),
+            ("files", counters.files),
+            ("sourceBytes", counters.source_bytes),
+            ("arenaBytes", counters.arena_bytes),
+            ("symbols", counters.symbols),
+        ] {
+            map.insert(name.to_owned(), count.into());
+        }
+    }
     writeln!(std::io::stderr(), "{text:#}")?;
     Ok(())
 }

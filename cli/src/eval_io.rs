@@ -7,6 +7,7 @@
 use evaluator::io::{
     EvalIo, Fetch, FileType, Filter, Ingestion, IoError, LocalIo, Wanted, hash_file, write_tree,
 };
+use evaluator::trace::Fingerprint;
 use formats::content_address::{ContentAddress, Method};
 use formats::hash::{Algorithm, Hash};
 use formats::path_info::PathInfo;
@@ -136,6 +137,10 @@ impl EvalIo for StoreIo {
             return Ok(false);
         }
         self.local.is_executable(&self.real(path))
+    }
+
+    fn fingerprint(&self, path: &[u8], follow: bool) -> Option<Fingerprint> {
+        self.local.fingerprint(&self.real(path), follow)
     }
 
     fn env(&self, name: &[u8]) -> Option<Vec<u8>> {

@@ -1,36 +1,90 @@
 //! `firn instantiate` and the name `nix-instantiate`: from expressions to store derivations. nix-instantiate(1).
 
 use crate::eval::{Output, Request, print_values, read_only_io};
+use crate::eval_cache::{derivations_from_bytes, derivations_to_bytes, has_derivations};
 use crate::eval_io::StoreIo;
+use crate::nix_conf::NixConf;
 use crate::nix_front::{Arguments, Front};
 use anyhow::{Result, bail};
-use clap::{ArgMatches, Command};
-use evaluator::{Arena, DerivationInfo, Evaluator, Handle};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use evaluator::{Arena, DerivationInfo, EvalIo, Evaluator, Handle, Options};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::rc::Rc;
+use store::Store;
+use store::build::BuildOptions;
 
 /// The arguments.
 pub(crate) fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
     Command::new("instantiate")
-        .about("Make store derivations from Nix expressions and print their paths")
+        .about("Write store derivations from Nix expressions to the store and print their paths")
         .args(crate::eval::shared_arguments())
+        .arg(
+            Arg::new("add-root").long("add-root").value_name("LINK").help(
+                "Make a link to the derivation that keeps it from the garbage collector, and print that",
+            ),
+        )
+        .arg(flag("indirect", "Accepted: roots lie where the user wants them anyway"))
+        .arg(flag("dry-run", "Write nothing, only say which derivations there would be"))
 }
 
 /// Instantiates and prints.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    instantiate(&Request::from_matches(matches), read_only_io())
+    let request = Request::from_matches(matches);
+    if matches.get_flag("dry-run") {
+        return instantiate(&request, read_only_io());
+    }
+    let store = Rc::new(crate::store::open()?);
+    let build = NixConf::load().build_options();
+    let root = matches.get_one::<String>("add-root").map(String::as_str);
+    instantiate_in_store(&request, &store, build, root)
 }
 
-fn instantiate(request: &Request, io: Rc<dyn evaluator::EvalIo>) -> Result<ExitCode> {
+fn instantiate(request: &Request, io: Rc<dyn EvalIo>) -> Result<ExitCode> {
+    let options = request.evaluator_options()?;
+    let question = request.question("instantiate", &options, &*io);
+    let answer = question.answer(
+        io,
+        |_| true,
+        |io| derivations_to_bytes(&found_derivations(request, io, options)?),
+    )?;
+    print_derivations(&derivations_from_bytes(&answer.bytes)?)
+}
+
+/// Evaluates; the derivations in the values.
+fn found_derivations(request: &Request, io: Rc<dyn EvalIo>, options: Options) -> Result<Vec<DerivationInfo>> {
     let arena = Arena::new();
-    let mut evaluator = Evaluator::new(&arena, io, request.evaluator_options()?);
+    let mut evaluator = Evaluator::new(&arena, io, options);
     let mut found = Vec::new();
     for value in request.evaluate(&mut evaluator)? {
         derivations(&mut evaluator, value, true, &mut found).map_err(|error| request.explain(&error))?;
     }
-    print_derivations(&found)
+    Ok(found)
+}
+
+/// The derivations that a request's values are, written to the store.
+pub(crate) fn derivations_in_store(
+    request: &Request,
+    store: &Rc<Store>,
+    build: BuildOptions,
+) -> Result<Vec<DerivationInfo>> {
+    let io = Rc::new(StoreIo::new(Rc::clone(store), build));
+    let options = request.evaluator_options()?;
+    let question = request.question("derivations", &options, &*io);
+    let answer = question.answer(
+        Rc::clone(&io) as Rc<dyn EvalIo>,
+        |bytes| has_derivations(store, bytes),
+        |recorder| {
+            let found = found_derivations(request, recorder, options)?;
+            io.flush()?;
+            derivations_to_bytes(&found)
+        },
+    )?;
+    derivations_from_bytes(&answer.bytes)
 }
 
 /// Prints derivations, with the outputs that were asked for.
@@ -44,17 +98,13 @@ fn print_derivations(derivations: &[DerivationInfo]) -> Result<ExitCode> {
 }
 
 /// The same with the derivations written to the store, and roots for them if asked.
-fn instantiate_in_store(request: &Request, front: &Front, root: Option<&str>) -> Result<ExitCode> {
-    let store = Rc::new(front.open()?);
-    let io = Rc::new(StoreIo::new(Rc::clone(&store), front.build_options(&store)));
-    let arena = Arena::new();
-    let mut evaluator =
-        Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn evaluator::EvalIo>, request.evaluator_options()?);
-    let mut found = Vec::new();
-    for value in request.evaluate(&mut evaluator)? {
-        derivations(&mut evaluator, value, true, &mut found).map_err(|error| request.explain(&error))?;
-    }
-    io.flush()?;
+fn instantiate_in_store(
+    request: &Request,
+    store: &Rc<Store>,
+    build: BuildOptions,
+    root: Option<&str>,
+) -> Result<ExitCode> {
+    let found = derivations_in_store(request, store, build)?;
     let Some(root) = root else { return print_derivations(&found) };
     for (number, info) in found.iter().enumerate() {
         let link = if number == 0 { root.to_owned() } else { format!("{root}-{}", number + 1) };
@@ -113,7 +163,11 @@ pub(crate) fn nix_instantiate(arguments: &[OsString]) -> Result<ExitCode> {
     // `dummy://` is Nix's name for a store in which nothing can be written.
     let stores = !read_only && front.conf.text("store") != Some("dummy://");
     match mode {
-        Mode::Instantiate if stores => instantiate_in_store(&request, &front, root.as_deref()),
+        Mode::Instantiate if stores => {
+            let store = Rc::new(front.open()?);
+            let build = front.build_options(&store);
+            instantiate_in_store(&request, &store, build, root.as_deref())
+        }
         Mode::Instantiate => {
             instantiate(&request, Rc::new(evaluator::io::LocalIo::new(front.store_dir()?.as_str())))
         }
@@ -127,12 +181,12 @@ pub(crate) fn nix_instantiate(arguments: &[OsString]) -> Result<ExitCode> {
                 Rc::new(StoreIo::new(store, options))
             });
             let door = match &io {
-                Some(io) => Rc::clone(io) as Rc<dyn evaluator::EvalIo>,
+                Some(io) => Rc::clone(io) as Rc<dyn EvalIo>,
                 None => read_only_io(),
             };
             let mut evaluator = Evaluator::new(&arena, door, request.evaluator_options()?);
             let values = request.evaluate(&mut evaluator)?;
-            print_values(&request, &mut evaluator, &values, output.output)?;
+            print_values(&request, &mut evaluator, &values, output.output, &mut std::io::stdout())?;
             if let Some(io) = io {
                 io.flush()?;
             }

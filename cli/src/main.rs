@@ -7,6 +7,7 @@ mod bootmenu;
 mod build;
 mod channel;
 mod eval;
+mod eval_cache;
 mod eval_io;
 mod family;
 mod fronts;

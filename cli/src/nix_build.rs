@@ -1,11 +1,9 @@
 //! `nix-build`: evaluates, builds, links the results. nix-build(1).
 
 use crate::eval::Request;
-use crate::eval_io::StoreIo;
-use crate::instantiate::derivations;
+use crate::instantiate::derivations_in_store;
 use crate::nix_front::{Arguments, Front, print_missing, print_version};
 use anyhow::{Result, bail};
-use evaluator::{Arena, Evaluator};
 use formats::store_path::StorePath;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -71,16 +69,7 @@ fn build(front: &Front, wish: &Wish) -> Result<ExitCode> {
     let derivations = if request.sources.is_empty() && !given.is_empty() {
         Vec::new()
     } else {
-        let io = Rc::new(StoreIo::new(Rc::clone(&store), front.build_options(&store)));
-        let arena = Arena::new();
-        let options = request.evaluator_options()?;
-        let mut evaluator = Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn evaluator::EvalIo>, options);
-        let mut found = Vec::new();
-        for value in request.evaluate(&mut evaluator)? {
-            derivations(&mut evaluator, value, true, &mut found).map_err(|error| request.explain(&error))?;
-        }
-        io.flush()?;
-        found
+        derivations_in_store(&request, &store, front.build_options(&store))?
     };
     let mut requests = Vec::new();
     for derivation in &derivations {

@@ -83,6 +83,15 @@ fn tables() -> [&'static [Builtin]; 13] {
     ]
 }
 
+/// What `builtins.currentTime` waits for.
+static CURRENT_TIME: Builtin = builtin(
+    "__currentTime",
+    1,
+    0,
+    |e, _, _| Ok(Value::Int(e.io.now())),
+    "the time when it is first asked for",
+);
+
 /// The names of all builtin functions.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
     tables().into_iter().flatten().chain(from_toml::TABLE).chain(xml::TABLE).map(Builtin::shown_name)
@@ -113,8 +122,9 @@ impl<'a> Evaluator<'a> {
         let store_dir = self.new_string(self.io.store_dir().to_owned().as_bytes());
         define(self, "__storeDir", store_dir);
         if !self.options.pure {
-            let now = Value::Int(self.io.now());
-            define(self, "__currentTime", now);
+            // Asked for when it is needed: an evaluation that never looks at the clock has the same answer later.
+            let now = self.apply_later(Value::Builtin(&CURRENT_TIME), &[Value::Null]);
+            define(self, "__currentTime", Value::Ref(Slot::alone(self.arena, now)));
             let system = self.new_string(self.options.system.clone().as_bytes());
             define(self, "__currentSystem", system);
         }

@@ -11,6 +11,7 @@ pub use local::LocalIo;
 pub use memory::MemoryIo;
 pub use nar::{hash_file, hash_tree, write_tree};
 
+use crate::trace::Fingerprint;
 use formats::derivation::Derivation;
 use formats::hash::Hash;
 use formats::store_path::StorePath;
@@ -122,6 +123,12 @@ pub trait EvalIo {
 
     /// Whether a file is executable.
     fn is_executable(&self, path: &[u8]) -> Result<bool, IoError>;
+
+    /// What the system says about a path without reading it, for the evaluation trace; `None` if nothing is there or
+    /// nothing can be said. With `follow`, of what a link leads to.
+    fn fingerprint(&self, _path: &[u8], _follow: bool) -> Option<Fingerprint> {
+        None
+    }
 
     /// A variable of the environment.
     fn env(&self, name: &[u8]) -> Option<Vec<u8>>;

@@ -29,6 +29,7 @@ mod shapes;
 
 mod suggest;
 mod symbol;
+pub mod trace;
 mod value;
 pub mod versions;
 

@@ -257,7 +257,7 @@ pub(super) fn eval(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
     let door = Rc::clone(&io) as Rc<dyn EvalIo>;
     let mut evaluator = Evaluator::new(&arena, door, installables.request.evaluator_options()?);
     let values = installables.request.evaluate(&mut evaluator)?;
-    print_values(&installables.request, &mut evaluator, &values, output)?;
+    print_values(&installables.request, &mut evaluator, &values, output, &mut std::io::stdout())?;
     io.flush()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //! memory under the path that it would have (as Nix does with `--store dummy://`).
 
 use super::{EvalIo, Fetch, FileType, Filter, Ingestion, IoError, hash_file};
+use crate::trace::Fingerprint;
 use formats::content_address::Method;
 use formats::hash::{Algorithm, Hash};
 use formats::store_path::{StoreDir, StorePath};
@@ -109,6 +110,22 @@ impl EvalIo for LocalIo {
     fn is_executable(&self, path: &[u8]) -> Result<bool, IoError> {
         let metadata = std::fs::metadata(local(path)).map_err(|error| system("looking at", path, error))?;
         Ok(metadata.permissions().mode() & 0o100 != 0)
+    }
+
+    fn fingerprint(&self, path: &[u8], follow: bool) -> Option<Fingerprint> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata =
+            if follow { std::fs::metadata(local(path)) } else { std::fs::symlink_metadata(local(path)) };
+        let metadata = metadata.ok()?;
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Some(Fingerprint {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            mode: metadata.mode(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        })
     }
 
     fn env(&self, name: &[u8]) -> Option<Vec<u8>> {
