@@ -35,9 +35,6 @@ pub(crate) struct Attr<'a> {
 /// So many layers may lie below another; then some are merged.
 const MAX_DEPTH: u32 = 7;
 
-/// What is merged are the layers of such a set and one more.
-const MOST_LAYERS: usize = MAX_DEPTH as usize + 2;
-
 impl<'a> Keys<'a> {
     /// Names, sorted, and as many positions or none.
     pub(crate) fn new(names: &'a [Symbol], positions: &'a [Pos]) -> Self {
@@ -113,9 +110,9 @@ impl<'a> Attrs<'a> {
     /// All attributes, sorted by symbol.
     pub(crate) fn iter(&'a self) -> Iter<'a> {
         if self.under().is_none() {
-            return Iter::Flat(Layer::of(self));
+            return Iter::flat(self);
         }
-        Iter::Layered(Layers::of(self, self.depth() as usize + 1))
+        Iter::Merged(merged(self, self.depth() + 1).into_iter())
     }
 
     /// `under // over`.
@@ -131,7 +128,7 @@ impl<'a> Attrs<'a> {
         }
         // The lowest layer stays as it is when it is large beside what lies on it: a package set and its overlays.
         let over = over.flatten(shapes);
-        let (mut base, mut above) = (under, 1);
+        let (mut base, mut above) = (under, 1_u32);
         let mut size = over.at_least();
         while let Some(under) = base.under()
             && base.slots().len() < 2 * size as usize
@@ -142,8 +139,8 @@ impl<'a> Attrs<'a> {
         }
         let layered = Self::laid(shapes.arena, under, over);
         if base.depth() + 1 < MAX_DEPTH && base.at_least() > 2 * size {
-            let merged: Vec<Attr<'a>> = Layers::of(layered, above).collect();
-            return Self::layered(shapes.arena, Self::of_attrs(shapes, &merged), base);
+            let above = Self::of_attrs(shapes, &merged(layered, above));
+            return Self::layered(shapes.arena, above, base);
         }
         layered.flatten(shapes)
     }
@@ -165,8 +162,7 @@ impl<'a> Attrs<'a> {
         if self.under().is_none() {
             return self;
         }
-        let attrs: Vec<Attr<'a>> = self.iter().collect();
-        Self::of_attrs(shapes, &attrs)
+        Self::of_attrs(shapes, &merged(self, self.depth() + 1))
     }
 }
 
@@ -181,86 +177,14 @@ pub(crate) fn share<'a>(slot: &'a Slot<'a>) -> Value<'a> {
 
 /// The attributes of a set in the order of their symbols.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for the length of a loop")]
 pub(crate) enum Iter<'a> {
-    Flat(Layer<'a>),
-    Layered(Layers<'a>),
+    Flat { keys: &'a Keys<'a>, slots: &'a [Slot<'a>], next: usize },
+    Merged(std::vec::IntoIter<Attr<'a>>),
 }
 
-/// One layer and how far it has been read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Layer<'a> {
-    keys: &'a Keys<'a>,
-    slots: &'a [Slot<'a>],
-    next: usize,
-}
-
-/// Several layers, the uppermost first.
-#[derive(Debug, Clone)]
-pub(crate) struct Layers<'a> {
-    layers: [Option<Layer<'a>>; MOST_LAYERS],
-    /// The next name of each layer; [`NO_MORE`] at its end.
-    heads: [u32; MOST_LAYERS],
-    count: usize,
-}
-
-const NO_MORE: u32 = u32::MAX;
-
-impl<'a> Layer<'a> {
-    fn of(attrs: &'a Attrs<'a>) -> Self {
-        Self { keys: attrs.keys(), slots: attrs.slots(), next: 0 }
-    }
-
-    fn head(&self) -> u32 {
-        self.keys.names.get(self.next).map_or(NO_MORE, |name| name.0)
-    }
-
-    #[inline]
-    fn take(&mut self) -> Option<Attr<'a>> {
-        let index = self.next;
-        let slot = self.slots.get(index)?;
-        self.next += 1;
-        Some(Attr { name: *self.keys.names.get(index)?, pos: self.keys.position(index), slot })
-    }
-}
-
-impl<'a> Layers<'a> {
-    /// The uppermost layers of a set.
-    fn of(attrs: &'a Attrs<'a>, count: usize) -> Self {
-        let mut layers = Self { layers: Default::default(), heads: [NO_MORE; _], count: 0 };
-        let mut left = Some(attrs);
-        while let Some(attrs) = left
-            && layers.count < count.min(layers.layers.len())
-        {
-            let layer = Layer::of(attrs);
-            layers.heads[layers.count] = layer.head();
-            layers.layers[layers.count] = Some(layer);
-            layers.count += 1;
-            left = attrs.under();
-        }
-        layers
-    }
-}
-
-impl<'a> Iterator for Layers<'a> {
-    type Item = Attr<'a>;
-
-    /// The attribute with the lowest symbol; the uppermost layer that has it wins.
-    #[inline]
-    fn next(&mut self) -> Option<Attr<'a>> {
-        let count = self.count.min(self.heads.len());
-        let name = self.heads[..count].iter().copied().min().filter(|&name| name != NO_MORE)?;
-        let mut found = None;
-        for (head, layer) in self.heads[..count].iter_mut().zip(&mut self.layers) {
-            if *head != name {
-                continue;
-            }
-            let Some(layer) = layer else { continue };
-            let attr = layer.take();
-            *head = layer.head();
-            found = found.or(attr);
-        }
-        found
+impl<'a> Iter<'a> {
+    fn flat(attrs: &'a Attrs<'a>) -> Self {
+        Self::Flat { keys: attrs.keys(), slots: attrs.slots(), next: 0 }
     }
 }
 
@@ -270,21 +194,61 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Attr<'a>> {
         match self {
-            Self::Flat(layer) => layer.take(),
-            Self::Layered(layers) => layers.next(),
+            Self::Flat { keys, slots, next } => {
+                let index = *next;
+                let slot = slots.get(index)?;
+                *next += 1;
+                Some(Attr { name: *keys.names.get(index)?, pos: keys.position(index), slot })
+            }
+            Self::Merged(attrs) => attrs.next(),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match self {
-            Self::Flat(layer) => {
-                let left = layer.slots.len() - layer.next;
-                (left, Some(left))
-            }
-            Self::Layered(layers) => {
-                let left = layers.layers.iter().flatten().map(|layer| layer.slots.len() - layer.next);
-                (left.clone().max().unwrap_or(0), Some(left.sum()))
-            }
+            Self::Flat { slots, next, .. } => (slots.len() - next, Some(slots.len() - next)),
+            Self::Merged(attrs) => attrs.size_hint(),
         }
     }
+}
+
+/// The attributes of the uppermost layers of a set, in order. Small neighbours are merged first.
+fn merged<'a>(attrs: &'a Attrs<'a>, count: u32) -> Vec<Attr<'a>> {
+    let mut layers: Vec<Vec<Attr<'a>>> = Vec::with_capacity(count as usize);
+    let mut left = Some(attrs);
+    for _ in 0..count {
+        let Some(attrs) = left else { break };
+        layers.push(Iter::flat(attrs).collect());
+        left = attrs.under();
+    }
+    while layers.len() > 1 {
+        let sums = layers.windows(2).map(|pair| pair.iter().map(Vec::len).sum::<usize>());
+        let Some((smallest, _)) = sums.enumerate().min_by_key(|&(_, sum)| sum) else { break };
+        let under = layers.remove(smallest + 1);
+        layers[smallest] = merge(&layers[smallest], &under);
+    }
+    layers.pop().unwrap_or_default()
+}
+
+/// Two lists of attributes as one; where both have a name, that of `over` counts.
+fn merge<'a>(over: &[Attr<'a>], under: &[Attr<'a>]) -> Vec<Attr<'a>> {
+    let mut all = Vec::with_capacity(over.len() + under.len());
+    let mut rest = under;
+    let sparse = over.len() < under.len() / 16;
+    for &attr in over {
+        let before = if sparse {
+            rest.partition_point(|other| other.name < attr.name)
+        } else {
+            rest.iter().take_while(|other| other.name < attr.name).count()
+        };
+        let (smaller, others) = rest.split_at(before);
+        all.extend_from_slice(smaller);
+        all.push(attr);
+        rest = match others.split_first() {
+            Some((first, behind)) if first.name == attr.name => behind,
+            _ => others,
+        };
+    }
+    all.extend_from_slice(rest);
+    all
 }
