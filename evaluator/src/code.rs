@@ -4,14 +4,15 @@
 use crate::attrs::Keys;
 use crate::position::Pos;
 use crate::symbol::Symbol;
-use crate::value::Value;
 pub(crate) use crate::value::slot::Lazy;
 use std::cell::Cell;
+use std::num::NonZero;
 
 /// An expression.
 #[derive(Debug)]
 pub(crate) enum Code<'a> {
-    Const(Value<'a>),
+    /// Something that is known already, or what `builtins` and `derivation` refer to.
+    Const(Lazy<'a>),
     /// A variable of the innermost scope.
     Local(u32),
     /// A variable `depth` scopes further out.
@@ -23,28 +24,15 @@ pub(crate) enum Code<'a> {
     WithVar(&'a WithVar<'a>),
     CurPos(Pos),
     Select(&'a Select<'a>),
-    HasAttr {
-        base: &'a Code<'a>,
-        path: &'a [Step<'a>],
-    },
+    HasAttr(&'a HasAttr<'a>),
     Attrs(&'a AttrsCode<'a>),
     RecAttrs(&'a RecCode<'a>),
-    List(&'a [Lazy<'a>]),
+    List(&'a ListCode<'a>),
     Lambda(u32),
     Call(&'a Call<'a>),
-    Let {
-        scope: &'a RecCode<'a>,
-        body: &'a Code<'a>,
-    },
-    With {
-        attrs: Lazy<'a>,
-        body: &'a Code<'a>,
-    },
-    If {
-        condition: &'a Code<'a>,
-        branches: &'a (Code<'a>, Code<'a>),
-        pos: Pos,
-    },
+    Let(&'a LetCode<'a>),
+    With(&'a WithCode<'a>),
+    If(&'a IfCode<'a>),
     Assert(&'a Assert<'a>),
     Not {
         operand: &'a Code<'a>,
@@ -76,15 +64,9 @@ pub(crate) enum Code<'a> {
         pos: Pos,
     },
     /// `a + b` and interpolated paths.
-    Plus {
-        parts: &'a [Code<'a>],
-        pos: Pos,
-    },
+    Plus(&'a Parts<'a>),
     /// `"…${…}…"`.
-    Interpolate {
-        parts: &'a [Code<'a>],
-        pos: Pos,
-    },
+    Interpolate(&'a Parts<'a>),
     Arithmetic {
         operator: Arithmetic,
         pair: &'a (Code<'a>, Code<'a>),
@@ -96,6 +78,49 @@ pub(crate) enum Code<'a> {
         name: Symbol,
         pos: Pos,
     },
+}
+
+/// `base ? path`.
+#[derive(Debug)]
+pub(crate) struct HasAttr<'a> {
+    pub(crate) base: Code<'a>,
+    pub(crate) path: &'a [Step<'a>],
+}
+
+/// `[ items… ]`.
+#[derive(Debug)]
+pub(crate) struct ListCode<'a> {
+    pub(crate) items: &'a [Lazy<'a>],
+}
+
+/// `let scope in body`.
+#[derive(Debug)]
+pub(crate) struct LetCode<'a> {
+    pub(crate) scope: &'a RecCode<'a>,
+    pub(crate) body: Code<'a>,
+}
+
+/// `with attrs; body`.
+#[derive(Debug)]
+pub(crate) struct WithCode<'a> {
+    pub(crate) attrs: Lazy<'a>,
+    pub(crate) body: Code<'a>,
+}
+
+/// `if condition then … else …`.
+#[derive(Debug)]
+pub(crate) struct IfCode<'a> {
+    pub(crate) condition: Code<'a>,
+    pub(crate) then: Code<'a>,
+    pub(crate) otherwise: Code<'a>,
+    pub(crate) pos: Pos,
+}
+
+/// What is added up or put together.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) parts: &'a [Code<'a>],
+    pub(crate) pos: Pos,
 }
 
 /// The operators that Nix desugars to builtins, when the builtins are not shadowed.
@@ -127,35 +152,30 @@ pub(crate) struct Select<'a> {
 /// One step of a selection, with the place where the last set of the same shape had the attribute.
 #[derive(Debug)]
 pub(crate) struct Step<'a> {
-    pub(crate) name: StepName<'a>,
+    /// The name, if it is not computed.
+    pub(crate) name: Symbol,
     pub(crate) pos: Pos,
     pub(crate) keys: Cell<Option<&'a Keys<'a>>>,
     pub(crate) index: Cell<u32>,
-}
-
-/// What a step selects.
-#[derive(Debug)]
-pub(crate) enum StepName<'a> {
-    Static(Symbol),
-    Dynamic(&'a Code<'a>),
+    /// One more than the number of the code that computes the name.
+    pub(crate) computed: Option<NonZero<u32>>,
 }
 
 /// A set whose attributes do not see each other.
 #[derive(Debug)]
 pub(crate) struct AttrsCode<'a> {
     pub(crate) keys: &'a Keys<'a>,
-    pub(crate) values: &'a [Init<'a>],
+    /// As long as the keys.
+    pub(crate) values: &'a [Lazy<'a>],
+    pub(crate) more: Option<&'a MoreAttrs<'a>>,
+}
+
+/// What few sets have.
+#[derive(Debug)]
+pub(crate) struct MoreAttrs<'a> {
     /// What `inherit (e) …` evaluates; when there is any, it gets an environment of its own.
     pub(crate) sources: &'a [Lazy<'a>],
     pub(crate) dynamic: &'a [DynamicCode<'a>],
-}
-
-/// How an attribute begins.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Init<'a> {
-    pub(crate) lazy: Lazy<'a>,
-    /// Whether it is one of an `inherit (e) …`.
-    pub(crate) inherited: bool,
 }
 
 /// A scope whose bindings see each other: `rec { … }` or `let`. The hidden sources of `inherit (e)` come last.
@@ -189,15 +209,8 @@ pub(crate) struct Assert<'a> {
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) function: Code<'a>,
-    pub(crate) arguments: &'a [Argument<'a>],
+    pub(crate) arguments: &'a [Lazy<'a>],
     pub(crate) pos: Pos,
-}
-
-/// An argument, ready to wait or to be evaluated at once.
-#[derive(Debug)]
-pub(crate) struct Argument<'a> {
-    pub(crate) lazy: Lazy<'a>,
-    pub(crate) code: &'a Code<'a>,
 }
 
 /// A function.
@@ -224,4 +237,15 @@ pub(crate) struct FormalCode<'a> {
     pub(crate) name: Symbol,
     pub(crate) pos: Pos,
     pub(crate) default: Option<Lazy<'a>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_small() {
+        assert_eq!(size_of::<Code<'_>>(), 16);
+        assert_eq!(size_of::<Step<'_>>(), 24);
+    }
 }

@@ -6,8 +6,8 @@
 use crate::attrs::{Attrs, share};
 use crate::builtins::Builtin;
 use crate::code::{
-    Argument, AttrsCode, Call, Code, DynamicCode, FormalsCode, Init, LambdaCode, RecCode, Select, Step,
-    StepName, WithVar,
+    AttrsCode, Call, Code, DynamicCode, FormalsCode, HasAttr, LambdaCode, Lazy, RecCode, Select, Step,
+    WithVar,
 };
 use crate::error::{Error, ErrorKind, Eval, What};
 use crate::evaluator::Evaluator;
@@ -59,8 +59,23 @@ impl<'a> Evaluator<'a> {
         match code {
             Code::Local(slot) => self.force(&env.slots()[*slot as usize]),
             Code::Var { depth, slot } => self.force(env.variable(*depth, *slot)),
-            Code::Const(value) if value.is_evaluated() => Ok(*value),
+            Code::Const(value) => match value.constant() {
+                Some(value) if value.is_evaluated() => Ok(value),
+                _ => self.eval_in_frame(code, env),
+            },
             _ => self.eval_in_frame(code, env),
+        }
+    }
+
+    /// Runs what could have waited.
+    #[inline]
+    fn eval_lazy(&mut self, lazy: Lazy<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        if let Some(number) = lazy.thunk_number() {
+            return self.eval(self.codes[number as usize], env);
+        }
+        match lazy.as_variable() {
+            Some((depth, slot)) => self.force(env.variable(depth, slot)),
+            None => self.force_value(lazy.within(env).get()),
         }
     }
 
@@ -95,7 +110,7 @@ impl<'a> Evaluator<'a> {
         let mut env = env;
         loop {
             match code {
-                Code::Const(value) => return self.force_value(*value),
+                Code::Const(value) => return self.eval_lazy(*value, env),
                 Code::Local(slot) => return self.force(&env.slots()[*slot as usize]),
                 Code::Var { depth, slot } => return self.force(env.variable(*depth, *slot)),
                 Code::WithVar(var) => return self.with_variable(var, env),
@@ -109,11 +124,12 @@ impl<'a> Evaluator<'a> {
                         None => return self.fail(ErrorKind::Other, select.pos, "attribute missing"),
                     }
                 }
-                Code::HasAttr { base, path } => return self.has_attr(base, path, env),
+                Code::HasAttr(has) => return self.has_attr(has, env),
                 Code::Attrs(attrs) => return self.attrs(attrs, env),
                 Code::RecAttrs(scope) => return self.rec_attrs(scope, env),
-                Code::List(items) => {
+                Code::List(list) => {
                     let arena = self.arena;
+                    let items = list.items;
                     let items = arena.alloc_slice_fill_with(items.len(), |index| items[index].within(env));
                     return Ok(Value::List(arena.alloc(List { items })));
                 }
@@ -125,17 +141,17 @@ impl<'a> Evaluator<'a> {
                         env = inner;
                     }
                 },
-                Code::Let { scope, body } => {
-                    env = self.scope(scope, env);
-                    code = body;
+                Code::Let(bound) => {
+                    env = self.scope(bound.scope, env);
+                    code = &bound.body;
                 }
-                Code::With { attrs, body } => {
-                    env = Env::with_one(self.arena, env, attrs.within(env));
-                    code = body;
+                Code::With(with) => {
+                    env = Env::with_one(self.arena, env, with.attrs.within(env));
+                    code = &with.body;
                 }
-                Code::If { condition, branches, pos } => {
-                    let condition = self.eval_bool(condition, env, *pos)?;
-                    code = if condition { &branches.0 } else { &branches.1 };
+                Code::If(choice) => {
+                    let condition = self.eval_bool(&choice.condition, env, choice.pos)?;
+                    code = if condition { &choice.then } else { &choice.otherwise };
                 }
                 Code::Assert(assert) => {
                     if !self.eval_bool(&assert.condition, env, assert.pos)? {
@@ -170,8 +186,8 @@ impl<'a> Evaluator<'a> {
                     let right = self.expect_list(right, *pos)?;
                     return Ok(Value::List(self.concat_lists(&[left, right])));
                 }
-                Code::Plus { parts, pos } => return self.plus(parts, env, *pos),
-                Code::Interpolate { parts, pos } => return self.interpolate(parts, env, *pos),
+                Code::Plus(sum) => return self.plus(sum.parts, env, sum.pos),
+                Code::Interpolate(text) => return self.interpolate(text.parts, env, text.pos),
                 Code::Arithmetic { operator, pair, pos } => {
                     let left = self.eval(&pair.0, env)?;
                     let right = self.eval(&pair.1, env)?;
@@ -324,7 +340,7 @@ impl<'a> Evaluator<'a> {
     #[inline]
     fn find_cached(step: &Step<'a>, attrs: &'a Attrs<'a>, name: Symbol) -> Option<&'a Slot<'a>> {
         // The cache knows the shape only; a computed name can be another one each time.
-        if matches!(step.name, StepName::Dynamic(_)) {
+        if step.computed.is_some() {
             return attrs.get(name);
         }
         if let Some(keys) = step.keys.get()
@@ -343,13 +359,9 @@ impl<'a> Evaluator<'a> {
     }
 
     fn step_name(&mut self, step: &'a Step<'a>, env: &'a Env<'a>) -> Eval<'a, Symbol> {
-        match &step.name {
-            StepName::Static(name) => Ok(*name),
-            StepName::Dynamic(code) => {
-                let value = self.eval(code, env)?;
-                self.expect_name(value, step.pos)
-            }
-        }
+        let Some(computed) = step.computed else { return Ok(step.name) };
+        let value = self.eval(self.codes[computed.get() as usize - 1], env)?;
+        self.expect_name(value, step.pos)
     }
 
     /// A selection; `None` when the default is wanted.
@@ -371,13 +383,9 @@ impl<'a> Evaluator<'a> {
         Ok(Some(value))
     }
 
-    fn has_attr(
-        &mut self,
-        base: &'a Code<'a>,
-        path: &'a [Step<'a>],
-        env: &'a Env<'a>,
-    ) -> Eval<'a, Value<'a>> {
-        let mut value = self.eval(base, env)?;
+    fn has_attr(&mut self, has: &'a HasAttr<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        let path = has.path;
+        let mut value = self.eval(&has.base, env)?;
         for (index, step) in path.iter().enumerate() {
             let name = self.step_name(step, env)?;
             let Value::Attrs(attrs) = value else { return Ok(Value::Bool(false)) };
@@ -392,19 +400,24 @@ impl<'a> Evaluator<'a> {
 
     fn attrs(&mut self, code: &'a AttrsCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         let arena = self.arena;
-        let sources = if code.sources.is_empty() {
+        let Some(more) = code.more else {
+            let attrs = Attrs::filled(arena, code.keys, |index| code.values[index].within(env));
+            return Ok(Value::Attrs(attrs));
+        };
+        let sources = if more.sources.is_empty() {
             env
         } else {
-            Env::new(arena, env, code.sources.len(), |index, _| code.sources[index].within(env))
+            Env::new(arena, env, more.sources.len(), |index, _| more.sources[index].within(env))
         };
-        let slot = |init: &Init<'a>| init.lazy.within(if init.inherited { sources } else { env });
-        if code.dynamic.is_empty() {
-            let attrs = Attrs::filled(arena, code.keys, |index| slot(&code.values[index]));
-            return Ok(Value::Attrs(attrs));
+        if more.dynamic.is_empty() {
+            let slot = |index: usize| code.values[index].within_set(env, sources);
+            return Ok(Value::Attrs(Attrs::filled(arena, code.keys, slot)));
         }
         let written = code.keys.names.iter().zip(code.values).enumerate();
-        let list = written.map(|(index, (&name, init))| (name, code.keys.position(index), slot(init).get()));
-        self.with_dynamic(list.collect(), code.dynamic, env)
+        let list = written.map(|(index, (&name, value))| {
+            (name, code.keys.position(index), value.within_set(env, sources).get())
+        });
+        self.with_dynamic(list.collect(), more.dynamic, env)
     }
 
     #[inline(never)]
@@ -500,7 +513,7 @@ impl<'a> Evaluator<'a> {
                     let Some((first, others)) = rest.split_first() else {
                         return Ok(Called::Value(function));
                     };
-                    let argument = first.lazy.within(env);
+                    let argument = first.within(env);
                     self.enter(call.pos)?;
                     let (body, inner) = self.bind(number, closure, argument, call.pos)?;
                     if others.is_empty() {
@@ -521,7 +534,7 @@ impl<'a> Evaluator<'a> {
                         arguments[index] = if builtin.strict & (1 << index) != 0 {
                             self.strict_argument(builtin, &arguments[..index], now, env, call.pos)?
                         } else {
-                            self.shared(argument.lazy.within(env).get())
+                            self.shared(argument.within(env).get())
                         };
                     }
                     function = self.call_builtin(builtin, &arguments[..now.len()], call.pos)?;
@@ -532,7 +545,7 @@ impl<'a> Evaluator<'a> {
                         return Ok(Called::Value(function));
                     }
                     let arguments: Vec<Value<'a>> =
-                        rest.iter().map(|argument| self.shared(argument.lazy.within(env).get())).collect();
+                        rest.iter().map(|argument| self.shared(argument.within(env).get())).collect();
                     return Ok(Called::Value(self.call_values(function, &arguments, call.pos)?));
                 }
             }
@@ -727,14 +740,14 @@ impl<'a> Evaluator<'a> {
         &mut self,
         builtin: &'static Builtin,
         before: &[Value<'a>],
-        arguments: &'a [Argument<'a>],
+        arguments: &'a [Lazy<'a>],
         env: &'a Env<'a>,
         pos: Pos,
     ) -> Eval<'a, Value<'a>> {
         let place = before.len();
-        self.eval(arguments[place].code, env).map_err(|error| {
+        self.eval_lazy(arguments[place], env).map_err(|error| {
             let rest = arguments[place + 1..].iter();
-            let rest = rest.map(|argument| self.shared(argument.lazy.within(env).get())).collect();
+            let rest = rest.map(|argument| self.shared(argument.within(env).get())).collect();
             self.argument_failed(builtin, before, error, rest, pos)
         })
     }

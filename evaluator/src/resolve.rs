@@ -5,8 +5,8 @@ use crate::arena::Arena;
 use crate::ast::{AttrName, AttrValue, AttrsNode, Binary, Expr, Kind, LambdaNode};
 use crate::attrs::Keys;
 use crate::code::{
-    Argument, Arithmetic, Assert, AttrsCode, Call, Code, DynamicCode, FormalCode, FormalsCode, Init,
-    LambdaCode, Lazy, RecCode, Select, Step, StepName, WithVar,
+    Arithmetic, Assert, AttrsCode, Call, Code, DynamicCode, FormalCode, FormalsCode, HasAttr, IfCode,
+    LambdaCode, Lazy, LetCode, ListCode, MoreAttrs, Parts, RecCode, Select, Step, WithCode, WithVar,
 };
 use crate::parser::SyntaxError;
 use crate::position::Pos;
@@ -14,6 +14,7 @@ use crate::symbol::{Known, Symbol, Symbols};
 use crate::value::{List, Str, Value};
 use hashbrown::HashMap;
 use std::cell::Cell;
+use std::num::NonZero;
 
 /// What resolution adds to.
 pub(crate) struct Resolver<'a, 'r> {
@@ -90,11 +91,15 @@ impl<'a> Resolver<'a, '_> {
         Value::String(self.arena.alloc(Str::new(bytes, None)))
     }
 
+    fn constant(&self, value: Value<'a>) -> Code<'a> {
+        Code::Const(Lazy::value(self.arena, value))
+    }
+
     fn variable(&self, name: Symbol, pos: Pos) -> Resolved<Code<'a>> {
         Ok(match self.find(name, pos)? {
             Found::Slot { depth: 0, slot } => Code::Local(slot),
             Found::Slot { depth, slot } => Code::Var { depth, slot },
-            Found::Global(value) => Code::Const(value),
+            Found::Global(value) => self.constant(value),
             Found::With(depths) => {
                 let depths = self.arena.alloc_slice_copy(&depths);
                 Code::WithVar(self.arena.alloc(WithVar { name, depths, pos }))
@@ -102,26 +107,28 @@ impl<'a> Resolver<'a, '_> {
         })
     }
 
-    /// Code that is put off: no thunk where there is nothing to do.
-    fn lazy_code(&mut self, code: Code<'a>) -> (Lazy<'a>, &'a Code<'a>) {
+    /// Gives code a number.
+    fn numbered(&mut self, code: Code<'a>, pos: Pos) -> u32 {
         let code = self.alloc(code);
-        let lazy = match *code {
-            Code::Const(value) => Lazy::value(self.arena, value),
+        self.codes.push(code);
+        self.code_places.push(pos);
+        self.codes.len() as u32 - 1
+    }
+
+    /// Code that is put off: no thunk where there is nothing to do.
+    fn lazy_code(&mut self, code: Code<'a>) -> Lazy<'a> {
+        match code {
+            Code::Const(value) => value,
             Code::Local(slot) => Lazy::variable(0, slot),
             Code::Var { depth, slot } => Lazy::variable(depth, slot),
             Code::Lambda(number) => Lazy::lambda(number),
-            _ => {
-                self.codes.push(code);
-                self.code_places.push(Pos::NONE);
-                Lazy::thunk(self.codes.len() as u32 - 1)
-            }
-        };
-        (lazy, code)
+            code => Lazy::thunk(self.numbered(code, Pos::NONE)),
+        }
     }
 
     fn lazy(&mut self, expression: &Expr<'_>) -> Resolved<Lazy<'a>> {
         let code = self.code(expression)?;
-        Ok(self.lazy_code(code).0)
+        Ok(self.lazy_code(code))
     }
 
     /// The same for what a binding says, remembering where the binding is.
@@ -148,12 +155,12 @@ impl<'a> Resolver<'a, '_> {
     fn code_here(&mut self, expression: &Expr<'_>) -> Resolved<Code<'a>> {
         let pos = expression.pos;
         Ok(match expression.kind {
-            Kind::Int(number) => Code::Const(Value::Int(number)),
-            Kind::Float(number) => Code::Const(Value::Float(number)),
-            Kind::String(text) => Code::Const(self.string(text)),
+            Kind::Int(number) => self.constant(Value::Int(number)),
+            Kind::Float(number) => self.constant(Value::Float(number)),
+            Kind::String(text) => self.constant(self.string(text)),
             Kind::Path(path) => {
                 let bytes = self.arena.alloc_slice_copy(path);
-                Code::Const(Value::Path(self.arena.alloc(Str::new(bytes, None))))
+                self.constant(Value::Path(self.arena.alloc(Str::new(bytes, None))))
             }
             Kind::Var(name) => self.variable(name, pos)?,
             Kind::CurPos => Code::CurPos(pos),
@@ -166,14 +173,15 @@ impl<'a> Resolver<'a, '_> {
             }
             Kind::HasAttr { base, path } => {
                 let base = self.code(base)?;
-                Code::HasAttr { base: self.alloc(base), path: self.steps(path)? }
+                let path = self.steps(path)?;
+                Code::HasAttr(self.arena.alloc(HasAttr { base, path }))
             }
             Kind::Attrs(node) if node.recursive.get() => Code::RecAttrs(self.recursive(node, true)?),
             Kind::Attrs(node) => self.attrs(node)?,
-            Kind::List([]) => Code::Const(Value::List(self.arena.alloc(List { items: &[] }))),
+            Kind::List([]) => self.constant(Value::List(self.arena.alloc(List { items: &[] }))),
             Kind::List(items) => {
                 let items = items.iter().map(|item| self.lazy(item)).collect::<Resolved<Vec<_>>>()?;
-                Code::List(self.arena.alloc_slice_copy(&items))
+                Code::List(self.arena.alloc(ListCode { items: self.arena.alloc_slice_copy(&items) }))
             }
             Kind::Lambda(node) => Code::Lambda(self.lambda(node, pos)?),
             Kind::Call { function, arguments } => self.call(function, arguments, pos)?,
@@ -183,7 +191,7 @@ impl<'a> Resolver<'a, '_> {
                 let body = self.code(body);
                 self.scopes.pop();
                 let body = body?;
-                Code::Let { scope, body: self.alloc(body) }
+                Code::Let(self.arena.alloc(LetCode { scope, body }))
             }
             Kind::With { attrs, body } => {
                 let attrs = self.lazy(attrs)?;
@@ -191,11 +199,13 @@ impl<'a> Resolver<'a, '_> {
                 let body = self.code(body);
                 self.scopes.pop();
                 let body = body?;
-                Code::With { attrs, body: self.alloc(body) }
+                Code::With(self.arena.alloc(WithCode { attrs, body }))
             }
             Kind::If { condition, then, otherwise } => {
                 let condition = self.code(condition)?;
-                Code::If { condition: self.alloc(condition), branches: self.pair(then, otherwise)?, pos }
+                let then = self.code(then)?;
+                let otherwise = self.code(otherwise)?;
+                Code::If(self.arena.alloc(IfCode { condition, then, otherwise, pos }))
             }
             Kind::Assert { condition, body } => {
                 let text = crate::print_ast::print(condition, self.symbols);
@@ -223,7 +233,8 @@ impl<'a> Resolver<'a, '_> {
             Kind::Concat { force_string, parts } => {
                 let parts = parts.iter().map(|part| self.code(part)).collect::<Resolved<Vec<_>>>()?;
                 let parts = self.arena.alloc_slice_fill_iter(parts);
-                if force_string { Code::Interpolate { parts, pos } } else { Code::Plus { parts, pos } }
+                let parts = self.arena.alloc(Parts { parts, pos });
+                if force_string { Code::Interpolate(parts) } else { Code::Plus(parts) }
             }
         })
     }
@@ -232,14 +243,14 @@ impl<'a> Resolver<'a, '_> {
         let steps = path
             .iter()
             .map(|step| {
-                let (name, pos) = match step {
-                    AttrName::Static(name, pos) => (StepName::Static(*name), *pos),
+                let (name, pos, computed) = match step {
+                    AttrName::Static(name, pos) => (*name, *pos, None),
                     AttrName::Dynamic(name) => {
                         let code = self.code(name)?;
-                        (StepName::Dynamic(self.alloc(code)), name.pos)
+                        (Known::NAME, name.pos, NonZero::new(self.numbered(code, Pos::NONE) + 1))
                     }
                 };
-                Ok(Step { name, pos, keys: Cell::new(None), index: Cell::new(0) })
+                Ok(Step { name, pos, keys: Cell::new(None), index: Cell::new(0), computed })
             })
             .collect::<Resolved<Vec<_>>>()?;
         Ok(self.arena.alloc_slice_fill_iter(steps))
@@ -261,15 +272,8 @@ impl<'a> Resolver<'a, '_> {
             }
         }
         let function = self.code(function)?;
-        let arguments = arguments
-            .iter()
-            .map(|argument| {
-                let code = self.code(argument)?;
-                let (lazy, code) = self.lazy_code(code);
-                Ok(Argument { lazy, code })
-            })
-            .collect::<Resolved<Vec<_>>>()?;
-        let arguments = self.arena.alloc_slice_fill_iter(arguments);
+        let arguments = arguments.iter().map(|argument| self.lazy(argument)).collect::<Resolved<Vec<_>>>()?;
+        let arguments = self.arena.alloc_slice_copy(&arguments);
         Ok(Code::Call(self.arena.alloc(Call { function, arguments, pos })))
     }
 
@@ -288,27 +292,30 @@ impl<'a> Resolver<'a, '_> {
         let mut values = Vec::with_capacity(defs.len());
         for def in &defs {
             values.push(match def.value {
-                AttrValue::Plain(value) => {
-                    Init { lazy: self.lazy_binding(&value, def.pos)?, inherited: false }
-                }
+                AttrValue::Plain(value) => self.lazy_binding(&value, def.pos)?,
                 AttrValue::Inherited => {
                     let code = self.variable(def.name, def.pos)?;
-                    Init { lazy: self.lazy_code(code).0, inherited: false }
+                    self.lazy_code(code)
                 }
                 AttrValue::InheritedFrom(source) => {
                     let code = Code::Inherited { source, name: def.name, pos: def.pos };
-                    Init { lazy: self.lazy_code(code).0, inherited: true }
+                    self.lazy_code(code).inherited()
                 }
             });
         }
         let dynamic = self.dynamic(node)?;
         let values = self.arena.alloc_slice_copy(&values);
-        let sources = self.arena.alloc_slice_copy(&sources);
         if values.is_empty() && dynamic.is_empty() {
             let empty = crate::attrs::Attrs::filled(self.arena, keys, |_| crate::value::Slot::default());
-            return Ok(Code::Const(Value::Attrs(empty)));
+            return Ok(self.constant(Value::Attrs(empty)));
         }
-        Ok(Code::Attrs(self.arena.alloc(AttrsCode { keys, values, sources, dynamic })))
+        let more: Option<&'a MoreAttrs<'a>> = if sources.is_empty() && dynamic.is_empty() {
+            None
+        } else {
+            let sources = self.arena.alloc_slice_copy(&sources);
+            Some(self.arena.alloc(MoreAttrs { sources, dynamic }))
+        };
+        Ok(Code::Attrs(self.arena.alloc(AttrsCode { keys, values, more })))
     }
 
     fn dynamic(&mut self, node: &AttrsNode<'_>) -> Resolved<&'a [DynamicCode<'a>]> {
@@ -369,23 +376,19 @@ impl<'a> Resolver<'a, '_> {
                 // What `__overrides` may replace must not be looked at before.
                 AttrValue::Plain(value) if overridden => {
                     let code = self.code(&value)?;
-                    self.codes.push(self.arena.alloc(code));
-                    self.code_places.push(def.pos);
-                    Lazy::thunk(self.codes.len() as u32 - 1)
+                    Lazy::thunk(self.numbered(code, def.pos))
                 }
                 AttrValue::Plain(value) => match self.lazy_binding(&value, def.pos)? {
                     // `x = x`: a thunk, so that the message about it has a place.
                     lazy if lazy.is_local(index) => {
-                        self.codes.push(self.arena.alloc(Code::Local(index as u32)));
-                        self.code_places.push(def.pos);
-                        Lazy::thunk(self.codes.len() as u32 - 1)
+                        Lazy::thunk(self.numbered(Code::Local(index as u32), def.pos))
                     }
                     lazy => lazy,
                 },
                 AttrValue::InheritedFrom(source) => {
                     let code =
                         Code::Inherited { source: defs.len() as u32 + source, name: def.name, pos: def.pos };
-                    self.lazy_code(code).0
+                    self.lazy_code(code)
                 }
                 AttrValue::Inherited => {
                     let code = match outside {
@@ -397,9 +400,9 @@ impl<'a> Resolver<'a, '_> {
                             Code::WithVar(self.arena.alloc(WithVar { name: var.name, depths, pos: var.pos }))
                         }
                         Some(code) => code,
-                        None => Code::Const(Value::Null),
+                        None => self.constant(Value::Null),
                     };
-                    self.lazy_code(code).0
+                    self.lazy_code(code)
                 }
             });
         }

@@ -43,6 +43,8 @@ const REF: u8 = 20;
 const FAILED: u8 = 21;
 /// In a [`Lazy`] only: a variable, its scope's distance (24 bits) and its slot (32 bits).
 const VARIABLE: u8 = 22;
+/// In a [`Lazy`] only: code that runs in the scope of a set's `inherit (e) …`.
+const INHERITED: u8 = 23;
 
 /// A place that holds a value or the promise of one.
 #[repr(transparent)]
@@ -385,6 +387,25 @@ impl<'a> Lazy<'a> {
         Self { word: u64::from(THUNK) | u64::from(number) << 8, of: PhantomData }
     }
 
+    /// The same code, to run in the scope of a set's sources.
+    pub(crate) fn inherited(self) -> Self {
+        Self { word: self.word & !0xff | u64::from(INHERITED), of: PhantomData }
+    }
+
+    /// The value, if it is one that is known already.
+    #[inline]
+    pub(crate) fn constant(self) -> Option<Value<'a>> {
+        // SAFETY: everything but the four kinds that need a frame was packed from a value with this lifetime.
+        (!matches!(self.word as u8, VARIABLE | INHERITED | LAMBDA | THUNK))
+            .then(|| unsafe { unpack(self.word) })
+    }
+
+    /// The scope's distance and the slot, if it is a variable.
+    #[inline]
+    pub(crate) fn as_variable(self) -> Option<(u32, u32)> {
+        (self.word as u8 == VARIABLE).then(|| (number(self.word), (self.word >> 32) as u32))
+    }
+
     /// The number of the code that has to run, if that is what it is.
     pub(crate) fn thunk_number(self) -> Option<u32> {
         (self.word as u8 == THUNK).then(|| number(self.word))
@@ -403,6 +424,16 @@ impl<'a> Lazy<'a> {
             LAMBDA | THUNK => Slot::of(self.word | u64::from(frames::number_of(env)) << 32),
             _ => Slot::of(self.word),
         }
+    }
+
+    /// What to store as an attribute: the sources of `inherit (e) …` are in a frame of their own.
+    #[inline]
+    pub(crate) fn within_set(self, env: &'a Env<'a>, sources: &'a Env<'a>) -> Slot<'a> {
+        if self.word as u8 != INHERITED {
+            return self.within(env);
+        }
+        let thunk = self.word & !0xff | u64::from(THUNK);
+        Slot::of(thunk | u64::from(frames::number_of(sources)) << 32)
     }
 }
 
