@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "# From \"Run /init\" to the last service, in millions of instructions (median of {boots} boots)\n"
     );
-    println!("| services | init | first | last | least..most | processes | PSS KiB | of process 1 |");
+    println!("| services | init | first | last | least..most | processes | PSS KiB | of each |");
     println!("|---|---|---|---|---|---|---|---|");
     for services in counts {
         let inits: Vec<Init> = inits::all()
@@ -68,8 +68,15 @@ fn print_row(name: &str, services: usize, figures: &mut [Figures]) {
     figures.sort_by(|a, b| a.last.total_cmp(&b.last));
     let (Some(least), Some(most)) = (figures.first(), figures.last()) else { return };
     let Some(median) = figures.get(figures.len() / 2) else { return };
+    let of_each: Vec<String> = median.pss_of_each.iter().take(3).map(f64::to_string).collect();
     println!(
         "| {services} | {name} | {:.1} | **{:.1}** | {:.1}..{:.1} | {} | {} | {} |",
-        median.first, median.last, least.last, most.last, median.processes, median.pss, median.pss_of_1
+        median.first,
+        median.last,
+        least.last,
+        most.last,
+        median.processes,
+        median.pss,
+        of_each.join(" + ")
     );
 }

@@ -38,8 +38,8 @@ pub(crate) struct Figures {
     pub(crate) processes: usize,
     /// Their memory, shared pages in shares.
     pub(crate) pss: f64,
-    /// Of it, that of process 1.
-    pub(crate) pss_of_1: f64,
+    /// Of it, that of each process, process 1 first.
+    pub(crate) pss_of_each: Vec<f64>,
 }
 
 /// Boots an init's image once.
@@ -76,14 +76,15 @@ fn figures(text: &str, services: usize) -> Result<Figures, String> {
     if started as usize != services {
         return Err(format!("{started} services instead of {services}"));
     }
-    let memory: Vec<(f64, f64)> =
+    let mut memory: Vec<(f64, f64)> =
         words("memory ").filter_map(|numbers| Some((*numbers.first()?, *numbers.last()?))).collect();
+    memory.sort_by(|one, other| one.0.total_cmp(&other.0));
     Ok(Figures {
         first,
         last,
         processes: memory.len(),
         pss: memory.iter().map(|(_, pss)| pss).sum(),
-        pss_of_1: memory.iter().filter(|(pid, _)| *pid < 1.5).map(|(_, pss)| pss).sum(),
+        pss_of_each: memory.iter().map(|(_, pss)| *pss).collect(),
     })
 }
 

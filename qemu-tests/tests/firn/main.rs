@@ -19,3 +19,5 @@ mod semantics;
 mod services;
 #[cfg(test)]
 mod stage1;
+#[cfg(test)]
+mod switching;
