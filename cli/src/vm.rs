@@ -134,14 +134,13 @@ impl DescribedForward {
 
 /// Builds, prepares, runs; the exit code is the emulator's.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let attribute = if whole_disk(matches) {
-        "config.system.build.vmWithBootLoader"
-    } else {
-        "config.system.build.vm"
-    };
+    let attribute =
+        if whole_disk(matches) { "config.system.build.vmWithBootLoader" } else { "config.system.build.vm" };
     let (system, described) = System::machine_from_arguments(matches, attribute)?;
     let described: Described = match described {
-        Some(json) => serde_json::from_value(json).with_context(|| format!("{attribute} of the configuration"))?,
+        Some(json) => {
+            serde_json::from_value(json).with_context(|| format!("{attribute} of the configuration"))?
+        }
         None => Described::default(),
     };
     let cache = cache_directory()?;

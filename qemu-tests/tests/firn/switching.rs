@@ -46,7 +46,10 @@ fn killed_at_any_moment() {
     for (before, after) in before.iter().zip(&machine.units().unwrap()) {
         // A moment is told by today's clock, which differs from one question to the next by microseconds.
         assert!(after.since.abs_diff(before.since) < 20_000, "touched: {before:?}, now {after:?}");
-        assert_eq!((&after.name, after.active, after.main_pid), (&before.name, before.active, before.main_pid));
+        assert_eq!(
+            (&after.name, after.active, after.main_pid),
+            (&before.name, before.active, before.main_pid)
+        );
     }
     assert_eq!(machine.unit("steady.service").unwrap().main_pid, steady, "steady was restarted");
 
@@ -136,7 +139,11 @@ fn is_whole(machine: &Machine, toplevels: &[String; 3], variant: usize) {
     let users = machine.read_text("/etc/passwd").unwrap();
     for other in VARIANTS {
         let is_this = other == name;
-        assert_eq!(users.contains(&format!("\nuser-{other}:")), is_this, "user-{other} in variant {name}:\n{users}");
+        assert_eq!(
+            users.contains(&format!("\nuser-{other}:")),
+            is_this,
+            "user-{other} in variant {name}:\n{users}"
+        );
         let exists = machine.run(qemu_tests::Command::new(["test", "-e", &format!("/etc/only-{other}")]));
         assert_eq!(exists.unwrap().success(), is_this, "/etc/only-{other} in variant {name}");
         let unit = format!("only-{other}.service");
