@@ -257,6 +257,10 @@ impl<'a> Reader<'a> {
                 }
                 self.extend(key, text, Value::Commands(commands));
             }
+            // An empty one takes back all of them.
+            Rule::Condition(key, _) if text.is_empty() => {
+                self.settings.remove(&key);
+            }
             Rule::Condition(key, code) => {
                 let (trigger, rest) =
                     text.strip_prefix('|').map_or((0, text), |rest| (condition::TRIGGER, rest));
@@ -267,10 +271,13 @@ impl<'a> Reader<'a> {
                 self.extend(key, text, Value::Tagged(vec![(code | trigger | negate, argument)]));
             }
             Rule::Limit(resource, is_size) => {
-                let one = |text: &str| if is_size { value::bytes(text) } else { count(text) };
+                let one = |text: &str| if is_size { value::bytes(text) } else { limit(resource, text) };
                 let (soft, hard) = text.split_once(':').unwrap_or((text, text));
                 let numbers = vec![resource, one(soft)?, one(hard)?];
                 self.extend(Key::Limits, text, Value::Numbers(numbers));
+            }
+            Rule::Stream(key) if text.is_empty() => {
+                self.settings.remove(&key);
             }
             Rule::Stream(key) => {
                 let stream = stream(&self.context.expand(text)?)?;
@@ -496,6 +503,24 @@ fn condition_argument(code: u32, text: &str) -> Result<String, String> {
 
 fn count(text: &str) -> Result<u64, String> {
     if text == "infinity" { Ok(u64::MAX) } else { text.parse().map_err(|_| "not a number".into()) }
+}
+
+/// A limit that is no size: seconds of CPU and microseconds of real time as spans as well, niceness with a sign as such
+/// (setrlimit(2), systemd.exec(5)).
+fn limit(resource: u64, text: &str) -> Result<u64, String> {
+    const CPU: u64 = 0;
+    const NICE: u64 = 13;
+    const REAL_TIME: u64 = 15;
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    match resource {
+        CPU if !is_number && text != "infinity" => Ok(value::time_span(text)?.div_ceil(1_000_000)),
+        REAL_TIME if !is_number => value::time_span(text),
+        NICE if text.starts_with(['+', '-']) => match text.parse::<i64>() {
+            Ok(nice @ -20..=19) => Ok((20 - nice) as u64),
+            _ => Err("not a niceness from -20 to 19".into()),
+        },
+        _ => count(text),
+    }
 }
 
 /// StandardInput=, StandardOutput=, StandardError=.

@@ -207,3 +207,20 @@ fn the_sandbox_that_modules_write() {
     }
     assert_eq!((programs, at), (3, words.len()), "arguments, denied groups, the filter");
 }
+
+#[test]
+fn limits_in_spans_and_with_signs_and_lists_taken_back() {
+    let file = compile_json(
+        r#""a.service": {"sections": {
+            "Unit": {"ConditionPathExists": ["/not/there", ""]},
+            "Service": {"ExecStart": ["/bin/true"], "LimitCPU": ["2min"], "LimitRTTIME": ["5ms:infinity"], "LimitNICE": ["+5"],
+                        "StandardOutput": ["null", ""]}}}"#,
+    )
+    .unwrap();
+    let graph = Graph::load(&file).unwrap();
+    let unit = graph.find("a.service").unwrap();
+    let mut limits: Vec<u64> = unit.numbers(Key::Limits).collect();
+    limits.sort_unstable();
+    assert_eq!(limits, [0, 13, 15, 15, 15, 120, 120, 5000, u64::MAX]);
+    assert!(!unit.has(Key::Conditions) && !unit.has(Key::StandardOutput));
+}
