@@ -1,0 +1,114 @@
+//! The units and what is done with them, from the data files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Everything that both machines get.
+#[derive(Debug, Default)]
+pub(crate) struct Cases {
+    /// Unit files by name.
+    pub(crate) units: BTreeMap<String, String>,
+    /// The units that are only started once, in order.
+    pub(crate) probes: Vec<String>,
+    /// Scripts by name.
+    pub(crate) scripts: BTreeMap<String, String>,
+}
+
+/// Reads `probes.txt` and `cases/*.txt`.
+pub(crate) fn read(data: &Path) -> Cases {
+    let mut cases = Cases::default();
+    let probes = std::fs::read_to_string(data.join("probes.txt")).unwrap();
+    for line in probes.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        probe(line, &mut cases);
+    }
+    let mut files: Vec<_> =
+        std::fs::read_dir(data.join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&file).unwrap();
+        scenario(&name, &text, &mut cases);
+    }
+    let names = cases.probes.join(" ");
+    // A target is after what it wants only as far as systemd says so by itself.
+    cases.units.insert("probes.target".to_owned(), format!("[Unit]\nWants={names}\nAfter={names}\n"));
+    cases
+}
+
+/// `name | Directive=value | Unit:Directive=value | !command to try`
+fn probe(line: &str, cases: &mut Cases) {
+    let mut parts = line.split(" | ").map(str::trim);
+    let name = format!("{}.service", parts.next().unwrap());
+    let (mut unit, mut service, mut tries) = (String::new(), String::new(), String::new());
+    for part in parts {
+        if let Some(command) = part.strip_prefix('!') {
+            let quoted =
+                command.replace('%', "%%").replace('$', "$$").replace('\\', "\\\\").replace('"', "\\\"");
+            tries.push_str(&format!(" \"{quoted}\""));
+        } else if let Some(directive) = part.strip_prefix("Unit:") {
+            unit.push_str(&format!("{directive}\n"));
+        } else {
+            service.push_str(&format!("{part}\n"));
+        }
+    }
+    let has = |service: &str, name: &str| service.lines().any(|line| line.starts_with(name));
+    if !has(&service, "ExecStart=") {
+        service.push_str(&format!("ExecStart=/conformance/probe{tries}\n"));
+    }
+    if !has(&service, "Type=") {
+        service.push_str("Type=oneshot\n");
+    }
+    if !has(&service, "StandardOutput=") {
+        service.push_str("StandardOutput=file:/conformance/out/%n\n");
+    }
+    let text = format!("[Unit]\nDefaultDependencies=no\n{unit}[Service]\n{service}");
+    assert!(cases.units.insert(name.clone(), text).is_none(), "{name} is there twice");
+    cases.probes.push(name);
+}
+
+/// Blocks that begin with `=== name`: unit files, and `=== steps`, a script. A service without `ExecStart=` marks its start
+/// and stays; `@name` in a command marks that name.
+fn scenario(case: &str, text: &str, cases: &mut Cases) {
+    for block in text.split("\n=== ").skip(1) {
+        let (name, body) = block.split_once('\n').unwrap_or((block, ""));
+        if name == "steps" {
+            cases.scripts.insert(case.to_owned(), body.to_owned());
+            continue;
+        }
+        let name = if name.contains('.') { name.to_owned() } else { format!("{name}.service") };
+        let mut body = if body.starts_with('[') || !name.ends_with(".service") {
+            body.to_owned()
+        } else {
+            format!("[Service]\n{body}")
+        };
+        if !body.contains("[Unit]") {
+            body.insert_str(0, "[Unit]\n");
+        }
+        if !body.contains("DefaultDependencies=") {
+            body = body.replacen("[Unit]\n", "[Unit]\nDefaultDependencies=no\n", 1);
+        }
+        if name.ends_with(".service") && !body.contains("[Service]") {
+            body.push_str("\n[Service]\n");
+        }
+        if name.ends_with(".service") && !body.lines().any(|line| line.starts_with("ExecStart=")) {
+            body = body.replacen("[Service]\n", "[Service]\nExecStart=@stay @%p\n", 1);
+        }
+        let text: Vec<String> = body.lines().map(|line| command(line, case)).collect();
+        assert!(cases.units.insert(name.clone(), text.join("\n") + "\n").is_none(), "{name} is there twice");
+    }
+    assert!(cases.scripts.contains_key(case), "{case} has no steps");
+}
+
+/// `ExecX=@name` marks that name, `ExecX=@stay @name` marks it and stays.
+fn command(line: &str, case: &str) -> String {
+    let Some((directive, value)) = line.split_once('=').filter(|(name, _)| name.starts_with("Exec")) else {
+        return line.to_owned();
+    };
+    let marks = format!("/conformance/marks/{case}");
+    let value = match (value.strip_prefix("@stay @"), value.strip_prefix('@')) {
+        (Some(name), _) => format!("/conformance/stay {marks} {name}"),
+        (_, Some(name)) => format!("/conformance/mark {marks} {name}"),
+        _ => value.replace("MARKS", &marks),
+    };
+    format!("{directive}={value}")
+}

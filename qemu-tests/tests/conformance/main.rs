@@ -1,0 +1,51 @@
+//! The same units on Firn and on Debian's systemd, each booted once, and what they did compared line by line: what processes see of
+//! themselves (`probes.txt`), and in which order and states units go (`cases/`). What differs has a reason in `accepted.txt`;
+//! all of it stands in `docs/systemd-conformance.md`, which this test writes with `FIRN_BLESS=1` and otherwise compares.
+
+mod definitions;
+mod image;
+mod report;
+mod sides;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Where the data of this test is.
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance")
+}
+
+#[test]
+fn every_directive_is_in_some_unit() {
+    let cases = definitions::read(&data());
+    let used: BTreeSet<(String, String)> = cases
+        .units
+        .values()
+        .flat_map(|text| units::unit_file::parse(text).unwrap())
+        .flat_map(|(section, directives)| {
+            directives.into_keys().map(move |directive| (section.clone(), directive)).collect::<Vec<_>>()
+        })
+        .collect();
+    let is_used = |section: &str, name: &str| used.contains(&(section.to_owned(), name.to_owned()));
+    let mut missing = Vec::new();
+    for section in ["Unit", "Install", "Service", "Mount", "Swap", "Socket", "Timer", "Path"] {
+        for name in units::directive::names(section) {
+            // A socket's processes are a service's.
+            let is_covered = is_used(section, &name) || (section == "Socket" && is_used("Service", &name));
+            if !is_covered && !name.starts_with("X-") {
+                missing.push(format!("[{section}] {name}"));
+            }
+        }
+    }
+    assert!(cases.units.len() >= 300, "{} units", cases.units.len());
+    assert!(missing.is_empty(), "no unit has {missing:#?}");
+}
+
+#[test]
+fn firn_does_what_systemd_does() {
+    let cases = definitions::read(&data());
+    let here = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    std::fs::create_dir_all(&here).unwrap();
+    let [firn, systemd] = sides::run(&cases, &here);
+    report::compare(&cases, &firn, &systemd);
+}
