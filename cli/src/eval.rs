@@ -369,6 +369,13 @@ pub(crate) fn command() -> Command {
         .arg(flag("xml", "Print as XML"))
         .arg(flag("raw", "Print a string as it is"))
         .arg(flag("stats", "Print the evaluation's counters as JSON on standard error"))
+        .arg(
+            Arg::new("profile")
+                .long("profile")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Write where the time went: a flame graph if FILE ends in .svg, else one stack a line"),
+        )
 }
 
 /// Evaluates and prints.
@@ -383,7 +390,12 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     };
     let options = request.evaluator_options()?;
     let io = read_only_io();
-    let question = request.question(&format!("eval {output:?}"), &options, &*io);
+    let profile = matches.get_one::<PathBuf>("profile");
+    let question = if profile.is_some() {
+        Question::forgotten()
+    } else {
+        request.question(&format!("eval {output:?}"), &options, &*io)
+    };
     let mut counters = None;
     let answer = question.answer(
         io,
@@ -391,9 +403,17 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         |io| {
             let arena = Arena::new();
             let mut evaluator = Evaluator::new(&arena, io, options);
-            let values = request.evaluate(&mut evaluator)?;
+            if profile.is_some() {
+                evaluator.start_profile();
+            }
             let mut text = Vec::new();
-            let printed = print_values(&request, &mut evaluator, &values, output, &mut text);
+            let values = request.evaluate(&mut evaluator);
+            let printed =
+                values.and_then(|values| print_values(&request, &mut evaluator, &values, output, &mut text));
+            // Of a failed evaluation as well: that may be the one that takes too long.
+            if let Some(file) = profile {
+                write_profile(file, &evaluator.profile())?;
+            }
             counters = Some(evaluator.statistics());
             // What comes before an error is printed all the same.
             if printed.is_err() {
@@ -407,6 +427,12 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         print_statistics(counters.as_ref(), answer.compared)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn write_profile(file: &Path, stacks: &[(Vec<String>, u64)]) -> Result<()> {
+    let picture = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
+    let text = if picture { crate::flame_graph::svg(stacks) } else { crate::flame_graph::folded(stacks) };
+    std::fs::write(file, text).with_context(|| format!("writing the profile {}", file.display()))
 }
 
 /// Prints values, one a line.
@@ -447,22 +473,32 @@ fn value_text<'a>(
     Ok(text)
 }
 
+/// The counters, under the names of Nix's `NIX_SHOW_STATS` where they mean the same.
 fn print_statistics(counters: Option<&Statistics>, compared: Option<usize>) -> Result<()> {
     let mut text = serde_json::json!({
+        "cpuTime": cpu_seconds(),
         "evalCache": { "lookUps": u8::from(compared.is_some()), "inputsCompared": compared.unwrap_or(0) },
     });
     if let (Some(counters), Some(map)) = (counters, text.as_object_mut()) {
-        for (name, count) in [
-            ("calls", counters.calls),
-            ("builtinCalls", counters.builtin_calls),
-            ("files", counters.files),
-            ("sourceBytes", counters.source_bytes),
-            ("arenaBytes", counters.arena_bytes),
-            ("symbols", counters.symbols),
+        for (name, value) in [
+            ("nrFunctionCalls", counters.calls.into()),
+            ("nrPrimOpCalls", counters.builtin_calls.into()),
+            ("nrOpUpdates", counters.updates.into()),
+            ("nrThunksForced", counters.forced.into()),
+            ("symbols", serde_json::json!({ "number": counters.symbols })),
+            ("files", serde_json::json!({ "number": counters.files, "bytes": counters.source_bytes })),
+            ("arena", serde_json::json!({ "bytes": counters.arena_bytes })),
         ] {
-            map.insert(name.to_owned(), count.into());
+            map.insert(name.to_owned(), value);
         }
     }
     writeln!(std::io::stderr(), "{text:#}")?;
     Ok(())
+}
+
+/// User time of this process so far, in seconds.
+fn cpu_seconds() -> f64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike as _;
+    getrusage(UsageWho::RUSAGE_SELF).map_or(0.0, |usage| usage.user_time().num_microseconds() as f64 / 1e6)
 }

@@ -53,6 +53,10 @@ pub struct Statistics {
     pub calls: u64,
     /// Calls of builtins.
     pub builtin_calls: u64,
+    /// Evaluations of `//`.
+    pub updates: u64,
+    /// Values that waited and were needed.
+    pub forced: u64,
     /// Source files read.
     pub files: u64,
     /// Bytes of source text read.
@@ -391,6 +395,8 @@ impl<'a> Evaluator<'a> {
         Statistics {
             calls: self.statistics.calls,
             builtin_calls: self.statistics.builtin_calls,
+            updates: self.statistics.updates,
+            forced: self.statistics.forced,
             files: self.statistics.files,
             source_bytes: self.statistics.source_bytes,
             arena_bytes: self.arena.bytes() as u64,

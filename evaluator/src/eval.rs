@@ -217,6 +217,7 @@ impl<'a> Evaluator<'a> {
     #[inline(never)]
     fn force_slot(&mut self, slot: &'a Slot<'a>) -> Eval<'a, Value<'a>> {
         let value = slot.get();
+        self.statistics.forced += 1;
         let result = match value {
             Value::Thunk(number, env) => {
                 slot.enter();
@@ -473,6 +474,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn update(&mut self, pair: &'a (Code<'a>, Code<'a>), env: &'a Env<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
+        self.statistics.updates += 1;
         // The right one first, as Nix does since 2.32: shows in which of two errors is reported.
         let right = self.eval(&pair.1, env)?;
         let right = self.expect_attrs(right, pos)?;
@@ -515,6 +517,9 @@ impl<'a> Evaluator<'a> {
                     };
                     let argument = first.within(env);
                     self.enter(call.pos)?;
+                    if self.profile.is_some() {
+                        self.profile_call(number);
+                    }
                     let (body, inner) = self.bind(number, closure, argument, call.pos)?;
                     if others.is_empty() {
                         *called = Some((number, call.pos));
@@ -641,8 +646,12 @@ impl<'a> Evaluator<'a> {
         pos: Pos,
     ) -> Eval<'a, Value<'a>> {
         self.statistics.builtin_calls += 1;
-        (builtin.function)(self, arguments, pos)
-            .map_err(|error| error.at(self.arena, pos).within(self.arena, What::Builtin(builtin.name), pos))
+        let result = if self.profile.is_some() {
+            self.profiled_builtin(builtin, arguments, pos)
+        } else {
+            (builtin.function)(self, arguments, pos)
+        };
+        result.map_err(|error| error.at(self.arena, pos).within(self.arena, What::Builtin(builtin.name), pos))
     }
 
     /// Calls a function with one argument.
@@ -668,6 +677,9 @@ impl<'a> Evaluator<'a> {
             match function {
                 Value::Lambda(number, closure) => {
                     self.enter(pos)?;
+                    if self.profile.is_some() {
+                        self.profile_call(number);
+                    }
                     let (body, env) = match self.bind(number, closure, Slot::new(self.arena, first), pos) {
                         Ok(bound) => bound,
                         Err(error) => {

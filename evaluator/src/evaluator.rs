@@ -25,6 +25,8 @@ pub(crate) struct Counters {
     pub(crate) builtin_calls: u64,
     pub(crate) files: u64,
     pub(crate) source_bytes: u64,
+    pub(crate) updates: u64,
+    pub(crate) forced: u64,
 }
 
 /// The memory of syntax trees up to this size is used for the next one.
@@ -54,6 +56,8 @@ pub struct Evaluator<'a> {
     pub(crate) depth: u32,
     pub(crate) stack_limit: usize,
     pub(crate) statistics: Counters,
+    /// Where the time goes, if somebody wants to know.
+    pub(crate) profile: Option<Box<crate::profile::Profile>>,
     /// The slot whose evaluation turned out to need itself, until the error has passed it.
     pub(crate) cycle: Option<&'a Slot<'a>>,
     /// Files evaluated already, by the resolved path.
@@ -95,6 +99,7 @@ impl<'a> Evaluator<'a> {
             depth: 0,
             stack_limit: 0,
             statistics: Counters::default(),
+            profile: None,
             cycle: None,
             imported: HashMap::new(),
             copied: HashMap::new(),

@@ -23,6 +23,7 @@ mod paths;
 mod position;
 mod print_ast;
 mod print_value;
+mod profile;
 pub mod regex;
 mod resolve;
 mod shapes;
