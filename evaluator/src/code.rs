@@ -2,6 +2,7 @@
 //! What may have to wait is a [`Lazy`]; its code has a number so that a thunk is a number and an environment.
 
 use crate::attrs::Keys;
+use crate::escape::Lifetime;
 use crate::position::Pos;
 use crate::symbol::Symbol;
 pub(crate) use crate::value::slot::Lazy;
@@ -222,6 +223,7 @@ pub(crate) struct LambdaCode<'a> {
     pub(crate) argument: Option<Symbol>,
     pub(crate) formals: Option<FormalsCode<'a>>,
     pub(crate) body: &'a Code<'a>,
+    pub(crate) lifetime: Lifetime,
 }
 
 /// The named arguments of a function, sorted by symbol.

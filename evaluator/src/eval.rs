@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Eval, What};
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
-use crate::value::{Apply, Env, List, Mapped, Partial, Slot, Value};
+use crate::value::{Apply, Env, List, Mapped, Partial, Passing, Slot, Value};
 
 /// Stack that must be left before going deeper.
 const RED_ZONE: usize = 96 * 1024;
@@ -85,8 +85,12 @@ impl<'a> Evaluator<'a> {
         }
         let depth = self.depth;
         let mut called = None;
-        let result = self.run(code, env, &mut called);
+        let mut own = None;
+        let result = self.run(code, env, &mut called, &mut own);
         self.depth = depth;
+        if let (Ok(_), Some(own)) = (&result, own) {
+            own.end(self.arena);
+        }
         match (result, called) {
             (Err(error), Some((number, pos))) => {
                 let name = self.lambdas[number as usize].name;
@@ -105,6 +109,7 @@ impl<'a> Evaluator<'a> {
         code: &'a Code<'a>,
         env: &'a Env<'a>,
         called: &mut Option<(u32, Pos)>,
+        own: &mut Option<Passing<'a>>,
     ) -> Eval<'a, Value<'a>> {
         let mut code = code;
         let mut env = env;
@@ -136,9 +141,12 @@ impl<'a> Evaluator<'a> {
                 Code::Lambda(number) => return Ok(Value::Lambda(*number, env)),
                 Code::Call(call) => match self.call_code(call, env, called)? {
                     Called::Value(value) => return Ok(value),
-                    Called::Tail(body, inner) => {
+                    Called::Tail(body, inner, passing) => {
                         code = body;
                         env = inner;
+                        if let Some(done) = std::mem::replace(own, passing) {
+                            done.end(self.arena);
+                        }
                     }
                 },
                 Code::Let(bound) => {
@@ -520,13 +528,16 @@ impl<'a> Evaluator<'a> {
                     if self.profile.is_some() {
                         self.profile_call(number);
                     }
-                    let (body, inner) = self.bind(number, closure, argument, call.pos)?;
+                    let (body, inner, passing) = self.bind(number, closure, argument, call.pos)?;
                     if others.is_empty() {
                         *called = Some((number, call.pos));
-                        return Ok(Called::Tail(body, inner));
+                        return Ok(Called::Tail(body, inner, passing));
                     }
                     let result = self.eval(body, inner);
                     self.depth -= 1;
+                    if let (Ok(_), Some(passing)) = (&result, passing) {
+                        passing.end(self.arena);
+                    }
                     function = result.map_err(|error| {
                         error.within(self.arena, What::Call(self.lambdas[number as usize].name), call.pos)
                     })?;
@@ -579,13 +590,13 @@ impl<'a> Evaluator<'a> {
         closure: &'a Env<'a>,
         argument: Slot<'a>,
         pos: Pos,
-    ) -> Eval<'a, (&'a Code<'a>, &'a Env<'a>)> {
+    ) -> Eval<'a, (&'a Code<'a>, &'a Env<'a>, Option<Passing<'a>>)> {
         let lambda = self.lambdas[number as usize];
-        let env = match &lambda.formals {
-            None => Env::with_one(self.arena, closure, argument),
-            Some(formals) => self.bind_formals(lambda, formals, closure, argument.get(), pos)?,
+        let (env, passing) = match &lambda.formals {
+            None => Env::of_call(self.arena, closure, argument, lambda.lifetime),
+            Some(formals) => (self.bind_formals(lambda, formals, closure, argument.get(), pos)?, None),
         };
-        Ok((lambda.body, env))
+        Ok((lambda.body, env, passing))
     }
 
     fn bind_formals(
@@ -680,15 +691,19 @@ impl<'a> Evaluator<'a> {
                     if self.profile.is_some() {
                         self.profile_call(number);
                     }
-                    let (body, env) = match self.bind(number, closure, Slot::new(self.arena, first), pos) {
-                        Ok(bound) => bound,
-                        Err(error) => {
-                            self.depth -= 1;
-                            return Err(error);
-                        }
-                    };
+                    let (body, env, passing) =
+                        match self.bind(number, closure, Slot::new(self.arena, first), pos) {
+                            Ok(bound) => bound,
+                            Err(error) => {
+                                self.depth -= 1;
+                                return Err(error);
+                            }
+                        };
                     let result = self.eval(body, env);
                     self.depth -= 1;
+                    if let (Ok(_), Some(passing)) = (&result, passing) {
+                        passing.end(self.arena);
+                    }
                     function = result.map_err(|error| {
                         error.within(self.arena, What::Call(self.lambdas[number as usize].name), pos)
                     })?;
@@ -814,6 +829,6 @@ impl<'a> Evaluator<'a> {
 /// What came of a call.
 enum Called<'a> {
     Value(Value<'a>),
-    /// Run this in tail position.
-    Tail(&'a Code<'a>, &'a Env<'a>),
+    /// Run this in tail position; what ends the scope afterwards.
+    Tail(&'a Code<'a>, &'a Env<'a>, Option<Passing<'a>>),
 }

@@ -10,6 +10,7 @@ mod coerce;
 mod context;
 mod diagnostic;
 mod error;
+mod escape;
 mod eval;
 mod evaluator;
 pub mod float_format;

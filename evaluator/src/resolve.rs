@@ -430,12 +430,17 @@ impl<'a> Resolver<'a, '_> {
         let inside = self.lambda_inside(node);
         self.scopes.pop();
         let (formals, body) = inside?;
+        let lifetime = match &formals {
+            None => crate::escape::lifetime(&body, self.codes),
+            Some(_) => crate::escape::Lifetime::Forever,
+        };
         let code = LambdaCode {
             name: node.name.get(),
             pos,
             argument: node.argument,
             formals,
             body: self.alloc(body),
+            lifetime,
         };
         self.lambdas.push(self.arena.alloc(code));
         Ok(self.lambdas.len() as u32 - 1)

@@ -6,7 +6,7 @@
 
 pub(crate) mod slot;
 
-pub(crate) use self::slot::{Env, Slot};
+pub(crate) use self::slot::{Env, Passing, Slot};
 
 use crate::attrs::Attrs;
 use crate::builtins::Builtin;

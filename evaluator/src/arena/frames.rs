@@ -36,6 +36,8 @@ struct Region {
 pub(crate) struct Frames {
     next: Cell<usize>,
     end: Cell<usize>,
+    /// The first of the frames of two words that nobody needs any more; each holds the address of the next one.
+    free: Cell<usize>,
     /// Address and length of what the region gave.
     spans: RefCell<Vec<(usize, usize)>>,
 }
@@ -43,7 +45,7 @@ pub(crate) struct Frames {
 impl Default for Frames {
     fn default() -> Self {
         reserve();
-        Self { next: Cell::new(0), end: Cell::new(0), spans: RefCell::default() }
+        Self { next: Cell::new(0), end: Cell::new(0), free: Cell::new(0), spans: RefCell::default() }
     }
 }
 
@@ -58,6 +60,31 @@ impl Frames {
             return address;
         }
         self.allocate_in_new_span(words * 8)
+    }
+
+    /// The address of two words that may have been used before.
+    #[inline]
+    pub(crate) fn allocate_pair(&self) -> usize {
+        let address = self.free.get();
+        if address == 0 {
+            return self.allocate(2);
+        }
+        let place: *const usize = std::ptr::with_exposed_provenance(address);
+        // SAFETY: `give_back` put it there; the two words are this arena's and nobody uses them.
+        self.free.set(unsafe { place.read() });
+        address
+    }
+
+    /// Takes back the two words at an address, which nobody may use any more.
+    ///
+    /// # Safety
+    /// The address must come from [`Self::allocate_pair`] of this arena, and nothing may refer to it from now on.
+    #[inline]
+    pub(crate) unsafe fn give_back(&self, address: usize) {
+        let place: *mut usize = std::ptr::with_exposed_provenance_mut(address);
+        // SAFETY: the caller vouches for it.
+        unsafe { place.write(self.free.get()) };
+        self.free.set(address);
     }
 
     #[cold]

@@ -13,6 +13,7 @@ use crate::arena::frames;
 use crate::attrs::Attrs;
 use crate::builtins::Builtin;
 use crate::error::{Error, ErrorNode};
+use crate::escape::Lifetime;
 use crate::value::{Apply, List, Mapped, Partial, Str, Value};
 use bumpalo::Bump;
 use std::cell::Cell;
@@ -236,6 +237,15 @@ impl<'a> Slot<'a> {
         self.word.set(u64::from(BLACKHOLE));
     }
 
+    /// What waits here moves to a slot of its own, to which this one then refers.
+    #[inline]
+    pub(crate) fn moved(self, arena: &'a Bump) -> Self {
+        if (THUNK..=BLACKHOLE).contains(&(self.word.get() as u8)) {
+            return Self::of(pointed(REF, arena.alloc(self)));
+        }
+        self
+    }
+
     /// Whether nothing is left to evaluate at the top.
     #[inline]
     pub(crate) fn is_evaluated(&self) -> bool {
@@ -301,8 +311,32 @@ impl<'a> Env<'a> {
     /// A scope of one variable.
     #[inline]
     pub(crate) fn with_one(arena: &'a Arena, up: &'a Self, variable: Slot<'a>) -> &'a Self {
-        let mut variable = Some(variable);
-        Self::new(arena, up, 1, |_, _| variable.take().unwrap_or_default())
+        let address = arena.frames.allocate_pair();
+        let place: *mut u64 = std::ptr::with_exposed_provenance_mut(address);
+        // SAFETY: two words that are this arena's and nobody else's.
+        unsafe { place.write(u64::from(frames::number_of(up)) | 1 << 32) };
+        // SAFETY: the second of them.
+        let slot = unsafe { place.add(1) };
+        // SAFETY: as above.
+        unsafe { slot.write(variable.word.get()) };
+        // SAFETY: the header and the one slot are written.
+        unsafe { at(address) }
+    }
+
+    /// The scope of a call, and what ends it where it ends with the call.
+    #[inline]
+    pub(crate) fn of_call(
+        arena: &'a Arena,
+        up: &'a Self,
+        argument: Slot<'a>,
+        lifetime: Lifetime,
+    ) -> (&'a Self, Option<Passing<'a>>) {
+        if lifetime == Lifetime::Forever {
+            return (Self::with_one(arena, up, argument), None);
+        }
+        let shared = lifetime == Lifetime::CallWithSharedArgument;
+        let env = Self::with_one(arena, up, if shared { argument.moved(arena) } else { argument });
+        (env, Some(Passing(env)))
     }
 
     /// The scope around this one.
@@ -335,6 +369,20 @@ impl<'a> Env<'a> {
             }
         }
         &env.slots()[slot as usize]
+    }
+}
+
+/// A scope that nothing refers to once its call is over.
+#[derive(Debug)]
+pub(crate) struct Passing<'a>(&'a Env<'a>);
+
+impl Passing<'_> {
+    /// The call is over, with a value: the scope's memory is used again. (After an error it stays.)
+    #[inline]
+    pub(crate) fn end(self, arena: &Arena) {
+        // SAFETY: `of_call` made it with `with_one`, and there is one of these for each such scope. `crate::escape` has
+        // seen that the function's body leaves nothing behind that refers to the scope or to its slot.
+        unsafe { arena.frames.give_back(std::ptr::from_ref(self.0).expose_provenance()) };
     }
 }
 
