@@ -3,7 +3,7 @@
 use crate::eval::Request;
 use crate::instantiate::derivations_in_store;
 use crate::nix_front::{Arguments, Front, print_missing, print_version};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use formats::store_path::StorePath;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use store::Store;
-use store::build::Wanted;
+use store::build::{BuildOptions, FailureKind, Wanted};
 
 /// What the command line says.
 #[derive(Debug)]
@@ -21,14 +21,22 @@ struct Wish {
     link: Option<String>,
     dry_run: bool,
     check: bool,
+    repair: bool,
+    repeat: u32,
 }
 
 /// `nix-build …`.
 pub(crate) fn nix_build(arguments: &[OsString]) -> Result<ExitCode> {
     let mut front = Front::new();
     let mut arguments = Arguments::new(arguments);
-    let mut wish =
-        Wish { request: Request::default(), link: Some("result".to_owned()), dry_run: false, check: false };
+    let mut wish = Wish {
+        request: Request::default(),
+        link: Some("result".to_owned()),
+        dry_run: false,
+        check: false,
+        repair: false,
+        repeat: 0,
+    };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--version" => {
@@ -41,8 +49,9 @@ pub(crate) fn nix_build(arguments: &[OsString]) -> Result<ExitCode> {
             "--check" => wish.check = true,
             "--drv-link" => drop(arguments.value(&argument)?),
             "--add-drv-link" | "--indirect" => {}
-            "--repair" => {
-                bail!("`nix-build --repair` is not there; `firn store verify --repair` mends paths")
+            "--repair" => wish.repair = true,
+            "--repeat" => {
+                wish.repeat = arguments.value(&argument)?.parse().context("'--repeat' takes a number")?;
             }
             _ if front.take(&argument, &mut arguments)?
                 || wish.request.take(&argument, &mut arguments)? => {}
@@ -82,6 +91,15 @@ fn build(front: &Front, wish: &Wish) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = Front::build(&store, &requests, &options)?;
+    for _ in 0..wish.repeat {
+        for derivation in &report.built {
+            repeat(&store, derivation, &options)?;
+        }
+    }
+    if wish.repair {
+        let made = report.outputs.values().flat_map(|outputs| outputs.values().cloned());
+        store.repair_closure(made, &options)?;
+    }
     let mut wanted: Vec<(&StorePath, String)> = Vec::new();
     for (derivation, (path, _)) in derivations.iter().zip(&requests) {
         wanted.push((path, derivation.output.clone()));
@@ -111,6 +129,22 @@ fn build(front: &Front, wish: &Wish) -> Result<ExitCode> {
         writeln!(out, "{}", store.dir().print(built))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds once more what was just built: it must come out the same.
+fn repeat(store: &Store, derivation: &StorePath, options: &BuildOptions) -> Result<()> {
+    let options = BuildOptions { check: true, ..options.clone() };
+    match store.build(&[(derivation.clone(), Wanted::All)], &options) {
+        Err(store::Error::Build(failed))
+            if failed.failures.iter().any(|one| matches!(one.kind, FailureKind::NotDeterministic(_))) =>
+        {
+            bail!(
+                "derivation '{}' may not be deterministic: it differs from previous round",
+                store.dir().print(derivation)
+            )
+        }
+        other => Ok(other.map(drop)?),
+    }
 }
 
 /// A source that is a derivation of the store, perhaps with outputs: `….drv!out`, or a link to one.

@@ -2,8 +2,10 @@
 //! nix3-build(1) and its sisters.
 
 mod build;
+mod copy;
 mod hash;
 mod info;
+mod listing;
 mod objects;
 
 use crate::nix_front::{Arguments, Front, print_version};
@@ -47,6 +49,11 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["store", "cat"], objects::cat),
     (&["store", "verify"], objects::verify),
     (&["store", "sign"], objects::sign),
+    (&["copy"], copy::copy),
+    (&["store", "ls"], listing::store_ls),
+    (&["store", "repair"], objects::repair),
+    (&["nar", "ls"], listing::nar_ls),
+    (&["nar", "cat"], listing::nar_cat),
     (&["nar", "dump-path"], objects::dump_path),
     (&["nar", "pack"], objects::dump_path),
 ];
@@ -84,7 +91,7 @@ pub(crate) fn nix(arguments: &[OsString]) -> Result<ExitCode> {
         return run(&mut front, &mut rest);
     }
     // What Firn has under the same name.
-    if matches!(words.first(), Some(&"copy" | &"key")) {
+    if words.first() == Some(&"key") {
         return crate::family::run([OsString::from("firn")].into_iter().chain(arguments.iter().cloned()));
     }
     match words.as_slice() {

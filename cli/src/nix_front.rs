@@ -216,10 +216,14 @@ impl Front {
 
     /// The store that the settings and the environment name.
     pub(crate) fn open(&self) -> Result<Store> {
+        self.open_with(self.conf.store_options()?)
+    }
+
+    /// The same with other options.
+    pub(crate) fn open_with(&self, options: store::Options) -> Result<Store> {
         let layout = layout(self.store_setting().as_deref())?;
         let place = layout.real_store.display().to_string();
-        Store::open_with(layout, self.conf.store_options()?)
-            .with_context(|| format!("cannot open the store `{place}`"))
+        Store::open_with(layout, options).with_context(|| format!("cannot open the store `{place}`"))
     }
 
     /// How builds run.

@@ -75,6 +75,7 @@ const OPERATIONS: &[(&[&str], Operation)] = &[
     (&["--init"], init),
     (&["--verify"], object::verify),
     (&["--verify-path"], object::verify_path),
+    (&["--repair-path"], object::repair_path),
     (&["--optimise", "--optimize"], optimise),
     (&["--generate-binary-cache-key"], object::generate_key),
 ];
@@ -187,6 +188,10 @@ fn realise(call: &mut Call) -> Result<ExitCode> {
     let mut options = call.front.build_options(&store);
     options.check = call.has("--check");
     let report = Front::build(&store, &requests, &options)?;
+    if call.has("--repair") {
+        let made = report.outputs.values().flat_map(|outputs| outputs.values().cloned());
+        store.repair_closure(made.chain(plain.iter().cloned()), &options)?;
+    }
     let mut out = std::io::stdout().lock();
     let mut show = |number: usize, path: &StorePath, output: &str| -> Result<()> {
         let Some(root) = call.value("--add-root") else {
@@ -241,7 +246,7 @@ pub(crate) fn print_collected(store: &Store, collected: &store::Collected) -> Re
 fn delete(call: &mut Call) -> Result<ExitCode> {
     let store = call.front.open()?;
     let paths: BTreeSet<StorePath> = call.paths(&store)?.into_iter().collect();
-    let collected = store.delete_paths(&paths)?;
+    let collected = store.delete_paths_with(&paths, &call.options())?;
     print_collected(&store, &collected)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! `firn store …`, and the commands that look at single paths: `path-info`, `why-depends`, `log`, `hash`, `gc`.
 
 mod collect;
-mod copy;
+pub(crate) mod copy;
 pub(crate) mod daemon;
 mod hash;
 mod key;

@@ -223,6 +223,27 @@ impl Store {
 
     /// Adds a path from its NAR. The hash and size must be those that `info` says; signatures are the caller's business.
     pub fn add_nar(&self, info: &PathInfo, archive: &mut dyn Read) -> Result<()> {
+        self.take_nar(info, archive)
+    }
+
+    /// Gives a valid path that is damaged its content again, from its NAR.
+    pub(crate) fn replace_by_nar(&self, info: &PathInfo, archive: &mut dyn Read) -> Result<()> {
+        let place = Temporary::create(self)?;
+        let inside = place.path().join("x");
+        let mut reader = HashingReader::new(archive.take(info.nar_size), Algorithm::Sha256);
+        tree::restore(&inside, &mut reader)?;
+        let (_, hash, size) = reader.finish();
+        check_archive(&self.dir().print(&info.path), info, &hash, size)?;
+        self.check_content_address(info, &inside)?;
+        let _lock = PathLocks::acquire(&[self.real_path(&info.path)])?;
+        self.replace_tree(&info.path, &inside)?;
+        let mut info = info.clone();
+        info.registration_time = now();
+        let outputs = self.outputs_of_new(&info.path)?;
+        self.database().register(&[NewPath { info: &info, outputs }])
+    }
+
+    fn take_nar(&self, info: &PathInfo, archive: &mut dyn Read) -> Result<()> {
         self.add_temp_root(&info.path)?;
         let real = self.real_path(&info.path);
         let _lock = PathLocks::acquire(std::slice::from_ref(&real))?;
@@ -234,20 +255,7 @@ impl Store {
         let mut reader = HashingReader::new(archive.take(info.nar_size), Algorithm::Sha256);
         let restored = tree::restore(&real, &mut reader).and_then(|entries| {
             let (_, hash, size) = reader.finish();
-            if hash != info.nar_hash {
-                return Err(Error::HashMismatch {
-                    what: format!("the NAR of `{}`", self.dir().print(&info.path)),
-                    specified: Box::new(info.nar_hash),
-                    got: Box::new(hash),
-                });
-            }
-            if size != info.nar_size {
-                return Err(Error::Invalid(format!(
-                    "the NAR of `{}` has {size} bytes, {} were announced",
-                    self.dir().print(&info.path),
-                    info.nar_size
-                )));
-            }
+            check_archive(&self.dir().print(&info.path), info, &hash, size)?;
             self.check_content_address(info, &real)?;
             let mut info = info.clone();
             info.registration_time = now();
@@ -279,6 +287,24 @@ impl Store {
         self.check_derivation(&derivation)?;
         self.output_paths(&derivation)
     }
+}
+
+/// Compares an archive that was read with what was announced.
+fn check_archive(path: &str, info: &PathInfo, hash: &Hash, size: u64) -> Result<()> {
+    if *hash != info.nar_hash {
+        return Err(Error::HashMismatch {
+            what: format!("the NAR of `{path}`"),
+            specified: Box::new(info.nar_hash),
+            got: Box::new(*hash),
+        });
+    }
+    if size != info.nar_size {
+        return Err(Error::Invalid(format!(
+            "the NAR of `{path}` has {size} bytes, {} were announced",
+            info.nar_size
+        )));
+    }
+    Ok(())
 }
 
 /// Copies a file as a plain file that is not executable.

@@ -7,6 +7,7 @@ mod builtin;
 mod environment;
 mod failure;
 mod fetch;
+mod free_space;
 mod identity;
 mod log_file;
 mod one;
@@ -27,6 +28,7 @@ mod user_environment;
 
 pub use failure::{BuildError, Failure, FailureKind};
 pub(crate) use fetch::agent;
+pub use free_space::FreeSpace;
 pub use progress::{Event, Progress, Silent};
 pub use sandbox::{Sandbox, SandboxPath, static_shell};
 
@@ -79,6 +81,8 @@ pub struct BuildOptions {
     pub keep_failed: bool,
     /// Build again what is valid, and compare.
     pub check: bool,
+    /// With `check`: what is damaged is replaced by what was built, instead of compared.
+    pub repair: bool,
     /// Take from the store's caches what they have.
     pub substitute: bool,
     /// Build what caches promised and failed to deliver.
@@ -103,6 +107,8 @@ pub struct BuildOptions {
     pub note_realisations: bool,
     /// What builders find in variables that they take from outside (`impureEnvVars`), before our own environment.
     pub impure_env: BTreeMap<String, String>,
+    /// Make room when the disk fills up.
+    pub free_space: Option<FreeSpace>,
     /// Link equal files of what was built to each other.
     pub auto_optimise: bool,
     /// Where fixed outputs may be downloaded by hash (`URL/sha256/<base 16>`), before their own addresses.
@@ -135,6 +141,7 @@ impl Default for BuildOptions {
             keep_going: false,
             keep_failed: false,
             check: false,
+            repair: false,
             substitute: true,
             fallback: false,
             timeout: None,
@@ -151,6 +158,7 @@ impl Default for BuildOptions {
             hook_settings: String::new(),
             impure_env: BTreeMap::new(),
             note_realisations: false,
+            free_space: None,
             auto_optimise: false,
             hashed_mirrors: Vec::new(),
             log_lines: 25,

@@ -53,7 +53,16 @@ impl Store {
 
     /// Deletes these paths, which nothing may need.
     pub fn delete_paths(&self, paths: &BTreeSet<StorePath>) -> Result<Collected> {
-        self.collect(&CollectOptions { keep_derivations: true, ..CollectOptions::default() }, Some(paths))
+        self.delete_paths_with(paths, &CollectOptions { keep_derivations: true, ..CollectOptions::default() })
+    }
+
+    /// The same where the options say what is needed.
+    pub fn delete_paths_with(
+        &self,
+        paths: &BTreeSet<StorePath>,
+        options: &CollectOptions,
+    ) -> Result<Collected> {
+        self.collect(options, Some(paths))
     }
 
     /// Deletes these paths though something may need them; only nothing valid may refer to them.
@@ -83,6 +92,10 @@ impl Store {
         // Temporary roots last: what was added before the lock is in the files, what comes after is told to the server.
         let temporary = self.read_temp_roots()?;
         let graph = self.database().graph()?;
+        // Nix's functional tests hold a collection here, to see that builds go on meanwhile.
+        if let Some(point) = std::env::var_os("_NIX_TEST_GC_SYNC").filter(|point| !point.is_empty()) {
+            fs::read(&point).map_err(Error::file("waiting for", &point))?;
+        }
         let mut alive = vec![false; graph.paths.len()];
         let kept = roots.iter().map(|root| &root.target);
         live::mark(&graph, kept.chain(&temporary), options, &mut alive);

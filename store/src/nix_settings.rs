@@ -1,7 +1,7 @@
 //! Settings under the names that `nix.conf` gives them: from its text, from command lines, from the daemon's clients.
 //! nix.conf(5). Knows old names and `extra-`; values stay text until they are applied.
 
-use crate::build::{BuildOptions, Sandbox, SandboxPath, static_shell};
+use crate::build::{BuildOptions, FreeSpace, Sandbox, SandboxPath, static_shell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -182,6 +182,13 @@ impl NixSettings {
                 options.impure_env.insert(name.to_owned(), value.to_owned());
             }
         }
+        options.free_space = self.number("min-free").map(|min| FreeSpace {
+            min,
+            max: self.number("max-free").unwrap_or(u64::MAX),
+            interval: seconds("min-free-check-interval").unwrap_or(Duration::from_secs(5)),
+            keep_outputs: self.flag("keep-outputs", false),
+            keep_derivations: self.flag("keep-derivations", true),
+        });
         options.note_realisations |= self.has_feature("ca-derivations");
         options.hashed_mirrors = self.words("hashed-mirrors", &[]);
         options.post_build_hook =

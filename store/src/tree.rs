@@ -19,7 +19,7 @@ pub(crate) use durable::{sync_directory, sync_file_system, sync_tree};
 pub(crate) use nothing::Nothing;
 pub(crate) use remove::Directory;
 pub use remove::remove;
-pub(crate) use rename::rename;
+pub(crate) use rename::{exchange, rename};
 pub(crate) use restore::restore;
 pub use unpack::unpack;
 

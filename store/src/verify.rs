@@ -1,5 +1,6 @@
 //! Verification: is everything that the database calls valid there, and with the content that was registered?
 
+use crate::build::BuildOptions;
 use crate::error::{Error, Result};
 use crate::open::Store;
 use crate::tree;
@@ -31,6 +32,35 @@ pub enum Problem {
     Unreadable(StorePath, String),
 }
 
+/// What a verification that repairs did.
+#[derive(Debug, Default)]
+pub struct Mended {
+    /// What could not be mended, and why.
+    pub left: Vec<(Problem, Error)>,
+    /// What was damaged or gone and is right again.
+    pub repaired: Vec<StorePath>,
+}
+
+/// What is on disk.
+struct Present {
+    there: Vec<StorePath>,
+    /// The rows of what is not, with what is to be said.
+    missing: Vec<(i64, Problem)>,
+}
+
+impl Problem {
+    /// The path that it is about.
+    #[must_use]
+    pub const fn path(&self) -> &StorePath {
+        match self {
+            Self::Missing(path)
+            | Self::MissingButReferred(path)
+            | Self::Modified { path, .. }
+            | Self::Unreadable(path, _) => path,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -52,9 +82,49 @@ impl fmt::Display for Problem {
 }
 
 impl Store {
+    /// As [`Store::verify`], and mends what it finds from caches or by building. Returns what could not be mended, with the
+    /// reason, and what was.
+    pub fn verify_and_repair(
+        &self,
+        contents: bool,
+        options: &BuildOptions,
+        progress: &(dyn Fn(&StorePath) + Sync),
+    ) -> Result<Mended> {
+        let Present { there, missing } = self.present_and_missing()?;
+        let mut problems: Vec<Problem> = missing.into_iter().map(|(_, problem)| problem).collect();
+        if contents {
+            problems.extend(self.verify_contents(&there, progress)?);
+        }
+        let mut mended = Mended::default();
+        for problem in problems {
+            let path = problem.path().clone();
+            match self.repair_path(&path, options) {
+                Ok(()) => mended.repaired.push(path),
+                Err(error) => mended.left.push((problem, error)),
+            }
+        }
+        Ok(mended)
+    }
+
     /// Checks that every valid path is there; with `contents`, that it has the hash registered. Missing paths that
     /// nothing refers to are made invalid. `progress` hears of each path before it is read.
     pub fn verify(&self, contents: bool, progress: &(dyn Fn(&StorePath) + Sync)) -> Result<Vec<Problem>> {
+        let Present { there, missing } = self.present_and_missing()?;
+        let invalid: Vec<i64> = missing
+            .iter()
+            .filter(|(_, problem)| matches!(problem, Problem::Missing(_)))
+            .map(|(id, _)| *id)
+            .collect();
+        self.database().invalidate(&invalid)?;
+        let mut problems: Vec<Problem> = missing.into_iter().map(|(_, problem)| problem).collect();
+        if contents {
+            problems.extend(self.verify_contents(&there, progress)?);
+        }
+        Ok(problems)
+    }
+
+    /// The valid paths that are on disk, and the rows of those that are not with what is to be said.
+    fn present_and_missing(&self) -> Result<Present> {
         let present: BTreeSet<String> = fs::read_dir(&self.layout.real_store)
             .map_err(Error::file("reading directory", &self.layout.real_store))?
             .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
@@ -71,26 +141,15 @@ impl Store {
             }
         }
         for index in &gone {
-            let Some(path) = graph.paths.get(*index) else { continue };
+            let (Some(path), Some(id)) = (graph.paths.get(*index), graph.ids.get(*index)) else { continue };
             let referrers = graph.referrers.get(*index).map(Vec::as_slice).unwrap_or_default();
-            if referrers.iter().all(|referrer| gone.contains(referrer)) {
-                problems.push(Problem::Missing(path.clone()));
+            problems.push(if referrers.iter().all(|referrer| gone.contains(referrer)) {
+                (*id, Problem::Missing(path.clone()))
             } else {
-                problems.push(Problem::MissingButReferred(path.clone()));
-            }
+                (*id, Problem::MissingButReferred(path.clone()))
+            });
         }
-        let invalid: Vec<i64> = problems
-            .iter()
-            .filter_map(|problem| match problem {
-                Problem::Missing(path) => graph.index(path).and_then(|index| graph.ids.get(index)).copied(),
-                _ => None,
-            })
-            .collect();
-        self.database().invalidate(&invalid)?;
-        if contents {
-            problems.extend(self.verify_contents(&there, progress)?);
-        }
-        Ok(problems)
+        Ok(Present { there, missing: problems })
     }
 
     /// Hashes paths on all cores.

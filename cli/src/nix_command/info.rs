@@ -31,7 +31,11 @@ fn read(
 }
 
 /// The paths that installables stand for: of a derivation, its outputs.
-fn outputs(front: &Front, store: &Rc<Store>, installables: &mut Installables) -> Result<Vec<StorePath>> {
+pub(super) fn outputs(
+    front: &Front,
+    store: &Rc<Store>,
+    installables: &mut Installables,
+) -> Result<Vec<StorePath>> {
     let mut paths = Vec::new();
     for (path, wanted) in installables.requests(front, store)? {
         if !path.is_derivation() {

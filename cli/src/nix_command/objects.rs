@@ -225,6 +225,17 @@ pub(super) fn verify(front: &mut Front, arguments: &mut Arguments) -> Result<Exi
     Ok(ExitCode::from(u8::from(corrupted) | u8::from(untrusted) << 1))
 }
 
+/// `nix store repair`.
+pub(super) fn repair(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let given = read(front, arguments, &[])?;
+    let store = front.open()?;
+    let options = front.build_options(&store);
+    for word in &given.words {
+        store.repair_path(&crate::store::resolve(&store, word)?, &options)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `nix store sign`.
 pub(super) fn sign(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
     let given = read(front, arguments, &["-k=", "--key-file=", "-r", "--recursive", "--all"])?;

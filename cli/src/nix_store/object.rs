@@ -156,6 +156,19 @@ pub(super) fn restore(call: &mut Call) -> Result<ExitCode> {
 /// `--verify [--check-contents]`.
 pub(super) fn verify(call: &mut Call) -> Result<ExitCode> {
     let store = call.front.open()?;
+    if call.has("--repair") {
+        let options = call.front.build_options(&store);
+        let contents = call.has("--check-contents");
+        let store::Mended { left, repaired } =
+            store.verify_and_repair(contents, &options, &|path| log::debug!("checking {path}"))?;
+        for path in &repaired {
+            writeln!(std::io::stderr(), "repaired path '{}'", store.dir().print(path))?;
+        }
+        for (problem, error) in &left {
+            writeln!(std::io::stderr(), "{problem}\n  {error}")?;
+        }
+        return Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let problems = store.verify(call.has("--check-contents"), &|path| log::debug!("checking {path}"))?;
     for problem in &problems {
         writeln!(std::io::stderr(), "{problem}")?;
@@ -165,6 +178,16 @@ pub(super) fn verify(call: &mut Call) -> Result<ExitCode> {
     }
     writeln!(std::io::stderr(), "warning: not all store errors were fixed")?;
     Ok(ExitCode::FAILURE)
+}
+
+/// `--repair-path PATH…`.
+pub(super) fn repair_path(call: &mut Call) -> Result<ExitCode> {
+    let store = call.front.open()?;
+    let options = call.front.build_options(&store);
+    for path in call.paths(&store)? {
+        store.repair_path(&path, &options)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `--verify-path PATH…`.

@@ -5,6 +5,7 @@ use crate::family::Family;
 use crate::nix_conf::NixConf;
 use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use formats::store_path::StorePath;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -55,7 +56,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
 }
 
 /// The paths named, and unless told otherwise all that they need.
-fn wanted(store: &Store, matches: &ArgMatches) -> Result<BTreeSet<formats::store_path::StorePath>> {
+fn wanted(store: &Store, matches: &ArgMatches) -> Result<BTreeSet<StorePath>> {
     let paths = if matches.get_flag("all") {
         store.all_valid()?.into_iter().collect()
     } else {
@@ -73,9 +74,21 @@ fn wanted(store: &Store, matches: &ArgMatches) -> Result<BTreeSet<formats::store
 fn send(address: &Address, unsigned: bool, matches: &ArgMatches) -> Result<ExitCode> {
     let store = super::open()?;
     let paths = wanted(&store, matches)?;
+    let copied = send_paths(&store, address, &paths, unsigned, NixConf::load().store_options()?)?;
+    report(copied, paths.len())
+}
+
+/// Copies valid paths to a cache or another store; how many were not there before.
+pub(crate) fn send_paths(
+    store: &Store,
+    address: &Address,
+    paths: &BTreeSet<StorePath>,
+    unsigned: bool,
+    mut options: store::Options,
+) -> Result<usize> {
     let counter = AtomicUsize::new(0);
     let total = paths.len();
-    let progress = |path: &formats::store_path::StorePath| {
+    let progress = |path: &StorePath| {
         let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
         if std::io::stderr().is_terminal()
             && writeln!(std::io::stderr(), "[{number}/{total}] {path}").is_err()
@@ -83,15 +96,13 @@ fn send(address: &Address, unsigned: bool, matches: &ArgMatches) -> Result<ExitC
             log::debug!("nobody reads standard error");
         }
     };
-    let copied = if let Place::Root(root) = &address.place {
-        let mut options = NixConf::load().store_options()?;
+    Ok(if let Place::Root(root) = &address.place {
         options.substituters = Arc::default();
         let target = Store::open_with(Layout::below(root), options)?;
-        store.copy_to(&target, &paths, unsigned, &progress)?
+        store.copy_to(&target, paths, unsigned, &progress)?.len()
     } else {
-        Cache::open(address, store.dir())?.upload(&store, &paths, &progress)?
-    };
-    report(copied.len(), total)
+        Cache::open(address, store.dir())?.upload(store, paths, &progress)?.len()
+    })
 }
 
 fn receive(address: &Address, unsigned: bool, matches: &ArgMatches) -> Result<ExitCode> {
@@ -104,16 +115,28 @@ fn receive(address: &Address, unsigned: bool, matches: &ArgMatches) -> Result<Ex
         let copied = source.copy_to(&store, &paths, unsigned, &|_| {})?;
         return report(copied.len(), paths.len());
     }
-    // Said here with its reason and not set aside.
-    drop(Cache::open(address, open_with(NixConf::load().store_options()?)?.dir())?);
-    options.substituters = Arc::new(Substituters::new(vec![address.clone()], None));
-    let store = open_with(options)?;
+    let store = open_with(NixConf::load().store_options()?)?;
     let paths: BTreeSet<_> = given_paths(&store, matches)?.into_iter().collect();
+    drop(store);
+    let copied = fetch_paths(address, &paths, options, open_with)?;
+    report(copied, copied.max(paths.len()))
+}
+
+/// Takes paths, with all that they need, from a cache; how many were not there before.
+pub(crate) fn fetch_paths(
+    address: &Address,
+    paths: &BTreeSet<StorePath>,
+    mut options: store::Options,
+    open: impl Fn(store::Options) -> Result<Store>,
+) -> Result<usize> {
+    options.substituters = Arc::new(Substituters::new(vec![address.clone()], None));
+    let store = open(options)?;
+    // Said here with its reason and not set aside.
+    drop(Cache::open(address, store.dir())?);
     let before = store.all_valid()?.len();
     let build = BuildOptions { progress: crate::progress::for_terminal(), ..BuildOptions::default() };
-    store.substitute(&paths, &build)?;
-    let copied = store.all_valid()?.len().saturating_sub(before);
-    report(copied, copied.max(paths.len()))
+    store.substitute(paths, &build)?;
+    Ok(store.all_valid()?.len().saturating_sub(before))
 }
 
 fn report(copied: usize, total: usize) -> Result<ExitCode> {

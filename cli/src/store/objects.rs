@@ -43,6 +43,7 @@ fn command() -> Command {
             Command::new("verify")
                 .about("Compare the store with its database")
                 .arg(flag("contents", "Also hash every path"))
+                .arg(flag("repair", "Mend what is damaged or gone, from caches or by building it again"))
                 .arg(
                     Arg::new("signatures")
                         .long("signatures")
@@ -157,8 +158,23 @@ fn roots(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
 }
 
 fn verify(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
-    let problems = store.verify(matches.get_flag("contents"), &|path| log::debug!("checking {path}"))?;
+    let progress = |path: &formats::store_path::StorePath| log::debug!("checking {path}");
     let mut out = std::io::stdout().lock();
+    let problems = if matches.get_flag("repair") {
+        let options = crate::nix_conf::NixConf::load().build_options();
+        let store::Mended { left, repaired } =
+            store.verify_and_repair(matches.get_flag("contents"), &options, &progress)?;
+        for path in &repaired {
+            writeln!(out, "path `{path}` was damaged and is mended")?;
+        }
+        for (problem, error) in &left {
+            writeln!(out, "{problem}: {error}")?;
+        }
+        writeln!(std::io::stderr(), "{} paths mended, {} left", repaired.len(), left.len())?;
+        return Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    } else {
+        store.verify(matches.get_flag("contents"), &progress)?
+    };
     for problem in &problems {
         writeln!(out, "{problem}")?;
     }

@@ -151,21 +151,16 @@ impl BuildError {
         if !self.failures.is_empty() && self.failures.iter().all(|failure| failure.kind.is_substitution()) {
             return 1;
         }
-        let mut code = 0;
-        for failure in &self.failures {
-            code |= match failure.kind {
-                FailureKind::Timeout(_) | FailureKind::Silent(_) => 1,
-                FailureKind::HashMismatch { .. } => 2,
+        // Bits above 96: 1 out of time, 2 a wrong hash, 4 any of these or another failure, 8 not the same again.
+        let mask = self.failures.iter().fold(0, |mask, failure| {
+            mask | match failure.kind {
+                FailureKind::Timeout(_) | FailureKind::Silent(_) => 1 | 4,
+                FailureKind::HashMismatch { .. } => 2 | 4,
                 FailureKind::NotDeterministic(_) => 8,
                 _ => 4,
-            };
-        }
-        match code {
-            // A plain failure is 100; special kinds alone have their own bit.
-            0 | 4 => 100,
-            8 => 104,
-            code => 100 + (code & 3),
-        }
+            }
+        });
+        if mask == 0 { 100 } else { 96 | mask }
     }
 }
 

@@ -154,7 +154,14 @@ pub(super) fn register(job: &Job<'_>) -> Result<BTreeMap<String, StorePath>, Fai
         rules::check(job, output, &built)?;
     }
     if job.goal.check {
-        compare(job, &built)?;
+        if let Some(refused) = built.iter_mut().find_map(|built| built.refused.take()) {
+            return Err(refused);
+        }
+        if job.options.repair {
+            repair(job, &built)?;
+        } else {
+            compare(job, &built)?;
+        }
         return Ok(built.into_iter().map(|built| (built.output, built.info.path)).collect());
     }
     let mut outputs = BTreeMap::new();
@@ -395,6 +402,17 @@ fn check_fixed(
     let wrong = (got != address.hash)
         .then(|| FailureKind::HashMismatch { specified: Box::new(address.hash), got: Box::new(got) });
     Ok((path, wrong))
+}
+
+/// Puts what was built in the place of what is damaged.
+fn repair(job: &Job<'_>, built: &[Built]) -> Result<()> {
+    for built in built {
+        if job.store.verify_path(&built.info.path)?.is_some() {
+            job.store.replace_tree(&built.info.path, &built.place)?;
+            job.store.database().register(&[NewPath { info: &built.info, outputs: BTreeMap::new() }])?;
+        }
+    }
+    Ok(())
 }
 
 /// `--check`: the same again, or not.

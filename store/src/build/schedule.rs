@@ -3,7 +3,7 @@
 
 use super::one::{self, Done};
 use super::resolve::Inputs;
-use super::{BuildOptions, Event, Failure, FailureKind, Missing, substitute};
+use super::{BuildOptions, Event, Failure, FailureKind, Missing, free_space, substitute};
 use crate::cache::Offer;
 use crate::error::Result;
 use crate::open::Store;
@@ -12,6 +12,7 @@ use formats::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::Scope;
 use std::time::Instant;
 
 /// The stack of a thread that builds, in bytes; what is not used costs nothing.
@@ -123,23 +124,33 @@ impl Schedule {
             ..State::default()
         };
         let pool = Pool { schedule: self, store, options, state: Mutex::new(state), changed: Condvar::new() };
+        let ended = free_space::Ended::default();
         std::thread::scope(|scope| {
-            let builders = options.max_jobs.max(1).min(self.steps.len() - downloads);
-            let fetchers = options.max_downloads.max(1).min(downloads);
-            for worker in 0..builders + fetchers {
-                let pool = &pool;
-                // Trees are walked as deep as builders make them.
-                let thread = std::thread::Builder::new().stack_size(STACK);
-                let work = move || pool.work(worker >= builders);
-                if let Err(error) = thread.spawn_scoped(scope, work) {
-                    log::warn!("starting a build thread: {error}");
-                    if worker == 0 || worker == builders {
-                        pool.work(worker >= builders); // nobody else would
-                    }
-                }
+            if let Some(wanted) = options.free_space.as_ref().filter(|_| !self.steps.is_empty()) {
+                let ended = &ended;
+                scope.spawn(move || free_space::watch(store, options, wanted, ended));
             }
+            std::thread::scope(|scope| self.start(scope, &pool, downloads));
+            ended.set();
         });
         pool.state.into_inner().unwrap_or_else(PoisonError::into_inner).outcome
+    }
+
+    /// Starts the threads.
+    fn start<'scope>(&self, scope: &'scope Scope<'scope, '_>, pool: &'scope Pool<'_>, downloads: usize) {
+        let builders = pool.options.max_jobs.max(1).min(self.steps.len() - downloads);
+        let fetchers = pool.options.max_downloads.max(1).min(downloads);
+        for worker in 0..builders + fetchers {
+            // Trees are walked as deep as builders make them.
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let work = move || pool.work(worker >= builders);
+            if let Err(error) = thread.spawn_scoped(scope, work) {
+                log::warn!("starting a build thread: {error}");
+                if worker == 0 || worker == builders {
+                    pool.work(worker >= builders); // nobody else would
+                }
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Address, Cache, CacheError, Place, TransportError};
 use crate::error::Error;
 use crate::open::Store;
 use formats::narinfo::NarInfo;
+use formats::path_info::PathInfo;
 use formats::store_path::{StoreDir, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -144,6 +145,24 @@ impl Substituters {
         found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Fetches a valid path that is damaged once more. False when no cache has it, or none has it whole.
+    pub(crate) fn fetch_again(&self, store: &Store, path: &StorePath) -> Result<bool, Error> {
+        let members = self.members(store.dir());
+        let mut offer = members.ask(store, path, 0);
+        while let Some(current) = offer {
+            let Some(member) = members.members.get(current.member) else { break };
+            let told: Arc<dyn Fn(u64) -> bool + Send + Sync> = Arc::new(|_| true);
+            match try_fetch(store, member, &current, &told, Store::replace_by_nar)? {
+                Fetched::Done => return Ok(true),
+                Fetched::Gone(why) | Fetched::Broken(why) => {
+                    log::warn!("{}: {path}: {why}", member.cache.name());
+                }
+            }
+            offer = members.ask(store, path, current.member + 1);
+        }
+        Ok(false)
+    }
+
     /// Makes an offered path valid. When its cache fails, those behind it are asked. `told` hears of the bytes that came
     /// in and says whether to go on.
     pub(crate) fn fetch(
@@ -159,7 +178,7 @@ impl Substituters {
         while let Some(current) = offer {
             let Some(member) = members.members.get(current.member) else { break };
             let name = member.cache.name();
-            match try_fetch(store, member, &current, told)? {
+            match try_fetch(store, member, &current, told, Store::add_nar)? {
                 Fetched::Done => return Ok(Fetched::Done),
                 Fetched::Gone(why) => {
                     if let Some(memory) = &members.memory {
@@ -236,6 +255,7 @@ fn try_fetch(
     member: &Member,
     offer: &Offer,
     told: &Arc<dyn Fn(u64) -> bool + Send + Sync>,
+    take: fn(&Store, &PathInfo, &mut dyn Read) -> Result<(), Error>,
 ) -> Result<Fetched, Error> {
     let told = Arc::clone(told);
     let archive = match member.cache.archive_counted(&offer.narinfo, Box::new(move |done| told(done))) {
@@ -244,7 +264,7 @@ fn try_fetch(
         Err(error) => return Ok(Fetched::Broken(error.to_string())),
     };
     let mut input = Remembering { input: archive, failure: None };
-    match store.add_nar(&offer.narinfo.info, &mut input) {
+    match take(store, &offer.narinfo.info, &mut input) {
         Ok(()) => Ok(Fetched::Done),
         Err(error) => match (input.failure, error) {
             (Some(failure), _) => Ok(Fetched::Broken(failure)),

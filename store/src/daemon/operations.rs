@@ -406,7 +406,21 @@ impl<'a> Session<'a> {
 
     fn verify(&self, input: &mut dyn Read) -> Reply {
         let contents = read_bool(input).map_err(fatal)?;
-        let _repair = read_bool(input).map_err(fatal)?;
+        let repair = read_bool(input).map_err(fatal)?;
+        if repair {
+            if self.trust != Trust::Trusted {
+                return Err(failed(Error::Invalid("repairing needs a trusted user".to_owned())));
+            }
+            let mended = self.store.verify_and_repair(contents, &self.options, &|_| {}).and_then(|mended| {
+                for (problem, error) in &mended.left {
+                    self.client.message(&format!("{problem}: {error}"))?;
+                }
+                Ok(mended)
+            });
+            return self.answer(mended, |answer, mended| {
+                answer.number((!mended.left.is_empty()).into());
+            });
+        }
         let problems = self.store.verify(contents, &|_| {}).and_then(|problems| {
             for problem in &problems {
                 self.client.message(&problem.to_string())?;
@@ -574,7 +588,13 @@ impl<'a> Session<'a> {
                 DerivedPath::Opaque(path) => drop(self.store.path_info(path).map_err(failed)?),
             }
         }
-        let built = self.build(&requests, mode == 2);
+        let built = self.build(&requests, mode == 2).and_then(|report| {
+            if mode == 1 {
+                let made = report.outputs.values().flat_map(|outputs| outputs.values().cloned());
+                self.store.repair_closure(made, &self.options)?;
+            }
+            Ok(report)
+        });
         if operation == 9 {
             return self.answer(built, |answer, _| {
                 answer.number(1);

@@ -95,16 +95,12 @@ struct Bounded {
 
 impl Write for Bounded {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        match self.left.checked_sub(data.len() as u64) {
-            Some(left) => {
-                self.left = left;
-                Ok(data.len())
-            }
-            None => {
-                self.passed = true;
-                Err(io::ErrorKind::FileTooLarge.into())
-            }
-        }
+        let Some(left) = self.left.checked_sub(data.len() as u64) else {
+            self.passed = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        };
+        self.left = left;
+        Ok(data.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

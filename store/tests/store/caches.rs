@@ -432,3 +432,22 @@ fn stores_copy_what_is_trusted() {
     assert_eq!(store.verify(true, &|_| {}).unwrap(), vec![]);
     assert!(!store.path_info(&published.top).unwrap().ultimate);
 }
+
+#[test]
+fn what_is_damaged_comes_from_a_cache_again() {
+    let published = publish("");
+    let own = tempfile::tempdir().unwrap();
+    let address = format!("file://{}", published.cache.display());
+    let store = consumer(own.path(), &[&published.key], &[&address]);
+    store.substitute(&published.paths, &BuildOptions::default()).unwrap();
+    for path in &published.paths {
+        store::tree::remove(&store.real_path(path)).unwrap();
+        fs::write(store.real_path(path), "damaged").unwrap();
+    }
+    assert_eq!(store.verify(true, &|_| {}).unwrap().len(), 2);
+    let store::Mended { left, repaired } =
+        store.verify_and_repair(true, &BuildOptions::default(), &|_| {}).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(BTreeSet::from_iter(repaired), published.paths);
+    assert_eq!(store.verify(true, &|_| {}).unwrap(), vec![]);
+}

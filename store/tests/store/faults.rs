@@ -6,6 +6,7 @@ use formats::hash::Hash;
 use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -215,4 +216,66 @@ fn fills_the_disk() {
     store.collect_garbage(&CollectOptions::default()).unwrap();
     assert!(store.all_valid().unwrap().is_empty());
     store.add_text("again", &vec![1; 200_000], &BTreeSet::new()).unwrap();
+}
+
+/// Damages a valid path: another file in it, as a bad disk or a careless root would.
+fn damage(fixture: &Fixture, path: &StorePath) {
+    let place = fixture.store.real_path(path);
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(place.join("bad"), "x").unwrap();
+}
+
+#[test]
+fn what_is_damaged_or_gone_is_built_again() {
+    let fixture = Fixture::new();
+    let derivation = fixture.script("mended", "mkdir $out; echo right > $out/f");
+    let path = fixture.store.build_derivation(&derivation, &BuildOptions::default()).unwrap()["out"].clone();
+    let other = fixture.store.add_text("by-hand", b"nobody builds this", &BTreeSet::new()).unwrap();
+    damage(&fixture, &path);
+    fixture.store.repair_path(&path, &BuildOptions::default()).unwrap();
+    fixture.assert_clean();
+    store::tree::remove(&fixture.store.real_path(&path)).unwrap();
+    std::fs::remove_file(fixture.store.real_path(&other)).unwrap();
+    let store::Mended { left, repaired } =
+        fixture.store.verify_and_repair(true, &BuildOptions::default(), &|_| {}).unwrap();
+    assert_eq!(repaired, vec![path.clone()]);
+    assert_eq!(left.iter().map(|(problem, _)| problem.path().clone()).collect::<Vec<_>>(), vec![other]);
+    assert!(left[0].1.to_string().contains("nothing is known that would build it"), "{}", left[0].1);
+    assert_eq!(fixture.store.verify_path(&path).unwrap(), None);
+}
+
+#[test]
+fn what_cannot_be_mended_stays_as_it_is() {
+    let fixture = Fixture::new();
+    let derivation = fixture.script("lost", "mkdir $out");
+    let path = fixture.store.build_derivation(&derivation, &BuildOptions::default()).unwrap()["out"].clone();
+    fixture.store.delete_paths_alive_or_not(&BTreeSet::from([derivation])).unwrap();
+    damage(&fixture, &path);
+    let error = fixture.store.repair_path(&path, &BuildOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("is not in the store") && error.contains("--substituters"), "{error}");
+    assert!(fixture.store.real_path(&path).join("bad").exists());
+}
+
+#[test]
+fn garbage_makes_room_while_a_build_runs() {
+    let fixture = Fixture::new();
+    let garbage = fixture.store.add_text("garbage", b"nobody needs this", &BTreeSet::new()).unwrap();
+    let directory = fixture.directory.path().to_owned();
+    drop(fixture.store);
+    // A process of its own has no temporary root for it any more.
+    let store = Store::open(&directory).unwrap();
+    let fixture = Fixture { directory: fixture.directory, store };
+    let derivation = fixture.script("slow", "sleep 2; echo done > $out");
+    let free_space = store::build::FreeSpace {
+        min: u64::MAX - 1,
+        max: u64::MAX,
+        interval: Duration::from_millis(100),
+        keep_outputs: false,
+        keep_derivations: true,
+    };
+    let options = BuildOptions { free_space: Some(free_space), ..BuildOptions::default() };
+    let outputs = fixture.store.build_derivation(&derivation, &options).unwrap();
+    assert!(!fixture.store.is_valid(&garbage).unwrap(), "what nobody needs should be gone");
+    assert_eq!(std::fs::read_to_string(fixture.store.real_path(&outputs["out"])).unwrap(), "done\n");
+    fixture.assert_clean();
 }
