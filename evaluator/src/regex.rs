@@ -272,4 +272,18 @@ mod tests {
         assert!(Regex::new(b"(a*)*b").unwrap().full_match(&text).is_none());
         assert!(Regex::new(b"(a|aa)+c").unwrap().full_match(&text).is_none());
     }
+    #[test]
+    fn loops_over_nothing_in_loops_over_nothing_come_to_an_end() {
+        // What the fuzzer found first, then loops with groups, which no simplification could take away.
+        let regex = Regex::new(b"(|\xe5(b))**u*++++++++*\0").unwrap();
+        assert!(regex.full_match(b"a\0]\0").is_none());
+        assert!(regex.full_match(b"uuu\0").is_some());
+        for depth in [2, 8, 30] {
+            let pattern = format!("{}a*{}b", "(".repeat(depth), ")*".repeat(depth));
+            let regex = Regex::new(pattern.as_bytes()).unwrap();
+            assert!(regex.full_match(b"aaaac").is_none(), "{depth}");
+            assert!(regex.full_match(b"aaaab").is_some(), "{depth}");
+            assert_eq!(regex.split(b"xaabc").len(), 3, "{depth}");
+        }
+    }
 }

@@ -85,6 +85,11 @@ const UNKNOWN: u8 = 0;
 const FAILED: u8 = 1;
 const FOUND: u8 = 2;
 
+/// How many branches inside loops that got nowhere are walked as the library walks them. In nested loops over nothing
+/// that are three to the power of their number; from then on each branch is walked once a position, which finds the
+/// same matches, only what groups hold in such loops may be another way's.
+const PATIENCE: u32 = 1 << 16;
+
 /// A matcher over one text.
 #[derive(Debug)]
 pub(super) struct Matcher<'a> {
@@ -99,6 +104,8 @@ pub(super) struct Matcher<'a> {
     written: Vec<usize>,
     found: bool,
     best: Option<(usize, Vec<Group>)>,
+    /// What is left of [`PATIENCE`].
+    patience: u32,
 }
 
 impl<'a> Matcher<'a> {
@@ -114,6 +121,7 @@ impl<'a> Matcher<'a> {
             written: Vec::new(),
             found: false,
             best: None,
+            patience: PATIENCE,
         }
     }
 
@@ -279,11 +287,21 @@ impl<'a> Matcher<'a> {
 
     /// Whether this way was gone before; then `found` says what came of it. Else arranges for it to be remembered.
     fn recall(&mut self, row: u32, position: usize) -> bool {
+        let cell = row as usize * (self.text.len() + 1) + position;
         // Inside a loop that got nowhere yet, less is allowed than elsewhere: that is not for remembering.
         if self.counters.iter().any(|counter| counter.times > 0 && counter.position == position) {
-            return false;
+            if self.patience > 0 {
+                self.patience -= 1;
+                return false;
+            }
+            // Once is enough: whatever can be found from here, the first visit finds.
+            if let Some(value @ &mut UNKNOWN) = self.memory.get_mut(cell) {
+                *value = FAILED;
+                self.written.push(cell);
+                self.stack.push(Frame::Remember { cell });
+                return false;
+            }
         }
-        let cell = row as usize * (self.text.len() + 1) + position;
         match self.memory.get(cell) {
             Some(&UNKNOWN) | None => {
                 self.stack.push(Frame::Remember { cell });
