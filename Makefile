@@ -7,6 +7,7 @@
 #   make dist   the static binaries and os/ in target/dist, as `firn` expects them
 #   make conformance  the same 400 units on Firn and on Debian's systemd, compared; docs/systemd-conformance.md
 #   make bench-boot                 from the start of process 1 to the last service, beside other inits
+#   make bench-switch               the time of switches
 #   make nix-functional  Nix's own functional tests against Firn, and the table in docs/nix-functional-tests.md
 #   make bench-eval NIX=… NIXPKGS=…  the evaluator's time and memory beside a real Nix's
 #   make bench-store  the store's CPU time and memory beside a real Nix's
@@ -21,7 +22,7 @@ CONFIGURATION ?= examples/server/configuration.nix
 export FIRN_STORE ?= $(CURDIR)/.cache/store
 
 .DEFAULT_GOAL := help
-.PHONY: help needs dist run channel test check unit vm-test os-test conformance bench-boot bench-eval bench-store store-power-cut nix-functional nix-functional-short clean
+.PHONY: help needs dist run channel test check unit vm-test os-test conformance bench-boot bench-switch bench-eval bench-store store-power-cut nix-functional nix-functional-short clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,6 +61,9 @@ vm-test: dist channel
 
 conformance: dist
 	FIRN_DIST=$(CURDIR)/$(DIST) cargo test -p qemu-tests --test conformance
+
+bench-switch: dist channel
+	FIRN_DIST=$(CURDIR)/$(DIST) cargo bench --profile dev -p benches --bench switch
 
 bench-boot: dist
 	FIRN_DIST=$(CURDIR)/$(DIST) cargo bench --profile dev -p benches --bench boot -- $(SERVICES)

@@ -2,7 +2,7 @@
 //! FAT the second fsync is what makes the new name's size and first cluster durable, and only then may the directory be
 //! synced (measured: this order alone left no broken prefix; syncfs flushes nothing on vfat). Kernels are read back.
 
-use crate::boot_entry::hash_file;
+use crate::file_hashes::hash_file;
 use crate::partition::TEMPORARY;
 use crate::plan::{BootPlan, Contents, PlannedFile, Space, Step};
 use std::fs::File;

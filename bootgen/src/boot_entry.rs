@@ -1,10 +1,8 @@
 //! One line of the boot menu, whatever the loader: what is loaded and how it is called.
 
+use crate::file_hashes::Hasher;
 use crate::generations::{Generation, resolve};
 use formats::bootspec::BootspecV1;
-use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// A kernel or initrd, known by its contents.
@@ -37,43 +35,6 @@ pub struct BootEntry {
     pub initrd: Option<DataFile>,
     /// The kernel command line, `init=` first.
     pub options: String,
-}
-
-/// Hashes files once each.
-#[derive(Debug, Default)]
-pub struct Hasher {
-    known: BTreeMap<PathBuf, ([u8; 32], u64)>,
-}
-
-impl Hasher {
-    /// SHA-256 and size of a file.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn hash(&mut self, place: &Path) -> std::io::Result<([u8; 32], u64)> {
-        if let Some(known) = self.known.get(place) {
-            return Ok(*known);
-        }
-        let result = hash_file(place)?;
-        self.known.insert(place.to_path_buf(), result);
-        Ok(result)
-    }
-}
-
-/// SHA-256 and size of a file.
-pub(crate) fn hash_file(place: &Path) -> std::io::Result<([u8; 32], u64)> {
-    let mut file = std::fs::File::open(place)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 17];
-    let mut size = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((hasher.finalize().into(), size));
-        }
-        size += read as u64;
-        hasher.update(&buffer[..read]);
-    }
 }
 
 /// Hexadecimal of the first bytes of a hash: lower case, since FAT does not tell case apart.

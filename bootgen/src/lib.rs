@@ -11,6 +11,7 @@ pub mod erofs;
 pub mod esp;
 pub mod ext4;
 pub mod fat;
+pub mod file_hashes;
 pub mod file_tree;
 pub mod generations;
 pub mod gpt;

@@ -3,6 +3,7 @@
 
 use crate::apply::{self, ApplyError, unobserved};
 use crate::esp::{self, EspError};
+use crate::file_hashes::{Hasher, REMEMBERED};
 use crate::generations::{Generations, in_root, resolve};
 use crate::grub;
 use crate::grub_bios::{self, GrubBiosError};
@@ -110,6 +111,9 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
     let token = token(&options.root, &loader)?;
     let booted = std::fs::read_link(in_root(&options.root, Path::new("/run/booted-system"))).ok();
     let mut partitions = Vec::new();
+    let remembered = in_root(&options.root, Path::new(REMEMBERED));
+    // A check trusts nothing.
+    let mut hasher = if options.check { Hasher::default() } else { Hasher::remembering(&remembered) };
     let mount_points = std::iter::once(&loader.efi_sys_mount_point).chain(&loader.mirrored_mount_points);
     for mount_point in mount_points {
         let partition = in_root(&options.root, Path::new(mount_point));
@@ -122,8 +126,9 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
             booted: booted.as_deref(),
             space: apply::space(&partition).ok(),
         };
-        partitions.push(plan_partition(options, &request, partition)?);
+        partitions.push(plan_partition(options, &request, partition, &mut hasher)?);
     }
+    hasher.save(&remembered);
     if !options.dry_run {
         for update in &partitions {
             apply::apply(&update.plan, &update.partition, &mut unobserved)?;
@@ -138,6 +143,7 @@ fn plan_partition(
     options: &Options,
     request: &Request<'_>,
     partition: PathBuf,
+    hasher: &mut Hasher,
 ) -> Result<Update, UpdateError> {
     let loader = request.loader;
     if options.root == Path::new("/") {
@@ -147,10 +153,10 @@ fn plan_partition(
     }
     let read = |source| UpdateError::Read { path: partition.clone(), source };
     let mut before = Partition::read(&partition, request.token).map_err(read)?;
-    let mut plan = plan::plan(request, &before)?;
+    let mut plan = plan::plan_with(request, &before, hasher)?;
     if options.check {
         before.forget_damaged(&partition, &plan.expected).map_err(read)?;
-        plan = plan::plan(request, &before)?;
+        plan = plan::plan_with(request, &before, hasher)?;
     }
     Ok(Update { partition, plan, before })
 }

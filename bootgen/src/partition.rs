@@ -1,6 +1,6 @@
 //! The boot partition as it is: the files of this installation (known by its token), the loaders' settings and programs.
 
-use crate::boot_entry::hash_file;
+use crate::file_hashes::hash_file;
 use crate::systemd_boot::{ENTRIES, EntryFile};
 use crate::{grub, loader_conf};
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,7 +5,8 @@
 //! programs, new entries with the default's last, the settings, and only then what is not wanted any more. When that does not
 //! fit, what no entry needs goes first, then the oldest generations stay out; never the booted one nor the default.
 
-use crate::boot_entry::{self, BootEntry, DataFile, Hasher, hex};
+use crate::boot_entry::{self, BootEntry, DataFile, hex};
+use crate::file_hashes::Hasher;
 use crate::generations::{Generations, resolve};
 use crate::partition::{PROGRAMS, Partition};
 use crate::systemd_boot::{Counter, ENTRIES, EntryFile, Place};
@@ -145,10 +146,21 @@ pub enum PlanError {
 /// # Errors
 /// See [`PlanError`]; nothing was written.
 pub fn plan(request: &Request<'_>, present: &Partition) -> Result<BootPlan, PlanError> {
+    plan_with(request, present, &mut Hasher::default())
+}
+
+/// The same, with a hasher that may know some files already.
+///
+/// # Errors
+/// See [`PlanError`]; nothing was written.
+pub fn plan_with(
+    request: &Request<'_>,
+    present: &Partition,
+    hasher: &mut Hasher,
+) -> Result<BootPlan, PlanError> {
     if request.loader.systemd_boot.is_none() && request.loader.grub.is_none() {
         return Err(PlanError::NoLoader);
     }
-    let mut hasher = Hasher::default();
     let mut notices: Vec<String> = Vec::new();
     let mut broken: BTreeSet<u64> = BTreeSet::new();
     for generation in &request.generations.broken {
@@ -157,7 +169,7 @@ pub fn plan(request: &Request<'_>, present: &Partition) -> Result<BootPlan, Plan
     }
     let mut menu: BTreeMap<u64, Vec<BootEntry>> = BTreeMap::new();
     for generation in &request.generations.good {
-        match boot_entry::of_generation(request.root, request.token, generation, &mut hasher) {
+        match boot_entry::of_generation(request.root, request.token, generation, hasher) {
             Ok(entries) => {
                 menu.insert(generation.number, entries);
             }
@@ -181,7 +193,7 @@ pub fn plan(request: &Request<'_>, present: &Partition) -> Result<BootPlan, Plan
     let booted = booted.map(|generation| generation.number);
     let known_good = menu.range(..request.default).next_back().map(|(number, _)| *number);
     limit(request, &mut menu, booted);
-    let programs = programs(request, &mut hasher)?;
+    let programs = programs(request, hasher)?;
     loop {
         let draft = Draft::of(request, present, &menu, &broken, &programs);
         match draft.fits(request.space) {
