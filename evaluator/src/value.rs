@@ -14,8 +14,10 @@ use crate::error::Error;
 use std::cell::Cell;
 use std::num::NonZero;
 
-/// A value or the promise of one.
+/// A value or the promise of one. The kind is a whole half word: a value is copied in the same pieces that it was written
+/// in, or the processor waits for the pieces to come together.
 #[derive(Debug, Clone, Copy)]
+#[repr(u32)]
 pub(crate) enum Value<'a> {
     Null,
     Bool(bool),
