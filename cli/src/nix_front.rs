@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use store::build::{BuildOptions, BuildReport, Wanted};
+use store::cache::{Address, Cache};
 use store::{Layout, Store};
 
 /// Settings that are flags by themselves: `--NAME` and `--no-NAME`.
@@ -206,6 +207,15 @@ impl Front {
         self.store_setting().unwrap_or_else(|| "local".to_owned())
     }
 
+    /// The cache that was named as the store, if one was.
+    pub(crate) fn cache(&self) -> Result<Option<Cache>> {
+        let Some(named) = self.store_setting() else { return Ok(None) };
+        if !["file://", "http://", "https://"].iter().any(|scheme| named.starts_with(scheme)) {
+            return Ok(None);
+        }
+        Ok(Some(Cache::open(&Address::parse(&named)?, &layout(None)?.store_dir)?))
+    }
+
     /// What paths of the store begin with.
     pub(crate) fn store_dir(&self) -> Result<StoreDir> {
         match self.store_setting().as_deref() {
@@ -253,7 +263,7 @@ impl Front {
 }
 
 /// The layout of a store given as Nix's `--store` takes it; without it, what Nix's variables say, or Firn's own store.
-fn layout(store: Option<&str>) -> Result<Layout> {
+pub(crate) fn layout(store: Option<&str>) -> Result<Layout> {
     let (address, parameters) =
         store.unwrap_or_default().split_once('?').unwrap_or((store.unwrap_or_default(), ""));
     let parameter = |name: &str| {

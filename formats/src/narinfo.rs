@@ -38,11 +38,13 @@ pub enum Compression {
     Bzip2,
     /// RFC 1952.
     Gzip,
+    /// RFC 7932.
+    Brotli,
 }
 
 impl Compression {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::None, Self::Xz, Self::Zstd, Self::Bzip2, Self::Gzip];
+    pub const ALL: [Self; 6] = [Self::None, Self::Xz, Self::Zstd, Self::Bzip2, Self::Gzip, Self::Brotli];
 
     /// Its name in narinfos and settings.
     #[must_use]
@@ -53,6 +55,7 @@ impl Compression {
             Self::Zstd => "zstd",
             Self::Bzip2 => "bzip2",
             Self::Gzip => "gzip",
+            Self::Brotli => "br",
         }
     }
 
@@ -65,6 +68,7 @@ impl Compression {
             Self::Zstd => ".zst",
             Self::Bzip2 => ".bz2",
             Self::Gzip => ".gz",
+            Self::Brotli => ".br",
         }
     }
 }

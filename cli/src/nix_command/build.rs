@@ -50,6 +50,11 @@ impl Installables {
         Ok(true)
     }
 
+    /// The words that are no flags.
+    pub(super) fn words(&self) -> &[String] {
+        &self.words
+    }
+
     /// Derivations with the outputs wanted, and paths that must be there, in the order given.
     pub(super) fn requests(&mut self, front: &Front, store: &Rc<Store>) -> Result<Vec<(StorePath, Wanted)>> {
         if !self.evaluates {

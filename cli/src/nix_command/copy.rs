@@ -2,11 +2,12 @@
 
 use super::build::Installables;
 use super::info::outputs;
-use crate::nix_front::{Arguments, Front};
+use crate::nix_front::{Arguments, Front, layout};
 use crate::store::copy::{fetch_paths, send_paths};
 use anyhow::{Result, bail};
 use formats::store_path::StorePath;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use store::Store;
@@ -43,13 +44,14 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
                 outputs(front, &store, &mut installables)?.into_iter().collect()
             };
             let paths = if recursive { store.closure(paths)? } else { paths };
-            send_paths(&store, &to, &paths, unsigned, front.conf.store_options()?)?;
+            let below = |root: &Path| layout(root.to_str());
+            send_paths(&store, &to, &paths, unsigned, front.conf.store_options()?, below)?;
         }
         (None, Some(from)) => {
             let mut options = front.conf.store_options()?;
             options.trust.require_signatures &= !unsigned;
             if let Place::Root(root) = &from.place {
-                let source = Store::open(root)?;
+                let source = Store::open_with(layout(root.to_str())?, store::Options::default())?;
                 let store = Rc::new(front.open_with(options)?);
                 let paths: BTreeSet<StorePath> = if all {
                     source.all_valid()?

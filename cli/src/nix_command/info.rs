@@ -1,23 +1,34 @@
 //! `nix log`, `nix path-info`, `nix why-depends`, `nix show-derivation`, `nix show-config`: what is known.
 
 use super::build::Installables;
-use crate::nix_front::{Arguments, Front};
+use crate::nix_front::{Arguments, Front, layout};
 use anyhow::{Context as _, Result, bail};
 use formats::derivation::Output;
-use formats::store_path::StorePath;
+use formats::path_info::PathInfo;
+use formats::store_path::{StoreDir, StorePath};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::rc::Rc;
 use store::Store;
+use store::cache::Cache;
 
-/// Takes flags of the subcommand's own and installables.
+/// Takes flags of the subcommand's own and installables, and opens the store.
 fn read(
     front: &mut Front,
     arguments: &mut Arguments,
     own: &[&str],
 ) -> Result<(Rc<Store>, Installables, BTreeSet<String>)> {
+    let (installables, flags) = parse(front, arguments, own)?;
+    Ok((Rc::new(front.open()?), installables, flags))
+}
+
+fn parse(
+    front: &mut Front,
+    arguments: &mut Arguments,
+    own: &[&str],
+) -> Result<(Installables, BTreeSet<String>)> {
     let mut installables = Installables::default();
     let mut flags = BTreeSet::new();
     while let Some(argument) = arguments.next() {
@@ -27,7 +38,7 @@ fn read(
             bail!("unrecognised flag '{argument}'");
         }
     }
-    Ok((Rc::new(front.open()?), installables, flags))
+    Ok((installables, flags))
 }
 
 /// The paths that installables stand for: of a derivation, its outputs.
@@ -82,7 +93,11 @@ const PATH_INFO_FLAGS: [&str; 11] = [
 
 /// `nix path-info`.
 pub(super) fn path_info(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
-    let (store, mut installables, flags) = read(front, arguments, &PATH_INFO_FLAGS)?;
+    let (mut installables, flags) = parse(front, arguments, &PATH_INFO_FLAGS)?;
+    if let Some(cache) = front.cache()? {
+        return cached_path_info(&cache, &layout(None)?.store_dir, installables.words(), &flags);
+    }
+    let store = Rc::new(front.open()?);
     let has = |short: &str, long: &str| flags.contains(short) || flags.contains(long);
     let mut paths = if flags.contains("--all") {
         store.all_valid()?.into_iter().collect()
@@ -112,24 +127,7 @@ pub(super) fn path_info(front: &mut Front, arguments: &mut Arguments) -> Result<
             closure_size = Some(size);
         }
         if flags.contains("--json") {
-            let mut value = Map::new();
-            value.insert("path".to_owned(), json!(print(&path)));
-            value.insert("narHash".to_owned(), json!(info.nar_hash.sri()));
-            value.insert("narSize".to_owned(), json!(info.nar_size));
-            let references: Vec<String> = info.references.iter().map(print).collect();
-            value.insert("references".to_owned(), json!(references));
-            let optional = [
-                ("ca", info.content_address.map(|address| json!(address.to_string()))),
-                ("deriver", info.deriver.as_ref().map(|deriver| json!(print(deriver)))),
-                ("registrationTime", Some(json!(info.registration_time))),
-                ("ultimate", info.ultimate.then_some(json!(true))),
-                ("signatures", (!info.signatures.is_empty()).then(|| json!(info.signatures))),
-                ("closureSize", closure_size.map(|size| json!(size))),
-            ];
-            for (name, optional) in optional {
-                value.extend(optional.map(|optional| (name.to_owned(), optional)));
-            }
-            values.push(Value::Object(value));
+            values.push(to_json(&info, closure_size, store.dir()));
             continue;
         }
         write!(out, "{}", print(&path))?;
@@ -148,6 +146,57 @@ pub(super) fn path_info(front: &mut Front, arguments: &mut Arguments) -> Result<
         writeln!(out)?;
     }
     if flags.contains("--json") {
+        writeln!(out, "{}", Value::Array(values))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A description as JSON.
+fn to_json(info: &PathInfo, closure_size: Option<u64>, store: &StoreDir) -> Value {
+    let print = |path: &StorePath| store.print(path);
+    let mut value = Map::new();
+    value.insert("path".to_owned(), json!(print(&info.path)));
+    value.insert("narHash".to_owned(), json!(info.nar_hash.sri()));
+    value.insert("narSize".to_owned(), json!(info.nar_size));
+    let references: Vec<String> = info.references.iter().map(print).collect();
+    value.insert("references".to_owned(), json!(references));
+    let optional = [
+        ("ca", info.content_address.map(|address| json!(address.to_string()))),
+        ("deriver", info.deriver.as_ref().map(|deriver| json!(print(deriver)))),
+        ("registrationTime", Some(json!(info.registration_time))),
+        ("ultimate", info.ultimate.then_some(json!(true))),
+        ("signatures", (!info.signatures.is_empty()).then(|| json!(info.signatures))),
+        ("closureSize", closure_size.map(|size| json!(size))),
+    ];
+    for (name, optional) in optional {
+        value.extend(optional.map(|optional| (name.to_owned(), optional)));
+    }
+    Value::Object(value)
+}
+
+/// `nix path-info` of a cache.
+fn cached_path_info(
+    cache: &Cache,
+    store: &StoreDir,
+    words: &[String],
+    flags: &BTreeSet<String>,
+) -> Result<ExitCode> {
+    let as_json = flags.contains("--json");
+    if let Some(other) = flags.iter().find(|flag| *flag != "--json") {
+        bail!("'nix path-info' of a cache does not take '{other}'");
+    }
+    let mut out = std::io::stdout().lock();
+    let mut values = Vec::new();
+    for word in words {
+        let path = store.parse_below(word)?.0;
+        match cache.narinfo(&path)? {
+            Some(narinfo) if as_json => values.push(to_json(&narinfo.info, None, store)),
+            Some(_) => writeln!(out, "{}", store.print(&path))?,
+            None if as_json => values.push(json!({"path": store.print(&path), "valid": false})),
+            None => bail!("path '{}' is not valid", store.print(&path)),
+        }
+    }
+    if as_json {
         writeln!(out, "{}", Value::Array(values))?;
     }
     Ok(ExitCode::SUCCESS)

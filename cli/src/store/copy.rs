@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use formats::store_path::StorePath;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,7 +75,8 @@ fn wanted(store: &Store, matches: &ArgMatches) -> Result<BTreeSet<StorePath>> {
 fn send(address: &Address, unsigned: bool, matches: &ArgMatches) -> Result<ExitCode> {
     let store = super::open()?;
     let paths = wanted(&store, matches)?;
-    let copied = send_paths(&store, address, &paths, unsigned, NixConf::load().store_options()?)?;
+    let options = NixConf::load().store_options()?;
+    let copied = send_paths(&store, address, &paths, unsigned, options, |root| Ok(Layout::below(root)))?;
     report(copied, paths.len())
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn send_paths(
     paths: &BTreeSet<StorePath>,
     unsigned: bool,
     mut options: store::Options,
+    layout: impl Fn(&Path) -> Result<Layout>,
 ) -> Result<usize> {
     let counter = AtomicUsize::new(0);
     let total = paths.len();
@@ -98,7 +101,10 @@ pub(crate) fn send_paths(
     };
     Ok(if let Place::Root(root) = &address.place {
         options.substituters = Arc::default();
-        let target = Store::open_with(Layout::below(root), options)?;
+        if address.parameters.contains_key("require-sigs") {
+            options.trust.require_signatures = address.flag("require-sigs");
+        }
+        let target = Store::open_with(layout(root)?, options)?;
         store.copy_to(&target, paths, unsigned, &progress)?.len()
     } else {
         Cache::open(address, store.dir())?.upload(store, paths, &progress)?.len()

@@ -151,7 +151,7 @@ impl BuildError {
         if !self.failures.is_empty() && self.failures.iter().all(|failure| failure.kind.is_substitution()) {
             return 1;
         }
-        // Bits above 96: 1 out of time, 2 a wrong hash, 4 any of these or another failure, 8 not the same again.
+        // Bits beside 0x60: 1 out of time, 2 a wrong hash, 4 any of these or another failure, 8 not the same again.
         let mask = self.failures.iter().fold(0, |mask, failure| {
             mask | match failure.kind {
                 FailureKind::Timeout(_) | FailureKind::Silent(_) => 1 | 4,
@@ -160,7 +160,7 @@ impl BuildError {
                 _ => 4,
             }
         });
-        if mask == 0 { 100 } else { 96 | mask }
+        if mask == 0 { 100 } else { 0x60 | mask }
     }
 }
 

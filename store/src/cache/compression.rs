@@ -9,6 +9,11 @@ const XZ_MEMORY: u64 = 72 << 20;
 /// The largest window of a Zstandard frame, as a power of two.
 const ZSTD_WINDOW: u32 = 26;
 
+/// What Brotli works on at a time.
+const PIECE: usize = 64 * 1024;
+/// The window of a Brotli stream that we write, as a power of two.
+const BROTLI_WINDOW: u32 = 22;
+
 /// Decompresses what a reader gives.
 pub(crate) fn decoder(
     compression: Compression,
@@ -28,6 +33,7 @@ pub(crate) fn decoder(
         }
         Compression::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(input)),
         Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),
+        Compression::Brotli => Box::new(brotli::Decompressor::new(input, PIECE)),
     })
 }
 
@@ -38,6 +44,7 @@ pub(crate) enum Encoder<W: Write> {
     Zstd(Box<zstd::stream::write::Encoder<'static, W>>),
     Bzip2(Box<bzip2::write::BzEncoder<W>>),
     Gzip(Box<flate2::write::GzEncoder<W>>),
+    Brotli(Box<brotli::CompressorWriter<W>>),
 }
 
 impl<W: Write> Encoder<W> {
@@ -61,6 +68,11 @@ impl<W: Write> Encoder<W> {
                 let level = flate2::Compression::new(level.unwrap_or(6).min(9));
                 Self::Gzip(Box::new(flate2::write::GzEncoder::new(output, level)))
             }
+            // Quality 6: beyond that it takes many times as long.
+            Compression::Brotli => {
+                let quality = level.unwrap_or(6).min(11);
+                Self::Brotli(Box::new(brotli::CompressorWriter::new(output, PIECE, quality, BROTLI_WINDOW)))
+            }
         })
     }
 
@@ -72,6 +84,7 @@ impl<W: Write> Encoder<W> {
             Self::Zstd(encoder) => encoder.finish(),
             Self::Bzip2(encoder) => encoder.finish(),
             Self::Gzip(encoder) => encoder.finish(),
+            Self::Brotli(encoder) => Ok(encoder.into_inner()),
         }
     }
 }
@@ -84,6 +97,7 @@ impl<W: Write> Write for Encoder<W> {
             Self::Zstd(encoder) => encoder.write(data),
             Self::Bzip2(encoder) => encoder.write(data),
             Self::Gzip(encoder) => encoder.write(data),
+            Self::Brotli(encoder) => encoder.write(data),
         }
     }
 
@@ -101,7 +115,9 @@ mod tests {
         let data: Vec<u8> = (0u32..100_000).flat_map(u32::to_le_bytes).collect();
         for compression in Compression::ALL {
             let mut packed = Vec::new();
-            for half in data.chunks(data.len() / 2) {
+            // Brotli alone has no streams one behind the other.
+            let pieces = if compression == Compression::Brotli { 1 } else { 2 };
+            for half in data.chunks(data.len() / pieces) {
                 let mut encoder = Encoder::new(compression, None, Vec::new()).unwrap();
                 encoder.write_all(half).unwrap();
                 packed.extend(encoder.finish().unwrap());

@@ -59,6 +59,18 @@ impl Cache {
         Ok(done)
     }
 
+    /// Signs a path that the cache has.
+    pub fn sign(&self, path: &StorePath, key: &formats::signature::SecretKey) -> Result<()> {
+        let cannot = |why: String| Error::Invalid(format!("cache `{}`: {path}: {why}", self.name));
+        let mut narinfo = self
+            .narinfo(path)
+            .map_err(|error| cannot(error.to_string()))?
+            .ok_or_else(|| cannot("it is not there".to_owned()))?;
+        narinfo.info.signatures.insert(key.sign(&narinfo.info.fingerprint(&self.store)));
+        transport::put_text(&self.place, &narinfo_name(path), &narinfo.print(&self.store))
+            .map_err(|error| self.failed(path, &error))
+    }
+
     /// Writes `nix-cache-info` where there is none yet.
     fn announce(&self) -> Result<()> {
         if self.info.store_dir.is_some() {
