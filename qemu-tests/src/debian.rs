@@ -10,13 +10,36 @@ use crate::host;
 
 /// The tree of a package, unpacked once into a directory of its name and version below `cache`.
 pub fn package(name: &str, cache: &Path) -> Result<PathBuf> {
-    let policy = host::run(Command::new("apt-cache").args(["show", "--no-all-versions", name]))?;
-    let policy = String::from_utf8_lossy(&policy);
-    let version = policy.lines().find_map(|line| line.strip_prefix("Version: "));
-    let version = version.ok_or_else(|| Error::Program {
+    let mut trees = packages(&[name], cache)?;
+    trees.pop().ok_or_else(|| unknown(name))
+}
+
+/// The trees of several packages, in order.
+pub fn packages(names: &[&str], cache: &Path) -> Result<Vec<PathBuf>> {
+    let records = host::run(Command::new("apt-cache").args(["show", "--no-all-versions"]).args(names))?;
+    let records = String::from_utf8_lossy(&records);
+    let field = |record: &str, name: &str| {
+        record.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
+    };
+    names
+        .iter()
+        .map(|name| {
+            let record =
+                records.split("\n\n").find(|record| field(record, "Package").as_deref() == Some(*name));
+            let version = record.and_then(|record| field(record, "Version")).ok_or_else(|| unknown(name))?;
+            unpack(name, &version, cache)
+        })
+        .collect()
+}
+
+fn unknown(name: &str) -> Error {
+    Error::Program {
         program: "apt-cache show".to_owned(),
         detail: format!("it does not know {name}: run `apt-get update`"),
-    })?;
+    }
+}
+
+fn unpack(name: &str, version: &str, cache: &Path) -> Result<PathBuf> {
     let unpacked = cache.join(format!("{name}_{}", version.replace(':', "%3a")));
     if unpacked.exists() {
         return Ok(unpacked);

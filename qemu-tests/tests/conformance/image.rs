@@ -62,9 +62,9 @@ const APPLETS: [&str; 44] = [
 /// The image without what only one side has.
 pub(crate) fn common(cases: &Cases, data: &Path, cache: &Path) -> Initrd {
     let mut initrd = Initrd::default();
-    for package in PACKAGES {
-        let tree = debian::package(package, cache).unwrap();
-        initrd = add_tree(initrd, &tree, "");
+    let trees = debian::packages(&PACKAGES, cache).unwrap();
+    for tree in &trees {
+        initrd = add_tree(initrd, tree, "");
     }
     let read = |name: &str| std::fs::read(data.join(name)).unwrap();
     let busybox = "/conformance/busybox";
@@ -76,10 +76,11 @@ pub(crate) fn common(cases: &Cases, data: &Path, cache: &Path) -> Initrd {
     }
     let script = |text: &str| format!("#!{busybox} sh\n{text}");
     let initrd = initrd
-        .program("conformance/busybox", &debian::package("busybox-static", cache).unwrap().join("bin/busybox"))
+        .program("conformance/busybox", &trees.last().unwrap().join("bin/busybox"))
         .unwrap()
         .file("init", 0o755, read("init.sh"))
         .file("conformance/driver", 0o755, read("driver.sh"))
+        .file("conformance/functions", 0o644, read("functions.sh"))
         .file("conformance/probe", 0o755, read("probe.sh"))
         .file(
             "conformance/probe-to",

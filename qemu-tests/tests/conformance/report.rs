@@ -92,7 +92,7 @@ fn differences(firn: &Seen, systemd: &Seen) -> (Vec<Difference>, usize) {
     let mut found = Vec::new();
     let mut compared = 0;
     let files: BTreeSet<&String> =
-        firn.keys().chain(systemd.keys()).filter(|name| *name != "driver").collect();
+        firn.keys().chain(systemd.keys()).filter(|name| *name != "driver.log").collect();
     for file in files {
         let ours = observations(file, firn);
         let theirs = observations(file, systemd);
@@ -116,12 +116,12 @@ fn observations(file: &str, seen: &Seen) -> BTreeMap<(String, String), String> {
     let mut out = BTreeMap::new();
     let lines = seen.get(file).map(Vec::as_slice).unwrap_or_default();
     if file == "states" {
-        let mut unit = String::new();
-        for line in lines {
-            if let Some(name) = line.strip_prefix("== ") {
-                unit = name.trim_end_matches(".service").to_owned();
-            } else if let Some((key, value)) = line.split_once('=') {
-                out.insert((unit.clone(), key.to_owned()), value.to_owned());
+        for block in lines.split(|line| line == "==") {
+            let fields: Vec<_> = block.iter().filter_map(|line| line.split_once('=')).collect();
+            let Some((_, id)) = fields.iter().find(|(key, _)| *key == "Id") else { continue };
+            let unit = id.trim_end_matches(".service");
+            for (key, value) in fields.iter().filter(|(key, _)| *key != "Id") {
+                out.insert((unit.to_owned(), (*key).to_owned()), (*value).to_owned());
             }
         }
         return out;

@@ -39,7 +39,7 @@ fn boot(name: &str, vmlinux: &Path, initrd: &Path, init: &str) -> String {
     let machine = Machine::builder(format!("conformance-{name}"))
         .memory_mib(1536)
         .no_reboot()
-        .limit(Duration::from_secs(540))
+        .limit(Duration::from_secs(1200))
         .kernel(
             vmlinux,
             Some(initrd),
