@@ -39,10 +39,32 @@ impl<'a> Evaluator<'a> {
         Self::stack_pointer() < self.stack_limit
     }
 
-    /// Goes on, on a new piece of stack.
+    /// Goes on, on a new piece of stack; fails if there is no memory for one.
     #[cold]
     #[inline(never)]
-    pub(crate) fn on_new_stack<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> R {
+    pub(crate) fn on_new_stack<T>(&mut self, run: impl FnOnce(&mut Self) -> Eval<'a, T>) -> Eval<'a, T> {
+        self.on_new_stack_or(run, |evaluator| {
+            let message = "stack overflow; there is no memory for so many nested calls";
+            let error = Error::new(evaluator.arena, ErrorKind::StackOverflow, Pos::NONE, message);
+            Err(error.hint(evaluator.arena, "a lower `--option max-call-depth` finds the recursion earlier"))
+        })
+    }
+
+    /// The same for what has errors of its own.
+    pub(crate) fn on_new_stack_or<R>(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> R,
+        fail: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        // Who grows the stack panics when there is no memory; so it is asked for first, and given back. With as much
+        // again for what runs there: without memory for values the process ends, without stack the evaluation.
+        // So much that the allocator asks the system and gives it back at once.
+        let mut probe: Vec<u8> = Vec::new();
+        let refused = probe.try_reserve_exact(5 * SEGMENT).is_err();
+        drop(std::hint::black_box(probe));
+        if refused {
+            return fail(self);
+        }
         let outer = self.stack_limit;
         let result = stacker::grow(SEGMENT, || {
             self.stack_limit = Self::stack_pointer().saturating_sub(SEGMENT - RED_ZONE);

@@ -207,7 +207,11 @@ impl Reader<'_> {
         read: fn(&mut Self, &mut Evaluator<'a>) -> Read<Value<'a>>,
     ) -> Read<Value<'a>> {
         self.depth += 1;
-        let value = if e.stack_is_low() { e.on_new_stack(|e| read(self, e)) } else { read(self, e) };
+        let value = if e.stack_is_low() {
+            e.on_new_stack_or(|e| read(self, e), |_| Err("there is no memory for so many nested values"))
+        } else {
+            read(self, e)
+        };
         self.depth -= 1;
         value
     }
