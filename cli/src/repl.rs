@@ -9,6 +9,7 @@ use clap::{ArgMatches, Command};
 use editing::Editing;
 use evaluator::{Arena, EvalError, Evaluator, Handle, Style};
 use rustyline::error::ReadlineError;
+use std::cell::RefCell;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -72,24 +73,26 @@ enum Next {
 }
 
 impl<'a> Session<'a, '_> {
-    fn interactive(&mut self) -> Result<ExitCode> {
-        let mut editor: rustyline::Editor<Editing, rustyline::history::FileHistory> =
+    fn interactive(self) -> Result<ExitCode> {
+        let mut editor: rustyline::Editor<Editing<'_>, rustyline::history::FileHistory> =
             rustyline::Editor::new().context("preparing the terminal")?;
+        let session = RefCell::new(self);
+        let complete = |word: &str| session.borrow_mut().completions(word);
+        editor.set_helper(Some(Editing::new(&complete)));
         let history = history_file();
         if let Some(file) = &history
             && let Err(error) = editor.load_history(file)
         {
             log::debug!("no history yet: {error}");
         }
-        self.say("Firn: type :? for help.")?;
+        session.borrow().say("Firn: type :? for help.")?;
         loop {
-            editor.set_helper(Some(Editing::new(self.variables())));
             match editor.readline("firn-repl> ") {
                 Ok(line) => {
                     if !line.trim().is_empty() {
                         editor.add_history_entry(line.as_str()).context("remembering the line")?;
                     }
-                    if self.line(&line)? == Next::Quit {
+                    if session.borrow_mut().line(&line)? == Next::Quit {
                         break;
                     }
                 }
@@ -173,6 +176,31 @@ impl<'a> Session<'a, '_> {
         self.evaluator.attribute_names(self.scope).unwrap_or_default()
     }
 
+    /// What a word may go on as: variables, or the attributes of the value before the last dot. An error while finding
+    /// out is no reason to disturb who is typing.
+    fn completions(&mut self, word: &str) -> Vec<String> {
+        let (before, start) = word.rsplit_once('.').unwrap_or(("", word));
+        let names = if before.is_empty() {
+            let builtins = ["builtins", "import", "map", "toString", "derivation", "throw"];
+            let mut names = self.variables();
+            names.extend(builtins.map(str::to_owned));
+            names
+        } else {
+            let directory = self.directory.clone();
+            let directory = directory.as_os_str().as_bytes();
+            let value = self.evaluator.eval_in_scope(before, directory, self.scope);
+            value.ok().and_then(|value| self.evaluator.attribute_names(value)).unwrap_or_default()
+        };
+        let mut found: Vec<String> = names
+            .into_iter()
+            .filter(|name| name.starts_with(start))
+            .map(|name| if before.is_empty() { name } else { format!("{before}.{}", quoted(&name)) })
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
     fn evaluate(&mut self, text: &str) -> Result<Handle<'a>> {
         let directory = self.directory.clone();
         let result = self.evaluator.eval_in_scope(text, directory.as_os_str().as_bytes(), self.scope);
@@ -181,7 +209,9 @@ impl<'a> Session<'a, '_> {
 
     fn expression(&mut self, line: &str) -> Result<()> {
         if let Some((name, text)) = editing::definition(line) {
-            let value = self.evaluate(text)?;
+            let directory = self.directory.clone();
+            let result = self.evaluator.lazy_in_scope(text, directory.as_os_str().as_bytes(), self.scope);
+            let value = self.explained(result)?;
             let defined = self.evaluator.make_attrs(&[(name.to_owned(), value)]);
             return self.define(defined);
         }
@@ -254,10 +284,62 @@ impl<'a> Session<'a, '_> {
     }
 }
 
+/// An attribute's name as it is written in a selection.
+fn quoted(name: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "_'-".contains(character);
+    let starts = name.starts_with(|character: char| character.is_ascii_alphabetic() || character == '_');
+    if starts && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "\\${"))
+}
+
 /// Where lines are remembered.
 fn history_file() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")))?;
     Some(state.join("firn/repl-history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session<'a>(arena: &'a Arena, request: &'static Request) -> Session<'a, 'static> {
+        let evaluator = Evaluator::new(arena, read_only_io(), evaluator::Options::default());
+        let scope = evaluator.make_empty_attrs();
+        Session { evaluator, scope, directory: PathBuf::from("/"), loaded: Vec::new(), request }
+    }
+
+    fn request() -> &'static Request {
+        static REQUEST: std::sync::OnceLock<Request> = std::sync::OnceLock::new();
+        REQUEST.get_or_init(Request::default)
+    }
+
+    #[test]
+    fn a_definition_waits_until_it_is_needed() {
+        let arena = Arena::new();
+        let mut session = session(&arena, request());
+        session.expression("a = throw \"too early\"").unwrap();
+        session.expression("b = { inner = 1; other = a; }").unwrap();
+        assert!(session.evaluate("b.inner").is_ok());
+        assert!(session.evaluate("b.other").unwrap_err().to_string().starts_with("too early"));
+        assert!(session.expression("c = (").is_err());
+    }
+
+    #[test]
+    fn tab_knows_variables_and_attributes() {
+        let arena = Arena::new();
+        let mut session = session(&arena, request());
+        session
+            .expression("pkgs = { hello = { version = 1; }; help = 2; \"a b\" = 3; bad = throw \"no\"; }")
+            .unwrap();
+        assert_eq!(session.completions("pk"), ["pkgs"]);
+        assert_eq!(session.completions("pkgs.hel"), ["pkgs.hello", "pkgs.help"]);
+        assert_eq!(session.completions("pkgs.hello."), ["pkgs.hello.version"]);
+        assert_eq!(session.completions("pkgs.a"), ["pkgs.\"a b\""]);
+        assert_eq!(session.completions("pkgs.bad.x"), Vec::<String>::new());
+        assert!(session.completions("builtins.attr").contains(&"builtins.attrNames".to_owned()));
+    }
 }

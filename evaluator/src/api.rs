@@ -104,6 +104,23 @@ impl<'a> Evaluator<'a> {
         self.outward(result.map(Handle))
     }
 
+    /// The same, evaluated when it is needed; only the syntax is checked now.
+    pub fn lazy_in_scope(&mut self, text: &str, directory: &[u8], scope: Handle<'a>) -> Result<Handle<'a>> {
+        self.measure_stack();
+        let result = self.waiting_in_scope(text, directory, scope);
+        self.outward(result.map(Handle))
+    }
+
+    fn waiting_in_scope(&mut self, text: &str, directory: &[u8], scope: Handle<'a>) -> Eval<'a, Value<'a>> {
+        let attrs = self.expect_attrs(scope.0, Pos::NONE)?;
+        let (names, env) = self.scope_of(attrs);
+        let code = self.compile(text.as_bytes(), Origin::Text, &canonical(directory), Some(&names))?;
+        self.codes.push(code);
+        self.code_places.push(Pos::NONE);
+        let thunk = Value::Thunk(self.codes.len() as u32 - 1, env);
+        Ok(Value::Ref(Slot::alone(self.arena, thunk)))
+    }
+
     fn in_scope(&mut self, text: &str, directory: &[u8], scope: Handle<'a>) -> Eval<'a, Value<'a>> {
         let attrs = self.expect_attrs(scope.0, Pos::NONE)?;
         let (names, env) = self.scope_of(attrs);

@@ -7,25 +7,25 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
 /// What the line editor knows.
-pub(super) struct Editing {
-    variables: Vec<String>,
+pub(super) struct Editing<'s> {
+    complete: &'s dyn Fn(&str) -> Vec<String>,
 }
 
-impl Editing {
-    /// An editor that completes these variables.
-    pub(super) fn new(variables: Vec<String>) -> Self {
-        Self { variables }
+impl<'s> Editing<'s> {
+    /// An editor that asks how a word may go on.
+    pub(super) fn new(complete: &'s dyn Fn(&str) -> Vec<String>) -> Self {
+        Self { complete }
     }
 }
 
-impl Helper for Editing {}
-impl Highlighter for Editing {}
+impl Helper for Editing<'_> {}
+impl Highlighter for Editing<'_> {}
 
-impl Hinter for Editing {
+impl Hinter for Editing<'_> {
     type Hint = String;
 }
 
-impl Validator for Editing {
+impl Validator for Editing<'_> {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         if is_unfinished(context.input()) {
             return Ok(ValidationResult::Incomplete);
@@ -34,17 +34,12 @@ impl Validator for Editing {
     }
 }
 
-impl Completer for Editing {
+impl Completer for Editing<'_> {
     type Candidate = String;
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
         let start = word_start(line, at);
-        let word = &line[start..at];
-        let builtins = evaluator::builtin_names().map(|name| format!("builtins.{name}"));
-        let mut found: Vec<String> =
-            self.variables.iter().cloned().chain(builtins).filter(|name| name.starts_with(word)).collect();
-        found.sort();
-        Ok((start, found))
+        Ok((start, (self.complete)(&line[start..at])))
     }
 }
 
