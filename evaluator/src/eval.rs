@@ -176,7 +176,7 @@ impl<'a> Evaluator<'a> {
                     code = &bound.body;
                 }
                 Code::With(with) => {
-                    env = Env::with_one(self.arena, env, with.attrs.within(env));
+                    env = Env::with_one(self.arena, env, &with.attrs.within(env));
                     code = &with.body;
                 }
                 Code::If(choice) => {

@@ -88,7 +88,7 @@ impl Sources {
 pub(crate) fn line_and_column(text: &[u8], offset: usize) -> (u32, u32, String) {
     let offset = offset.min(text.len());
     let before = &text[..offset];
-    let mut line = 1 + before.iter().filter(|&&byte| byte == b'\n').count() as u32;
+    let mut line = 1 + before.iter().map(|&byte| u32::from(byte == b'\n')).sum::<u32>();
     let mut start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
     let mut index = offset;
     // Carriage returns are rare; only where there are some are the lines counted one by one.

@@ -152,6 +152,7 @@ impl<'a> Resolver<'a, '_> {
         stacker::maybe_grow(64 * 1024, 1024 * 1024, || self.code_here(expression))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of expression")]
     fn code_here(&mut self, expression: &Expr<'_>) -> Resolved<Code<'a>> {
         let pos = expression.pos;
         Ok(match expression.kind {

@@ -252,9 +252,8 @@ fn structured_attribute<'a>(
     if IGNORED_WHEN_STRUCTURED.iter().any(|ignored| ignored.as_bytes() == text) {
         let ignored = String::from_utf8_lossy(text);
         e.io.message(&format!(
-            "warning: In a derivation named '{}', 'structuredAttrs' disables the effect of the derivation attribute \
-             '{ignored}'; use 'outputChecks.<output>.{ignored}' instead",
-            derivation
+            "warning: In a derivation named '{derivation}', 'structuredAttrs' disables the effect of the derivation attribute \
+             '{ignored}'; use 'outputChecks.<output>.{ignored}' instead"
         ));
     }
     let mut json = Vec::new();
@@ -481,15 +480,11 @@ fn finish<'a>(e: &mut Evaluator<'a>, draft: Draft<'_>, pos: Pos) -> Eval<'a, Val
         io.add_text(&name, &finished.text, &finished.references).map_err(|error| e.io_error(&error, pos))?;
     // The hash is what its users need; the rest is in the store should anybody ask.
     e.derivations.hashes.entry(path.clone()).or_insert(finished.hash);
-    result(e, &store.print(&path), &finished.output_texts)
+    Ok(result(e, &store.print(&path), &finished.output_texts))
 }
 
 /// `{ drvPath, out, … }`.
-fn result<'a>(
-    e: &mut Evaluator<'a>,
-    printed: &str,
-    outputs: &BTreeMap<String, String>,
-) -> Eval<'a, Value<'a>> {
+fn result<'a>(e: &mut Evaluator<'a>, printed: &str, outputs: &BTreeMap<String, String>) -> Value<'a> {
     let printed = printed.as_bytes();
     let drv_path = e.string_needing(printed, Element::DrvDeep(printed));
     let mut attrs = vec![(Known::DRV_PATH, Pos::NONE, drv_path)];
@@ -499,7 +494,7 @@ fn result<'a>(
         let name = e.symbols.intern(output.as_bytes());
         attrs.push((name, Pos::NONE, value));
     }
-    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
+    Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs))
 }
 
 /// `import` of a derivation file: a set as `derivation` would give it. `None` if the path is no derivation of the store.
@@ -523,7 +518,7 @@ pub(super) fn import_derivation<'a>(
         };
         outputs.insert(name.clone(), text);
     }
-    let value = result(e, &store.print(&object), &outputs)?;
+    let value = result(e, &store.print(&object), &outputs);
     let strict = e.expect_attrs(value, pos)?;
     let names: Vec<Value<'a>> = derivation.outputs.keys().map(|name| e.new_string(name.as_bytes())).collect();
     let outputs = e.new_list(&names);

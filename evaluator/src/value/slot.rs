@@ -310,7 +310,7 @@ impl<'a> Env<'a> {
 
     /// A scope of one variable.
     #[inline]
-    pub(crate) fn with_one(arena: &'a Arena, up: &'a Self, variable: Slot<'a>) -> &'a Self {
+    pub(crate) fn with_one(arena: &'a Arena, up: &'a Self, variable: &Slot<'a>) -> &'a Self {
         let address = arena.frames.allocate_pair();
         let place: *mut u64 = std::ptr::with_exposed_provenance_mut(address);
         // SAFETY: two words that are this arena's and nobody else's.
@@ -332,10 +332,10 @@ impl<'a> Env<'a> {
         lifetime: Lifetime,
     ) -> (&'a Self, Option<Passing<'a>>) {
         if lifetime == Lifetime::Forever {
-            return (Self::with_one(arena, up, argument), None);
+            return (Self::with_one(arena, up, &argument), None);
         }
         let shared = lifetime == Lifetime::CallWithSharedArgument;
-        let env = Self::with_one(arena, up, if shared { argument.moved(arena) } else { argument });
+        let env = Self::with_one(arena, up, &if shared { argument.moved(arena) } else { argument });
         (env, Some(Passing(env)))
     }
 

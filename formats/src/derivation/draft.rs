@@ -56,37 +56,7 @@ impl Draft<'_> {
         self.input_srcs.sort_unstable();
         self.input_srcs.dedup();
         let names: Vec<String> = self.outputs.keys().cloned().collect();
-        let is_output = |key: &[u8]| names.iter().position(|name| name.as_bytes() == key);
-        let mut env: Vec<(&[u8], &[u8])> = std::mem::take(&mut self.env);
-        env.retain(|(key, _)| is_output(key).is_none());
-        env.extend(names.iter().map(|name| (name.as_bytes(), b"".as_slice())));
-        env.sort_unstable_by_key(|(key, _)| *key);
-
-        // What comes behind the inputs, with the places where the outputs' paths belong.
-        let mut rest = Vec::with_capacity(4096);
-        let sources: Vec<String> = self.input_srcs.iter().map(|path| store.print(path)).collect();
-        strings(&mut rest, sources.iter().map(String::as_bytes), quote);
-        rest.push(b',');
-        quote(&mut rest, self.platform);
-        rest.push(b',');
-        escape(&mut rest, self.builder);
-        rest.push(b',');
-        strings(&mut rest, self.args.iter().copied(), escape);
-        rest.extend_from_slice(b",[");
-        let mut places = Vec::with_capacity(names.len());
-        for (index, (key, value)) in env.iter().enumerate() {
-            separate(&mut rest, index);
-            rest.push(b'(');
-            escape(&mut rest, key);
-            rest.push(b',');
-            if let Some(output) = is_output(key) {
-                places.push((rest.len() + 1, output));
-            }
-            escape(&mut rest, value);
-            rest.push(b')');
-        }
-        rest.extend_from_slice(b"])");
-
+        let (rest, places) = self.rest(store, &names);
         let fixed = self.outputs.values().all(|output| matches!(output, Output::Fixed(_)));
         let floating = |output: &Output| matches!(output, Output::Floating { .. } | Output::Impure { .. });
         let mut deferred = self.outputs.values().any(floating);
@@ -143,6 +113,40 @@ impl Draft<'_> {
         let drvs = self.input_drvs.into_iter().map(|(path, _)| path);
         let references = self.input_srcs.into_iter().chain(drvs).collect();
         Ok(Finished { outputs: self.outputs, output_texts, text, references, hash })
+    }
+
+    /// The text behind the inputs, and for each variable of an output where its value belongs and which output it is.
+    fn rest(&self, store: &StoreDir, names: &[String]) -> (Vec<u8>, Vec<(usize, usize)>) {
+        let is_output = |key: &[u8]| names.iter().position(|name| name.as_bytes() == key);
+        let mut env: Vec<(&[u8], &[u8])> = self.env.clone();
+        env.retain(|(key, _)| is_output(key).is_none());
+        env.extend(names.iter().map(|name| (name.as_bytes(), b"".as_slice())));
+        env.sort_unstable_by_key(|(key, _)| *key);
+
+        let mut rest = Vec::with_capacity(4096);
+        let sources: Vec<String> = self.input_srcs.iter().map(|path| store.print(path)).collect();
+        strings(&mut rest, sources.iter().map(String::as_bytes), quote);
+        rest.push(b',');
+        quote(&mut rest, self.platform);
+        rest.push(b',');
+        escape(&mut rest, self.builder);
+        rest.push(b',');
+        strings(&mut rest, self.args.iter().copied(), escape);
+        rest.extend_from_slice(b",[");
+        let mut places = Vec::with_capacity(names.len());
+        for (index, (key, value)) in env.iter().enumerate() {
+            separate(&mut rest, index);
+            rest.push(b'(');
+            escape(&mut rest, key);
+            rest.push(b',');
+            if let Some(output) = is_output(key) {
+                places.push((rest.len() + 1, output));
+            }
+            escape(&mut rest, value);
+            rest.push(b')');
+        }
+        rest.extend_from_slice(b"])");
+        (rest, places)
     }
 
     /// The text up to the inputs.
