@@ -44,16 +44,16 @@ fn probe(line: &str, cases: &mut Cases) {
         if let Some(command) = part.strip_prefix('!') {
             let quoted =
                 command.replace('%', "%%").replace('$', "$$").replace('\\', "\\\\").replace('"', "\\\"");
-            tries.push_str(&format!(" \"{quoted}\""));
+            tries.extend([" \"", &quoted, "\""]);
         } else if let Some(directive) = part.strip_prefix("Unit:") {
-            unit.push_str(&format!("{directive}\n"));
+            unit.extend([directive, "\n"]);
         } else {
-            service.push_str(&format!("{part}\n"));
+            service.extend([part, "\n"]);
         }
     }
     let has = |service: &str, name: &str| service.lines().any(|line| line.starts_with(name));
     if !has(&service, "ExecStart=") {
-        service.push_str(&format!("ExecStart=/conformance/probe{tries}\n"));
+        service.extend(["ExecStart=/conformance/probe", &tries, "\n"]);
     }
     if !has(&service, "Type=") {
         service.push_str("Type=oneshot\n");

@@ -11,7 +11,7 @@ ask="Id,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts"
 echo "@@progress probes" >/dev/ttyS0
 (while sleep 10; do echo "@@progress $(ls out | wc -l) probes" >/dev/ttyS0; done) &
 progress=$!
-systemctl start probes.target || echo "probes.target: $?"
+timeout 75 systemctl start probes.target || echo "probes.target: $?"
 kill $progress
 systemctl show -p $ask $(cat probes) | sed 's/^$/==/' >out/states
 # Files that were written, as the test reads them.

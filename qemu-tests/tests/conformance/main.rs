@@ -1,10 +1,16 @@
 //! The same units on Firn and on Debian's systemd, each booted once, and what they did compared line by line: what processes see of
 //! themselves (`probes.txt`), and in which order and states units go (`cases/`). What differs has a reason in `accepted.txt`;
 //! all of it stands in `docs/systemd-conformance.md`, which this test writes with `FIRN_BLESS=1` and otherwise compares.
+//!
+//! Not part of `make test` yet: the differences have not all been gone through, so `accepted.txt` is not complete and the test fails.
 
+#[cfg(test)]
 mod definitions;
+#[cfg(test)]
 mod image;
+#[cfg(test)]
 mod report;
+#[cfg(test)]
 mod sides;
 
 use std::collections::BTreeSet;
