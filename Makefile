@@ -5,7 +5,7 @@
 #
 #   make check  formatting, lints, documentation, the tidy test
 #   make dist   the static binaries and os/ in target/dist, as `firn` expects them
-#   make conformance  the same 440 units on Firn and on Debian's systemd, compared (fails: not all differences are explained yet)
+#   make conformance  the same 475 units on Firn and on Debian's systemd, compared (fails: not all differences are explained yet)
 #   make bench-boot                 from the start of process 1 to the last service, beside other inits
 #   make bench-switch               the time of switches
 #   make nix-functional  Nix's own functional tests against Firn, and the table in docs/nix-functional-tests.md
