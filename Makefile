@@ -12,6 +12,7 @@
 #   make bench-eval NIX=… NIXPKGS=…  the evaluator's time and memory beside a real Nix's
 #   make bench-store  the store's CPU time and memory beside a real Nix's
 #   make store-power-cut  2000 power cuts on ext4 and on xfs (as root; make test makes a few)
+#   make fuzz [SECONDS=600]  each fuzzer that long, from the corpora in fuzz/; what it finds goes there
 #   make needs  install (as root) or name the Debian packages of ci/packages.txt
 
 TARGET  := x86_64-unknown-linux-gnu
@@ -22,7 +23,7 @@ CONFIGURATION ?= examples/server/configuration.nix
 export FIRN_STORE ?= $(CURDIR)/.cache/store
 
 .DEFAULT_GOAL := help
-.PHONY: help needs dist run channel test check unit vm-test os-test conformance bench-boot bench-switch bench-eval bench-store store-power-cut nix-functional nix-functional-short clean
+.PHONY: help needs dist run channel test check unit vm-test os-test conformance bench-boot bench-switch bench-eval bench-store store-power-cut nix-functional nix-functional-short fuzz clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +50,9 @@ check: needs
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	cargo test -p cli --test tidy
+
+fuzz:
+	set -e; for target in parser regex formats; do fuzz/run $$target $(or $(SECONDS),600); done
 
 unit: needs
 	cargo test --workspace --exclude qemu-tests

@@ -98,6 +98,8 @@ pub(super) struct Matcher<'a> {
     stack: Vec<Frame>,
     groups: Vec<Group>,
     counters: Vec<Counter>,
+    /// How many counters stand at each position with a loop that got nowhere.
+    stuck: Vec<u32>,
     /// One cell for each branching state and each position from the start of the run.
     memory: Vec<u8>,
     /// The cells written, for cleaning up.
@@ -117,6 +119,7 @@ impl<'a> Matcher<'a> {
             stack: Vec::new(),
             groups: vec![Group::default(); program.groups],
             counters: vec![Counter::default(); program.counters],
+            stuck: vec![0; text.len() + 1],
             memory: vec![UNKNOWN; program.rows * (text.len() + 1)],
             written: Vec::new(),
             found: false,
@@ -129,6 +132,7 @@ impl<'a> Matcher<'a> {
     pub(super) fn run(&mut self, start: usize, mode: Mode) -> Option<Found> {
         self.groups.fill(Group::default());
         self.counters.fill(Counter::default());
+        self.stuck.fill(0);
         for cell in self.written.drain(..) {
             if let Some(cell) = self.memory.get_mut(cell) {
                 *cell = UNKNOWN;
@@ -174,11 +178,7 @@ impl<'a> Matcher<'a> {
                     *group = value;
                 }
             }
-            Frame::RestoreCounter { counter, value } => {
-                if let Some(counter) = self.counters.get_mut(counter as usize) {
-                    *counter = value;
-                }
-            }
+            Frame::RestoreCounter { counter, value } => self.set_counter(counter, value),
             Frame::Remember { cell } => {
                 if let Some(value) = self.memory.get_mut(cell) {
                     *value = if self.found { FOUND } else { FAILED };
@@ -289,7 +289,7 @@ impl<'a> Matcher<'a> {
     fn recall(&mut self, row: u32, position: usize) -> bool {
         let cell = row as usize * (self.text.len() + 1) + position;
         // Inside a loop that got nowhere yet, less is allowed than elsewhere: that is not for remembering.
-        if self.counters.iter().any(|counter| counter.times > 0 && counter.position == position) {
+        if self.stuck.get(position).is_some_and(|&count| count > 0) {
             if self.patience > 0 {
                 self.patience -= 1;
                 return false;
@@ -314,15 +314,29 @@ impl<'a> Matcher<'a> {
         }
     }
 
+    fn set_counter(&mut self, number: u32, value: Counter) {
+        let Some(counter) = self.counters.get_mut(number as usize) else { return };
+        let before = std::mem::replace(counter, value);
+        if before.times > 0
+            && let Some(count) = self.stuck.get_mut(before.position)
+        {
+            *count -= 1;
+        }
+        if value.times > 0
+            && let Some(count) = self.stuck.get_mut(value.position)
+        {
+            *count += 1;
+        }
+    }
+
     /// Whether the body of a loop may be entered: twice at most without getting on.
     fn may_enter(&mut self, counter: Option<u32>, position: usize) -> bool {
         let Some(number) = counter else { return true };
-        let Some(counter) = self.counters.get_mut(number as usize) else { return true };
-        let before = *counter;
+        let Some(&before) = self.counters.get(number as usize) else { return true };
         if before.times == 0 || before.position != position {
-            *counter = Counter { position, times: 1 };
+            self.set_counter(number, Counter { position, times: 1 });
         } else if before.times < 2 {
-            counter.times += 1;
+            self.set_counter(number, Counter { position, times: before.times + 1 });
         } else {
             return false;
         }
