@@ -15,8 +15,11 @@ use formats::store_path::StoreDir;
 use std::io::Read;
 use std::rc::Rc;
 
-/// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 3] = [("parser", parser), ("regex", regex), ("formats", formats)];
+/// A target and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 3] = [("parser", parser), ("regex", regex), ("formats", formats)];
 
 fn evaluator(arena: &Arena) -> Evaluator<'_> {
     let options = Options { pipe_operators: true, max_call_depth: 100, ..Options::default() };

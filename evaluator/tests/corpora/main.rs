@@ -2,12 +2,7 @@
 //! too. `make fuzz` looks for more.
 
 #[path = "../../../fuzz/src/targets.rs"]
-#[expect(
-    clippy::expect_used,
-    clippy::naive_bytecount,
-    unreachable_pub,
-    reason = "the fuzzer's file is a crate of its own there"
-)]
+#[expect(clippy::expect_used, unreachable_pub, reason = "the fuzzer has this file in a crate of its own")]
 mod targets;
 
 use formats::nar::Visitor;
