@@ -22,8 +22,14 @@ pub fn parse(text: &str, context: &Context<'_>) -> Result<Vec<CommandLine>, Stri
                 '-' => flags |= command::IGNORE_FAILURE,
                 ':' => flags |= command::NO_EXPAND,
                 '+' => flags |= command::FULL_PRIVILEGES,
-                _ => flags |= command::NO_SETUID,
+                _ => {}
             }
+        }
+        // `!!` is `!` where the kernel has no ambient capabilities; Linux has had them since 4.3.
+        match (prefixes.matches('!').count(), prefixes.contains('+')) {
+            (0, _) | (2, false) => {}
+            (1, false) => flags |= command::NO_SETUID,
+            _ => return Err(format!("`{prefixes}`: only one of `+`, `!` and `!!` can be given")),
         }
         let program = context.expand(program)?;
         if !program.starts_with('/') {
@@ -71,5 +77,9 @@ mod tests {
         assert_eq!((count, line.flags, line.arguments.len()), (2, 0, 2));
         assert!(one("a b").unwrap_err().contains("absolute"));
         assert!(one("@/bin/sh").is_err());
+        let flags = |text: &str| one(text).map(|(_, line)| line.flags & !command::NO_EXPAND);
+        assert_eq!(flags("!/bin/a").unwrap(), command::NO_SETUID);
+        assert_eq!(flags("!!-/bin/a").unwrap(), command::IGNORE_FAILURE, "as if it were not there");
+        assert!(flags("!!!/bin/a").is_err() && flags("+!/bin/a").unwrap_err().contains("only one of"));
     }
 }

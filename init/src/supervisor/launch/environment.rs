@@ -5,6 +5,7 @@ use super::{DIRECTORIES, Identity};
 use crate::sorted_map::SortedMap;
 use formats::service_graph::key::{Key, command, notify_access, service_type};
 use formats::service_graph::view::{Command, Unit};
+use nix::sys::signal::Signal;
 use std::ffi::CString;
 use std::io;
 
@@ -24,6 +25,13 @@ pub struct Extra {
     pub socket_names: String,
     /// $REMOTE_ADDR and $REMOTE_PORT.
     pub peer: Option<(String, u16)>,
+}
+
+/// A number, or a signal by its name without SIG, as systemd.exec(5) has it.
+fn exit_status(status: u32) -> String {
+    let signal = (status >= 256).then(|| Signal::try_from((status & 127) as i32).ok()).flatten();
+    let name = signal.and_then(|signal| signal.as_str().strip_prefix("SIG"));
+    name.map_or_else(|| (status & 255).to_string(), str::to_owned)
 }
 
 /// All variables of a process.
@@ -53,7 +61,7 @@ pub(super) fn variables(
     if let Some((result, status)) = extra.result {
         set("SERVICE_RESULT", result.into());
         set("EXIT_CODE", if status >= 256 { "killed" } else { "exited" }.into());
-        set("EXIT_STATUS", (status & 255).to_string());
+        set("EXIT_STATUS", exit_status(status));
     }
     for (key, _, base, name) in DIRECTORIES {
         let is_private = identity.dynamic.is_some() && key != Key::ConfigurationDirectory;
@@ -180,6 +188,11 @@ fn substitute(text: &str, variables: &Variables) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exit_status_is_a_number_or_a_signals_name() {
+        assert_eq!([0, 3, 256 + 15, 256 + 9].map(exit_status), ["0", "3", "TERM", "KILL"]);
+    }
 
     #[test]
     fn variables_are_put_in() {
