@@ -488,7 +488,6 @@ impl<'g> Step<'_, 'g> {
     fn reset_failed(&mut self, index: u32) {
         self.with(index, |unit| {
             unit.starts.clear();
-            unit.limit_hit = false;
             unit.restarts = 0;
         });
         if self.get(index).phase == Phase::Failed {

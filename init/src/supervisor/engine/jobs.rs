@@ -163,15 +163,12 @@ impl Step<'_, '_> {
             return;
         }
         if self.is_started_too_often(unit) {
-            // What it failed by before says more.
-            self.note(unit, Outcome::StartLimit);
-            self.with(unit, |state| state.limit_hit = true);
+            self.with(unit, |state| state.outcome = Outcome::StartLimit);
             self.down(unit, Phase::Failed);
             return;
         }
         self.with(unit, |state| {
             state.outcome = Outcome::Success;
-            state.limit_hit = false;
             state.exit_status = 0;
         });
         match definition.kind() {

@@ -111,7 +111,6 @@ pub(super) struct Unit {
     deadline: Option<u64>,
     starts: Vec<u64>,
     stays_down: bool,
-    limit_hit: bool,
     pulled: (u64, u32),
 }
 
@@ -159,7 +158,6 @@ impl Reference {
             deadline: None,
             starts: Vec::new(),
             stays_down: false,
-            limit_hit: false,
             pulled: (0, 0),
         };
         let units = vec![down; definitions.len()];
@@ -206,12 +204,10 @@ impl Reference {
             self.become_(unit, was);
             self.end_job(unit, result);
         } else if self.definitions[unit].service.is_some() && self.hits_start_limit(unit) {
-            self.note(unit, Outcome::StartLimit);
-            self.units[unit].limit_hit = true;
+            self.units[unit].outcome = Outcome::StartLimit;
             self.fall(unit, Life::Failed);
         } else {
             self.units[unit].outcome = Outcome::Success;
-            self.units[unit].limit_hit = false;
             match self.definitions[unit].service {
                 None | Some(service_type::SIMPLE) => self.rise(unit, Life::Up),
                 Some(kind) => {
@@ -573,7 +569,12 @@ impl Reference {
                 .any(|kind| self.naming(unit, kind).iter().any(|by| changed.contains(by)))
             || self.named(unit, BindsTo).iter().any(|to| changed.contains(to));
         let this = &mut self.units[unit];
-        if this.life.is_down() && this.job.is_none() && !this.limit_hit && is_upheld && is_looked_at {
+        if this.life.is_down()
+            && this.job.is_none()
+            && this.outcome != Outcome::StartLimit
+            && is_upheld
+            && is_looked_at
+        {
             self.pull(unit);
         }
     }

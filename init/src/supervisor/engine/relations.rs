@@ -1,7 +1,7 @@
 //! What a unit's state means for others without anybody asking: Upholds=, BindsTo=, StopWhenUnneeded= (systemd.unit(5)).
 
 use super::Step;
-use super::unit_state::JobKind;
+use super::unit_state::{JobKind, Outcome};
 use formats::control::ActiveState;
 use formats::service_graph::key::{Key, flag};
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ impl Step<'_, '_> {
     fn start_if_upheld(&mut self, index: u32) {
         let Some(unit) = self.unit(index).filter(|unit| unit.has(Key::UpheldBy)) else { return };
         let state = self.get(index);
-        if !state.is_down() || state.job.is_some() || state.limit_hit {
+        if !state.is_down() || state.job.is_some() || state.outcome == Outcome::StartLimit {
             return;
         }
         let mut upholders = unit.units(Key::UpheldBy).map(|by| self.get(by));

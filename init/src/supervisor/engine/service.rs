@@ -290,7 +290,7 @@ impl Step<'_, '_> {
     }
 
     /// Keeps the first thing that went wrong.
-    pub(crate) fn note(&mut self, unit: u32, outcome: Outcome) {
+    fn note(&mut self, unit: u32, outcome: Outcome) {
         self.with(unit, |state| {
             if state.outcome == Outcome::Success {
                 state.outcome = outcome;

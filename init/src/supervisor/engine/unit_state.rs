@@ -254,8 +254,6 @@ pub struct UnitState {
     pub forbid_restart: bool,
     /// It had failed before its conditions were looked at.
     pub had_failed: bool,
-    /// It came down because it was started too often.
-    pub limit_hit: bool,
     /// How often it was started because of another unit's end.
     pub pulled: u32,
     /// The beginning of that count.
@@ -280,7 +278,6 @@ impl UnitState {
         held: false,
         forbid_restart: false,
         had_failed: false,
-        limit_hit: false,
         pulled: 0,
         pulled_since: 0,
     };
