@@ -58,9 +58,6 @@ impl Step<'_, '_> {
         match kind {
             JobKind::Start => self.begin_start(unit),
             JobKind::Stop | JobKind::Restart | JobKind::TryRestart => {
-                if self.get(unit).phase == Phase::Checking {
-                    self.leave_checking(unit);
-                }
                 if self.get(unit).is_down() {
                     self.reached_down(unit);
                 } else if !self.get(unit).is_stopping() {
@@ -92,33 +89,42 @@ impl Step<'_, '_> {
             self.finish_job(unit, JobResult::Done);
             return;
         }
-        // On its way down, or waiting to be restarted: the job goes on when it is there.
-        if state.is_stopping() || state.phase == Phase::AutoRestart {
+        // On its way down: the job goes on when it is there. On its way up: it is this job's already.
+        if state.is_stopping() {
             return;
         }
-        // On its way up: it is this job's already.
-        if !state.is_down() {
+        if !matches!(state.phase, Phase::Dead | Phase::Failed | Phase::AutoRestart) {
             self.mark_running(unit);
             return;
         }
-        if self.listed(unit, Key::Requisite).iter().any(|other| self.is_down_or_stopping(*other)) {
+        let requisite_missing =
+            self.listed(unit, Key::Requisite).iter().any(|other| !self.get(*other).is_up());
+        let bound_missing = self
+            .listed(unit, Key::BindsTo)
+            .iter()
+            .any(|other| self.get(*other).is_down() && self.listed(unit, Key::After).contains(other));
+        if requisite_missing || bound_missing {
             self.finish_job(unit, JobResult::Dependency);
             return;
         }
+        if self.is_started_too_often(unit) {
+            self.set_deadline(unit, None);
+            self.with(unit, |state| state.outcome = Outcome::StartLimit);
+            self.enter(unit, Phase::Failed);
+            self.went_down(unit, Outcome::StartLimit);
+            self.finish_job(unit, JobResult::Failed);
+            return;
+        }
         self.mark_running(unit);
+        self.set_deadline(unit, None);
         self.with(unit, |state| {
             state.held = false;
             state.forbid_restart = false;
-            state.had_failed = state.phase == Phase::Failed;
+            state.outcome = Outcome::Success;
+            state.exit_status = 0;
         });
         self.enter(unit, Phase::Checking);
         self.emit(Effect::CheckConditions { unit });
-    }
-
-    /// A unit that is not started stays as it was.
-    fn leave_checking(&mut self, unit: u32) {
-        let phase = if self.get(unit).had_failed { Phase::Failed } else { Phase::Dead };
-        self.enter(unit, phase);
     }
 
     /// StartLimitIntervalSec= and StartLimitBurst=; notes this start.
@@ -146,47 +152,33 @@ impl Step<'_, '_> {
             return;
         }
         let Some(definition) = self.unit(unit) else { return };
-        let is_without = verdict == Some(true)
-            && self.listed(unit, Key::BindsTo).iter().any(|other| {
-                !self.get(*other).is_up() && definition.units(Key::After).any(|after| after == *other)
-            });
-        if verdict != Some(true) || is_without {
-            self.leave_checking(unit);
-            self.finish_job(
-                unit,
-                match verdict {
-                    None => JobResult::Failed,
-                    Some(false) => JobResult::Skipped,
-                    Some(true) => JobResult::Dependency,
-                },
-            );
-            return;
-        }
-        if self.is_started_too_often(unit) {
-            self.with(unit, |state| state.outcome = Outcome::StartLimit);
-            self.down(unit, Phase::Failed);
-            return;
-        }
-        self.with(unit, |state| {
-            state.outcome = Outcome::Success;
-            state.exit_status = 0;
-        });
-        match definition.kind() {
-            UnitKind::Target | UnitKind::Slice => {
-                self.enter(unit, Phase::Active);
-                self.finish_start(unit);
+        match verdict {
+            None => {
+                self.with(unit, |state| state.outcome = Outcome::Resources);
+                self.enter(unit, Phase::Failed);
+                self.finish_job(unit, JobResult::Failed);
             }
-            UnitKind::Mount | UnitKind::Swap => {
-                self.enter(unit, Phase::Mounting);
-                let limit = definition.number(Key::TimeoutStart).unwrap_or(DEFAULT_TIMEOUT);
-                self.set_deadline(unit, Some(self.now.saturating_add(limit)));
-                self.emit(Effect::Mount { unit });
+            Some(false) => {
+                self.enter(unit, Phase::Dead);
+                self.finish_job(unit, JobResult::Skipped);
             }
-            UnitKind::Socket | UnitKind::Timer | UnitKind::Path => {
-                self.enter(unit, Phase::Arming);
-                self.emit(Effect::Arm { unit });
-            }
-            UnitKind::Service => self.run_commands(unit, Phase::Condition, 0),
+            Some(true) => match definition.kind() {
+                UnitKind::Target | UnitKind::Slice => {
+                    self.enter(unit, Phase::Active);
+                    self.finish_job(unit, JobResult::Done);
+                }
+                UnitKind::Mount | UnitKind::Swap => {
+                    self.enter(unit, Phase::Mounting);
+                    let limit = definition.number(Key::TimeoutStart).unwrap_or(DEFAULT_TIMEOUT);
+                    self.set_deadline(unit, Some(self.now.saturating_add(limit)));
+                    self.emit(Effect::Mount { unit });
+                }
+                UnitKind::Socket | UnitKind::Timer | UnitKind::Path => {
+                    self.enter(unit, Phase::Arming);
+                    self.emit(Effect::Arm { unit });
+                }
+                UnitKind::Service => self.run_commands(unit, Phase::Condition, 0),
+            },
         }
     }
 
@@ -242,20 +234,18 @@ impl Step<'_, '_> {
             self.state.running_jobs = self.state.running_jobs.saturating_sub(1);
         }
         self.emit(Effect::JobDone { unit, kind: job.kind, result });
-        self.state.touched.insert(unit);
-        if matches!(result, JobResult::Failed | JobResult::Dependency) {
-            let keys: &[Key] = match job.kind {
-                JobKind::Start => &[Key::RequiredBy, Key::BoundBy, Key::RequisiteOf],
-                JobKind::Stop => &[Key::ConflictedBy],
-                _ => &[],
-            };
-            for other in keys.iter().flat_map(|key| self.listed(unit, *key)).collect::<Vec<_>>() {
-                if self.get(other).job.is_some_and(|job| job.kind == JobKind::Start) {
-                    self.finish_job(other, JobResult::Dependency);
+        // Its pause was over, but the start that should follow does not come.
+        if self.get(unit).phase == Phase::AutoRestart && self.get(unit).deadline.is_none() {
+            self.enter(unit, Phase::Failed);
+        }
+        let went_wrong = matches!(result, JobResult::Failed | JobResult::Dependency);
+        if job.kind == JobKind::Start && went_wrong {
+            for key in [Key::RequiredBy, Key::BoundBy, Key::RequisiteOf] {
+                for other in self.listed(unit, key) {
+                    if self.get(other).job.is_some_and(|job| job.kind == JobKind::Start && !job.running) {
+                        self.finish_job(other, JobResult::Dependency);
+                    }
                 }
-            }
-            if result == JobResult::Dependency {
-                self.start_after(unit, Key::OnFailure);
             }
         }
         for key in [Key::Before, Key::After] {
@@ -309,26 +299,14 @@ impl Step<'_, '_> {
     /// Puts a unit down and tells all whom it concerns.
     pub(crate) fn down(&mut self, unit: u32, phase: Phase) {
         self.set_deadline(unit, None);
+        let outcome = self.get(unit).outcome;
         self.with(unit, |state| {
             state.main_pid = 0;
             state.control_pid = 0;
         });
-        let was_waiting = self.get(unit).phase == Phase::AutoRestart;
         self.enter(unit, phase);
+        self.went_down(unit, outcome);
         self.reached_down(unit);
-        self.emit(Effect::Release { unit });
-        if !was_waiting || phase == Phase::Failed {
-            self.start_after(unit, if phase == Phase::Failed { Key::OnFailure } else { Key::OnSuccess });
-        }
-    }
-
-    /// OnFailure= and OnSuccess=.
-    fn start_after(&mut self, unit: u32, key: Key) {
-        if self.state.shutdown.is_none() {
-            for next in self.listed(unit, key) {
-                self.start_by_itself(next);
-            }
-        }
     }
 
     /// The child that mounts or unmounts has ended.
@@ -342,7 +320,7 @@ impl Step<'_, '_> {
             (Phase::Mounting, true) => {
                 self.set_deadline(unit, None);
                 self.enter(unit, Phase::Mounted);
-                self.finish_start(unit);
+                self.finish_job(unit, JobResult::Done);
             }
             (Phase::Unmounting, false) => {
                 // Still mounted: it stays so, and the one who asked is told.
@@ -366,7 +344,7 @@ impl Step<'_, '_> {
         }
         if worked {
             self.enter(unit, Phase::Armed);
-            self.finish_start(unit);
+            self.finish_job(unit, JobResult::Done);
         } else {
             self.with(unit, |state| state.outcome = Outcome::Resources);
             self.down(unit, Phase::Failed);

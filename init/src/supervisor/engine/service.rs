@@ -114,7 +114,7 @@ impl Step<'_, '_> {
         self.finish_start(unit);
     }
 
-    pub(crate) fn finish_start(&mut self, unit: u32) {
+    fn finish_start(&mut self, unit: u32) {
         if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Start) {
             self.finish_job(unit, JobResult::Done);
         }
@@ -243,10 +243,8 @@ impl Step<'_, '_> {
             self.set_deadline(unit, None);
             self.enter(unit, Phase::Exited);
             self.finish_start(unit);
-        } else if outcome == Outcome::Success {
-            self.service_begin_stop(unit);
         } else {
-            self.fail(unit, outcome);
+            self.service_begin_stop(unit);
         }
     }
 
@@ -311,7 +309,11 @@ impl Step<'_, '_> {
                 self.with(unit, |state| state.command = 0);
                 self.run_commands(unit, Phase::Stop, 0);
             }
-            Phase::AutoRestart => self.down(unit, Phase::Dead),
+            Phase::Checking | Phase::AutoRestart => {
+                let phase =
+                    if self.get(unit).outcome == Outcome::Success { Phase::Dead } else { Phase::Failed };
+                self.down(unit, phase);
+            }
             phase
                 if phase == Phase::Start
                     && self.get(unit).main_pid == 0
@@ -460,16 +462,8 @@ impl Step<'_, '_> {
             }
             Phase::FinalSigkill => self.ended(unit),
             Phase::AutoRestart => {
-                if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Stop) {
-                    return;
-                }
                 self.with(unit, |state| state.restarts += 1);
-                // Not only itself: what depends on it is restarted too.
-                self.request(unit, JobKind::Restart);
-                if self.get(unit).job.is_none() {
-                    self.note(unit, Outcome::Resources);
-                    self.down(unit, Phase::Failed);
-                }
+                self.request(unit, JobKind::Start);
             }
             _ => {}
         }
