@@ -13,4 +13,6 @@ mod faults;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod kill_steps;
+#[cfg(test)]
 mod turns;
