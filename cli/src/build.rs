@@ -389,7 +389,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     for (number, path) in paths.iter().enumerate() {
         if let Some(link) = text("out-link").filter(|_| !matches.get_flag("no-link")) {
             let link = if number == 0 { link.clone() } else { format!("{link}-{}", number + 1) };
-            builder.store.add_permanent_root(path, &std::path::absolute(link)?)?;
+            builder.store.add_followable_root(path, &std::path::absolute(link)?)?;
         }
         writeln!(output, "{}", builder.store.dir().print(path))?;
     }

@@ -23,6 +23,16 @@ pub struct Root {
 impl Store {
     /// Makes `link` (anywhere) point to the path and keeps the path as long as the link stays.
     pub fn add_permanent_root(&self, path: &StorePath, link: &Path) -> Result<()> {
+        self.add_root_to(path, Path::new(&self.dir().print(path)), link)
+    }
+
+    /// The same for people who follow links: of a store that is not at the place that its paths name (a user's own, on a
+    /// machine without `/nix`), the link points to where the object really is. Only Firn's collector knows such a link.
+    pub fn add_followable_root(&self, path: &StorePath, link: &Path) -> Result<()> {
+        self.add_root_to(path, &self.real_path(path), link)
+    }
+
+    fn add_root_to(&self, path: &StorePath, target: &Path, link: &Path) -> Result<()> {
         self.add_temp_root(path)?;
         let link = std::path::absolute(link).map_err(Error::file("making absolute", link))?;
         if link.starts_with(&self.layout.real_store) || link.starts_with(self.dir().as_str()) {
@@ -36,7 +46,7 @@ impl Store {
                 link.display()
             )));
         }
-        replace_link(Path::new(&self.dir().print(path)), &link)?;
+        replace_link(target, &link)?;
         self.add_indirect_root(&link)
     }
 
@@ -50,7 +60,16 @@ impl Store {
     }
 
     pub(crate) fn is_in_store(&self, target: &Path) -> bool {
-        target.to_str().is_some_and(|text| self.dir().parse_below(text).is_ok())
+        self.pointed_at(target).is_some()
+    }
+
+    /// The object that a link's target is or lies in: by its name, or by where it really is.
+    fn pointed_at(&self, target: &Path) -> Option<StorePath> {
+        if let Ok((path, _)) = self.dir().parse_below(target.to_str()?) {
+            return Some(path);
+        }
+        let name = target.strip_prefix(&self.layout.real_store).ok()?.components().next()?;
+        StorePath::from_base_name(name.as_os_str().to_str()?).ok()
     }
 
     /// All roots: links first, then what processes use.
@@ -69,9 +88,7 @@ impl Store {
 
     fn add_link(&self, link: &Path, roots: &mut BTreeSet<Root>) -> bool {
         let Ok(target) = fs::read_link(link) else { return false };
-        let Some(Ok((target, _))) = target.to_str().map(|text| self.dir().parse_below(text)) else {
-            return false;
-        };
+        let Some(target) = self.pointed_at(&target) else { return false };
         roots.insert(Root { target, link: link.to_owned() })
     }
 

@@ -123,29 +123,48 @@ struct Ended {
     finished: bool,
 }
 
-/// Whether a system call (by its number on x86-64) changes something that others can see.
+/// The system calls (by their numbers on x86-64) that change something that others can see.
+const CHANGES: [i64; 34] = [
+    libc::SYS_write,
+    libc::SYS_pwrite64,
+    libc::SYS_writev,
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_rmdir,
+    libc::SYS_link,
+    libc::SYS_linkat,
+    libc::SYS_symlink,
+    libc::SYS_symlinkat,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_syncfs,
+    libc::SYS_chmod,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_utimensat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_lchown,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_mount,
+    libc::SYS_copy_file_range,
+    libc::SYS_sendfile,
+    libc::SYS_flock,
+    libc::SYS_kill,
+];
+
+/// Whether a call is such a one; opening is if it creates or empties.
 fn changes(call: i64, flags: u64) -> bool {
-    match call {
-        libc::SYS_openat => flags & (libc::O_CREAT | libc::O_TRUNC) as u64 != 0,
-        libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_writev | libc::SYS_mkdir | libc::SYS_mkdirat => true,
-        libc::SYS_rename
-        | libc::SYS_renameat
-        | libc::SYS_renameat2
-        | libc::SYS_unlink
-        | libc::SYS_unlinkat => true,
-        libc::SYS_rmdir | libc::SYS_link | libc::SYS_linkat | libc::SYS_symlink | libc::SYS_symlinkat => true,
-        libc::SYS_ftruncate
-        | libc::SYS_fallocate
-        | libc::SYS_fsync
-        | libc::SYS_fdatasync
-        | libc::SYS_syncfs => true,
-        libc::SYS_chmod | libc::SYS_fchmod | libc::SYS_fchmodat | libc::SYS_utimensat | libc::SYS_fchown => {
-            true
-        }
-        libc::SYS_fchownat | libc::SYS_lchown | libc::SYS_clone | libc::SYS_clone3 | libc::SYS_mount => true,
-        libc::SYS_copy_file_range | libc::SYS_sendfile | libc::SYS_flock | libc::SYS_kill => true,
-        _ => false,
-    }
+    CHANGES.contains(&call)
+        || call == libc::SYS_openat && flags & u64::from((libc::O_CREAT | libc::O_TRUNC).cast_unsigned()) != 0
 }
 
 /// Starts a victim and lets it work until it is about to take the step of this number, counted from 1; then kills it.
