@@ -35,6 +35,17 @@ pub(crate) struct Request {
     pub(crate) no_cache: bool,
 }
 
+/// Settings that an evaluation takes from `nix.conf` and its like.
+const FROM_FILES: [&str; 7] = [
+    "allow-import-from-derivation",
+    "experimental-features",
+    "max-call-depth",
+    "pure-eval",
+    "restrict-eval",
+    "system",
+    "trace-verbose",
+];
+
 /// How a value is printed.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -171,7 +182,9 @@ impl Request {
         let refused = |(name, value): &(String, String)| name == "eval-cache" && value != "true";
         // Standard input is gone once it is read.
         let piped = !self.expressions && self.sources.iter().any(|source| source == "-");
-        if self.no_cache || piped || self.options.iter().any(refused) {
+        // An impure derivation is built anew each time.
+        let impure = options.features.contains("impure-derivations");
+        if self.no_cache || piped || impure || self.options.iter().any(refused) {
             return Question::forgotten();
         }
         let words =
@@ -200,6 +213,12 @@ impl Request {
             }
             if let Some(channel) = &settings.channel {
                 options.add_search_path(&entry("debian", channel));
+            }
+        }
+        let conf = crate::nix_conf::NixConf::load();
+        for name in FROM_FILES {
+            if let Some(value) = conf.text(name) {
+                set_option(&mut options, name, value)?;
             }
         }
         for (name, value) in &self.options {
@@ -257,7 +276,12 @@ impl Request {
         Ok(values)
     }
 
-    fn source_value<'a>(&self, evaluator: &mut Evaluator<'a>, source: &OsStr) -> Result<Handle<'a>> {
+    /// The value of one source: a file, a text or a URL of an archive.
+    pub(crate) fn source_value<'a>(
+        &self,
+        evaluator: &mut Evaluator<'a>,
+        source: &OsStr,
+    ) -> Result<Handle<'a>> {
         let here = current_directory()?;
         let here = here.as_os_str().as_bytes();
         let result = if self.expressions {
@@ -277,7 +301,18 @@ impl Request {
         if let Some(name) = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')) {
             return evaluator.find_in_search_path(name).map_err(|error| self.explain(&error));
         }
+        if text.contains("://") || text.starts_with("channel:") {
+            let fetch = format!("fetchTarball {}", Self::quoted(&text));
+            let path = evaluator.eval_str(&fetch, b"/").and_then(|value| evaluator.coerce_to_string(value));
+            return Ok(path.map_err(|error| self.explain(&error))?.0);
+        }
         Ok(current_directory()?.join(source).into_os_string().into_vec())
+    }
+
+    /// A text as the language writes it.
+    pub(crate) fn quoted(text: &str) -> String {
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "\\${");
+        format!("\"{}\"", text.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"))
     }
 
     /// An evaluation's error as this command shows it.
@@ -348,6 +383,7 @@ fn set_option(options: &mut Options, name: &str, value: &str) -> Result<()> {
         "experimental-features" | "extra-experimental-features" => {
             options.pipe_operators |=
                 value.split_whitespace().any(|feature| feature.starts_with("pipe-operator"));
+            options.features.extend(value.split_whitespace().map(str::to_owned));
             options.parse_toml_timestamps |=
                 value.split_whitespace().any(|feature| feature == "parse-toml-timestamps");
         }

@@ -4,8 +4,11 @@
 //! Derivations and other texts are kept in memory and written together, in one transaction: when something must be built
 //! during the evaluation, and at its end ([`StoreIo::flush`]).
 
+use crate::fetch::Fetcher;
+use crate::nix_conf::NixConf;
 use evaluator::io::{
-    EvalIo, Fetch, FileType, Filter, Ingestion, IoError, LocalIo, Wanted, hash_file, write_tree,
+    EvalIo, Fetch, FetchedTree, FileType, Filter, Ingestion, IoError, LocalIo, Realised, TreeInput, Wanted,
+    hash_file, write_tree,
 };
 use evaluator::trace::Fingerprint;
 use formats::content_address::{ContentAddress, Method};
@@ -20,6 +23,9 @@ use std::path::Path;
 use std::rc::Rc;
 use store::build::BuildOptions;
 use store::{Store, TextObject};
+
+/// Nix's `tarball-ttl`, in seconds.
+const TARBALL_TTL: u64 = 3600;
 
 /// See the module.
 #[derive(Debug)]
@@ -45,6 +51,11 @@ impl StoreIo {
             return Ok(());
         }
         self.store.add_texts(&texts).map(drop).map_err(|error| store_error(&error))
+    }
+
+    fn fetcher(&self) -> Fetcher<'_> {
+        let time_to_live = NixConf::load().text("tarball-ttl").and_then(|text| text.parse().ok());
+        Fetcher { store: &self.store, time_to_live: time_to_live.unwrap_or(TARBALL_TTL) }
     }
 
     fn dir(&self) -> &StoreDir {
@@ -195,7 +206,7 @@ impl EvalIo for StoreIo {
         Ok(path)
     }
 
-    fn realise(&self, wanted: &[Wanted]) -> Result<(), IoError> {
+    fn realise(&self, wanted: &[Wanted]) -> Result<Realised, IoError> {
         self.flush()?;
         let mut requests: BTreeMap<StorePath, BTreeSet<String>> = BTreeMap::new();
         for wanted in wanted {
@@ -211,13 +222,20 @@ impl EvalIo for StoreIo {
             }
         }
         if requests.is_empty() {
-            return Ok(());
+            return Ok(Realised::new());
         }
         let requests: Vec<_> = requests
             .into_iter()
             .map(|(derivation, outputs)| (derivation, store::build::Wanted::Outputs(outputs)))
             .collect();
-        self.store.build(&requests, &self.build).map(drop).map_err(|error| store_error(&error))
+        let report = self.store.build(&requests, &self.build).map_err(|error| store_error(&error))?;
+        let mut made = Realised::new();
+        for (derivation, outputs) in report.outputs {
+            for (output, path) in outputs {
+                made.insert((derivation.clone(), output), path);
+            }
+        }
+        Ok(made)
     }
 
     fn references(&self, path: &StorePath) -> Result<Option<BTreeSet<StorePath>>, IoError> {
@@ -229,6 +247,10 @@ impl EvalIo for StoreIo {
     }
 
     fn fetch(&self, fetch: &Fetch) -> Result<StorePath, IoError> {
-        self.local.fetch(fetch)
+        self.fetcher().fetch(fetch)
+    }
+
+    fn fetch_tree(&self, input: &TreeInput) -> Result<FetchedTree, IoError> {
+        self.fetcher().fetch_tree(input)
     }
 }

@@ -10,6 +10,7 @@ mod eval;
 mod eval_cache;
 mod eval_io;
 mod family;
+mod fetch;
 mod flame_graph;
 mod fronts;
 mod generation;

@@ -113,6 +113,9 @@ impl<'a> Evaluator<'a> {
         for builtin in tables().into_iter().flatten().chain(from_toml::TABLE).chain(xml::TABLE) {
             define(self, builtin.name, Value::Builtin(builtin));
         }
+        if ["flakes", "fetch-tree"].iter().any(|feature| self.options.features.contains(*feature)) {
+            define(self, fetching::FETCH_TREE.name, Value::Builtin(&fetching::FETCH_TREE));
+        }
         define(self, "true", Value::Bool(true));
         define(self, "false", Value::Bool(false));
         define(self, "null", Value::Null);

@@ -52,6 +52,8 @@ pub enum ErrorKind {
     Syntax,
     /// The world said no: a file, the store, the network.
     Io,
+    /// Something fetched is not what its hash says.
+    Mismatch,
     /// Forbidden in pure or restricted evaluation.
     Restricted,
     /// Anything else.

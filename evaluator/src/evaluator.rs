@@ -318,7 +318,12 @@ impl<'a> Evaluator<'a> {
 
     #[cold]
     pub(crate) fn io_error(&self, error: &crate::io::IoError, pos: Pos) -> Error<'a> {
-        Error::new(self.arena, ErrorKind::Io, pos, &error.to_string())
+        let kind = if matches!(error, crate::io::IoError::Mismatch(_)) {
+            ErrorKind::Mismatch
+        } else {
+            ErrorKind::Io
+        };
+        Error::new(self.arena, kind, pos, &error.to_string())
     }
 
     /// Refuses paths that pure or restricted evaluation may not read.

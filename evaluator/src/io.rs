@@ -15,7 +15,7 @@ use crate::trace::Fingerprint;
 use formats::derivation::Derivation;
 use formats::hash::Hash;
 use formats::store_path::StorePath;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// What a directory entry is.
@@ -65,6 +65,9 @@ pub enum IoError {
     /// The store refused.
     #[error("{0}")]
     Store(String),
+    /// Something fetched is not what its hash says.
+    #[error("{0}")]
+    Mismatch(String),
     /// A filter failed; the evaluator knows why.
     #[error("the filter failed")]
     Filter,
@@ -91,6 +94,9 @@ pub enum Wanted {
     Output(StorePath, String),
 }
 
+/// Where outputs are, by derivation and output.
+pub type Realised = BTreeMap<(StorePath, String), StorePath>;
+
 /// Something to download.
 #[derive(Debug, Clone)]
 pub struct Fetch {
@@ -102,6 +108,50 @@ pub struct Fetch {
     pub unpack: bool,
     /// The hash that it must have: of the file, or of the unpacked tree's NAR.
     pub hash: Option<Hash>,
+}
+
+/// One attribute of a source tree, as it is asked for or as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeAttribute {
+    /// A string.
+    Text(String),
+    /// A number.
+    Int(i64),
+    /// A truth.
+    Bool(bool),
+}
+
+/// A source tree to fetch. Nix manual, `fetchTree`, "Source types".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeInput {
+    /// Its type: `git`, `path`, `tarball`, `file`.
+    pub kind: String,
+    /// What says which one, without the type.
+    pub attributes: BTreeMap<String, TreeAttribute>,
+}
+
+impl TreeInput {
+    /// A string among the attributes.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.attributes.get(name) {
+            Some(TreeAttribute::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A truth among the attributes.
+    pub fn truth(&self, name: &str) -> bool {
+        matches!(self.attributes.get(name), Some(TreeAttribute::Bool(true)))
+    }
+}
+
+/// A source tree in the store, and what became known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedTree {
+    /// Where it is.
+    pub path: StorePath,
+    /// `narHash`, `lastModified`, `rev`, ….
+    pub attributes: BTreeMap<String, TreeAttribute>,
 }
 
 /// The world as the evaluator sees it.
@@ -165,10 +215,10 @@ pub trait EvalIo {
         self.add_text(&format!("{}.drv", derivation.name), &text, &derivation.references())
     }
 
-    /// Makes store objects exist: builds or downloads them.
-    fn realise(&self, wanted: &[Wanted]) -> Result<(), IoError> {
+    /// Makes store objects exist: builds or downloads them. Says where the outputs are.
+    fn realise(&self, wanted: &[Wanted]) -> Result<Realised, IoError> {
         match wanted.first() {
-            None => Ok(()),
+            None => Ok(Realised::new()),
             Some(_) => Err(IoError::Unsupported("this evaluation has no store that could build".to_owned())),
         }
     }
@@ -179,6 +229,14 @@ pub trait EvalIo {
     /// Downloads something into the store.
     fn fetch(&self, fetch: &Fetch) -> Result<StorePath, IoError> {
         Err(IoError::Unsupported(format!("cannot download '{}': this evaluation has no network", fetch.url)))
+    }
+
+    /// Fetches a source tree (`fetchTree`, `fetchGit`) into the store.
+    fn fetch_tree(&self, input: &TreeInput) -> Result<FetchedTree, IoError> {
+        let kind = &input.kind;
+        Err(IoError::Unsupported(format!(
+            "cannot fetch a tree of type '{kind}': this evaluation has no network"
+        )))
     }
 
     /// The path with all symbolic links resolved; what does not exist is left as it is.

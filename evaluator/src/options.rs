@@ -1,5 +1,7 @@
 //! What an evaluation is allowed to do and how it behaves.
 
+use std::collections::BTreeSet;
+
 /// The settings of an evaluation.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of Nix's of its own")]
@@ -24,6 +26,8 @@ pub struct Options {
     pub trace_verbose: bool,
     /// Whether `builtins.warn` fails.
     pub abort_on_warn: bool,
+    /// Nix's experimental features that are on: `ca-derivations`, `impure-derivations`, `dynamic-derivations`, ….
+    pub features: BTreeSet<String>,
     /// Whether dates in TOML become `{ _type = "timestamp"; … }`.
     pub parse_toml_timestamps: bool,
 }
@@ -41,6 +45,7 @@ impl Default for Options {
             system: format!("{}-linux", std::env::consts::ARCH),
             trace_verbose: false,
             abort_on_warn: false,
+            features: BTreeSet::new(),
             parse_toml_timestamps: false,
         }
     }

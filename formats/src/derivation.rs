@@ -59,6 +59,16 @@ impl Output {
             _ => Ok(None),
         }
     }
+
+    /// What the variable with the output's name says: the path, printed; a placeholder where the builder is to write to a
+    /// path of its own; nothing while an input's path is missing.
+    pub fn variable(&self, store: &StoreDir, derivation: &str, name: &str) -> Result<String, StorePathError> {
+        Ok(match (self.path(store, derivation, name)?, self) {
+            (Some(path), _) => store.print(&path),
+            (None, Self::Deferred) => String::new(),
+            (None, _) => crate::store_path::placeholder(name),
+        })
+    }
 }
 
 /// A derivation. Its name is not in its text but in its store path.

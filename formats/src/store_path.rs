@@ -301,6 +301,14 @@ pub fn placeholder(output: &str) -> String {
     format!("/{}", Hash::sha256(format!("nix-output:{output}")).digits32())
 }
 
+/// What stands for an output of a derivation in those that depend on it, until its path is known.
+#[must_use]
+pub fn downstream_placeholder(derivation: &StorePath, output: &str) -> String {
+    let name = derivation.name();
+    let name = output_name(name.strip_suffix(".drv").unwrap_or(name), output);
+    format!("/{}", Hash::sha256(format!("nix-upstream-output:{}:{name}", derivation.hash_part())).digits32())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,6 +352,13 @@ mod tests {
     #[test]
     fn placeholders() {
         assert_eq!(placeholder("out"), "/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9");
+        let derivation = StorePath::from_base_name("ps2vxd8d8ibk6rvpprkhz0wys449f3c4-a.drv").unwrap();
+        for (output, text) in [
+            ("out", "/17sb7nxfzvwmslz400br7rpdd502h573lbi198gf36dkr39d73k1"),
+            ("dev", "/079xyv64rfch7k67q4x9xjf7r7aqkhbj5xxc5hvwfrzkiaynksj8"),
+        ] {
+            assert_eq!(downstream_placeholder(&derivation, output), text);
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::symbol::{Known, Symbol};
 use crate::value::Value;
 use formats::content_address::{ContentAddress, Method};
 use formats::derivation::{Derivation, Draft, Finished, ModuloHash, Output};
-use formats::hash::Hash;
-use formats::store_path::{StoreDir, StorePath, StorePathError};
+use formats::hash::{Algorithm, Hash};
+use formats::store_path::{StoreDir, StorePath, StorePathError, downstream_placeholder};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -56,7 +56,7 @@ struct Special<'a> {
     impure: bool,
     output_hash: Option<&'a [u8]>,
     output_hash_algo: Option<&'a [u8]>,
-    output_hash_mode: Method,
+    output_hash_mode: Option<Method>,
     outputs: Vec<String>,
     json: Vec<(Symbol, Vec<u8>)>,
     platform: Vec<u8>,
@@ -98,7 +98,7 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
         impure: false,
         output_hash: None,
         output_hash_algo: None,
-        output_hash_mode: Method::Flat,
+        output_hash_mode: None,
         outputs: vec!["out".to_owned()],
         json: Vec::new(),
         platform: Vec::new(),
@@ -130,7 +130,9 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
     if special.platform.is_empty() {
         return e.fail(ErrorKind::Other, pos, "required attribute 'system' missing");
     }
-    if name.as_bytes().ends_with(b".drv") && !(special.content_addressed && special.outputs == ["out"]) {
+    if name.as_bytes().ends_with(b".drv")
+        && !(special.output_hash_mode == Some(Method::Text) && special.outputs == ["out"])
+    {
         let message =
             "derivation names are allowed to end in '.drv' only if they produce a single derivation file";
         return e.fail(ErrorKind::Other, pos, message);
@@ -179,15 +181,13 @@ fn attribute<'a>(
         Known::CONTENT_ADDRESSED => {
             special.content_addressed = e.expect_bool(value, pos)?;
             if special.content_addressed {
-                let message = "content-addressed derivations need the experimental feature 'ca-derivations'";
-                return e.fail(ErrorKind::Other, pos, message);
+                return e.require_feature("ca-derivations", pos);
             }
         }
         Known::IMPURE => {
             special.impure = e.expect_bool(value, pos)?;
             if special.impure {
-                let message = "impure derivations need the experimental feature 'impure-derivations'";
-                return e.fail(ErrorKind::Other, pos, message);
+                return e.require_feature("impure-derivations", pos);
             }
         }
         Known::ARGS => {
@@ -213,7 +213,7 @@ fn attribute<'a>(
         Known::SYSTEM => special.platform = text.to_vec(),
         Known::OUTPUT_HASH => special.output_hash = Some(e.arena.alloc_slice_copy(text)),
         Known::OUTPUT_HASH_ALGO => special.output_hash_algo = Some(e.arena.alloc_slice_copy(text)),
-        Known::OUTPUT_HASH_MODE => special.output_hash_mode = hash_mode(e, text, pos)?,
+        Known::OUTPUT_HASH_MODE => special.output_hash_mode = Some(hash_mode(e, text, pos)?),
         Known::OUTPUTS => {
             let text = String::from_utf8_lossy(text);
             special.outputs = text.split_ascii_whitespace().map(str::to_owned).collect();
@@ -273,7 +273,7 @@ fn structured_attribute<'a>(
         }
         Known::OUTPUT_HASH_MODE => {
             let text = e.expect_plain(value, pos)?;
-            special.output_hash_mode = hash_mode(e, text, pos)?;
+            special.output_hash_mode = Some(hash_mode(e, text, pos)?);
         }
         Known::OUTPUTS => {
             special.outputs.clear();
@@ -289,6 +289,17 @@ fn structured_attribute<'a>(
 }
 
 impl<'a> Evaluator<'a> {
+    /// Fails unless that experimental feature of Nix's is on.
+    fn require_feature(&self, feature: &str, pos: Pos) -> Eval<'a, ()> {
+        if self.options.features.contains(feature) {
+            return Ok(());
+        }
+        let message = format!(
+            "experimental Nix feature '{feature}' is disabled; add '--extra-experimental-features {feature}' to enable it"
+        );
+        self.fail(ErrorKind::Other, pos, &message)
+    }
+
     /// A value coerced to a string, with its context.
     fn expect_string_value(
         &mut self,
@@ -323,13 +334,10 @@ fn hash_mode<'a>(e: &Evaluator<'a>, text: &[u8], pos: Pos) -> Eval<'a, Method> {
     match text {
         b"flat" => Ok(Method::Flat),
         b"recursive" | b"nar" => Ok(Method::Recursive),
-        b"text" | b"git" => {
-            let feature = if text == b"git" { "git-hashing" } else { "dynamic-derivations" };
-            let message = format!(
-                "'outputHashMode = \"{}\"' needs Nix's experimental feature '{feature}', which Firn does not have",
-                String::from_utf8_lossy(text)
-            );
-            e.fail(ErrorKind::Other, pos, &message)
+        b"text" => e.require_feature("dynamic-derivations", pos).map(|()| Method::Text),
+        b"git" => {
+            let message = "'outputHashMode = \"git\"' needs Nix's experimental feature 'git-hashing', which Firn does not have";
+            e.fail(ErrorKind::Other, pos, message)
         }
         other => {
             let message =
@@ -410,7 +418,7 @@ fn known_derivation(e: &mut Evaluator<'_>, path: &StorePath) -> Result<Rc<Deriva
     let store = StoreDir::new(e.io.store_dir());
     let printed = store.print(path);
     let text = e.io.read_file(printed.as_bytes()).map_err(|error| error.to_string())?;
-    let name = path.name().trim_end_matches(".drv");
+    let name = path.name().strip_suffix(".drv").unwrap_or(path.name());
     let derivation = formats::derivation::parse(&text, name, &store)
         .map_err(|error| format!("error parsing derivation '{printed}': {error}"))?;
     let derivation = Rc::new(derivation);
@@ -456,14 +464,33 @@ fn outputs<'a>(e: &mut Evaluator<'a>, special: &Special<'a>, pos: Pos) -> Eval<'
                 Err(error) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
             },
         };
-        let address = ContentAddress { method: special.output_hash_mode, hash };
+        let address = ContentAddress { method: special.output_hash_mode.unwrap_or(Method::Flat), hash };
         outputs.insert("out".to_owned(), Output::Fixed(address));
     } else {
+        let kind = open_output(e, special, pos)?;
         for output in &special.outputs {
-            outputs.insert(output.clone(), Output::Deferred);
+            outputs.insert(output.clone(), kind.clone());
         }
     }
     Ok(outputs)
+}
+
+/// What an output without a given hash is.
+fn open_output<'a>(e: &Evaluator<'a>, special: &Special<'a>, pos: Pos) -> Eval<'a, Output> {
+    if !special.content_addressed && !special.impure {
+        return Ok(Output::Deferred);
+    }
+    if special.content_addressed && special.impure {
+        return e.fail(ErrorKind::Other, pos, "derivation cannot be both content-addressed and impure");
+    }
+    let algorithm = special.output_hash_algo.and_then(|name| String::from_utf8_lossy(name).parse().ok());
+    let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
+    let method = special.output_hash_mode.unwrap_or(Method::Recursive);
+    Ok(if special.impure {
+        Output::Impure { method, algorithm }
+    } else {
+        Output::Floating { method, algorithm }
+    })
 }
 
 /// Enters the derivation in the store and says where it and its outputs are.
@@ -480,7 +507,16 @@ fn finish<'a>(e: &mut Evaluator<'a>, draft: Draft<'_>, pos: Pos) -> Eval<'a, Val
         io.add_text(&name, &finished.text, &finished.references).map_err(|error| e.io_error(&error, pos))?;
     // The hash is what its users need; the rest is in the store should anybody ask.
     e.derivations.hashes.entry(path.clone()).or_insert(finished.hash);
-    Ok(result(e, &store.print(&path), &finished.output_texts))
+    let mut texts = BTreeMap::new();
+    for (output, kind) in &finished.outputs {
+        let text = match kind.path(&store, name.strip_suffix(".drv").unwrap_or(&name), output) {
+            Ok(Some(known)) => store.print(&known),
+            Ok(None) => downstream_placeholder(&path, output),
+            Err(error) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
+        };
+        texts.insert(output.clone(), text);
+    }
+    Ok(result(e, &store.print(&path), &texts))
 }
 
 /// `{ drvPath, out, … }`.
@@ -513,7 +549,7 @@ pub(super) fn import_derivation<'a>(
     for name in derivation.outputs.keys() {
         let text = match derivation.output_path(&store, name) {
             Ok(Some(path)) => store.print(&path),
-            Ok(None) => formats::store_path::placeholder(name),
+            Ok(None) => downstream_placeholder(&object, name),
             Err(error) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
         };
         outputs.insert(name.clone(), text);

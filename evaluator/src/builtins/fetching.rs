@@ -1,11 +1,13 @@
 //! Builtins that download. What really downloads is behind [`crate::io::EvalIo::fetch`].
 
+mod tree;
+
 use super::{Builtin, builtin};
 use crate::attrs::Attrs;
 use crate::context::Element;
 use crate::error::{ErrorKind, Eval};
 use crate::evaluator::Evaluator;
-use crate::io::Fetch;
+use crate::io::{Fetch, IoError};
 use crate::position::{Origin, Pos};
 use crate::symbol::Known;
 use crate::value::Value;
@@ -21,7 +23,13 @@ pub(super) const TABLE: &[Builtin] = &[
         |e, args, pos| download(e, args[0], true, pos),
         "url: downloads and unpacks an archive",
     ),
-    builtin("fetchGit", 1, 1, |e, _, pos| later(e, "fetchGit", pos), "args: a git repository's tree"),
+    builtin(
+        "fetchGit",
+        1,
+        1,
+        |e, args, pos| tree::fetch_git(e, args[0], pos),
+        "args: a git repository's tree",
+    ),
     builtin(
         "fetchMercurial",
         1,
@@ -31,6 +39,10 @@ pub(super) const TABLE: &[Builtin] = &[
     ),
     builtin("__getFlake", 1, 1, |e, _, pos| later(e, "getFlake", pos), "reference: a flake's outputs"),
 ];
+
+/// `fetchTree`, which is there when one of the experimental features `flakes` and `fetch-tree` is on.
+pub(super) static FETCH_TREE: Builtin =
+    builtin("fetchTree", 1, 1, |e, args, pos| tree::fetch_tree(e, args[0], pos), "input: a source tree");
 
 /// Where `<nix/fetchurl.nix>` is found.
 pub(super) const FETCHURL_PATH: &[u8] = b"/__corepkgs__/fetchurl.nix";
@@ -46,6 +58,14 @@ pub(super) fn fetchurl_function<'a>(e: &mut Evaluator<'a>) -> Eval<'a, Value<'a>
 /// Whether an entry of the search path is to be downloaded.
 pub(super) fn is_url(text: &str) -> bool {
     text.starts_with("channel:") || text.contains("://")
+}
+
+/// `channel:NAME` as an address.
+fn channel_url(url: &str) -> String {
+    match url.strip_prefix("channel:") {
+        Some(channel) => format!("https://channels.nixos.org/{channel}/nixexprs.tar.xz"),
+        None => url.to_owned(),
+    }
 }
 
 fn later<'a>(e: &mut Evaluator<'a>, name: &str, pos: Pos) -> Eval<'a, Value<'a>> {
@@ -106,25 +126,18 @@ impl<'a> Evaluator<'a> {
         hash: Option<Hash>,
         pos: Pos,
     ) -> Eval<'a, Vec<u8>> {
-        let url = match url.strip_prefix("channel:") {
-            Some(channel) => format!("https://channels.nixos.org/{channel}/nixexprs.tar.xz"),
-            None => url.to_owned(),
-        };
         let io = Rc::clone(&self.io);
-        let fetch = Fetch { url, name: name.to_owned(), unpack, hash };
+        let fetch = Fetch { url: channel_url(url), name: name.to_owned(), unpack, hash };
         let path = io.fetch(&fetch).map_err(|error| self.io_error(&error, pos))?;
         Ok(format!("{}/{}", io.store_dir(), path.base_name()).into_bytes())
     }
 
     /// Downloads and unpacks an archive of the search path.
-    pub(super) fn fetch_tarball(
-        &mut self,
-        url: &str,
-        name: &str,
-        hash: Option<Hash>,
-        pos: Pos,
-    ) -> Eval<'a, Vec<u8>> {
-        self.fetch_path(url, name, true, hash, pos)
+    pub(super) fn fetch_tarball(&mut self, url: &str) -> Result<Vec<u8>, IoError> {
+        let io = Rc::clone(&self.io);
+        let path =
+            io.fetch(&Fetch { url: channel_url(url), name: "source".to_owned(), unpack: true, hash: None })?;
+        Ok(format!("{}/{}", io.store_dir(), path.base_name()).into_bytes())
     }
 
     /// A set with nothing in it.

@@ -6,13 +6,13 @@ use crate::coerce::Coercion;
 use crate::context::{ContextBuilder, Element};
 use crate::error::{ErrorKind, Eval};
 use crate::evaluator::Evaluator;
-use crate::io::{FileType, Ingestion, IoError, Wanted};
+use crate::io::{FileType, Ingestion, IoError, Realised, Wanted};
 use crate::paths::canonical;
 use crate::position::{Origin, Pos};
 use crate::symbol::{Known, Symbol};
 use crate::value::{Env, Value};
 use formats::hash::{Algorithm, Hash};
-use formats::store_path::{StoreDir, StorePath};
+use formats::store_path::{StoreDir, StorePath, downstream_placeholder};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -49,14 +49,33 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn realised_path(&mut self, value: Value<'a>, pos: Pos) -> Eval<'a, Vec<u8>> {
         let mut context = ContextBuilder::default();
         let path = self.coerce_to_path(value, pos, &mut context)?;
-        self.realise(&context, pos)?;
-        Ok(path)
+        self.realised_text(path, &context, pos)
+    }
+
+    /// A text whose context exists: what it names is built first, and where a placeholder stands for something whose
+    /// path only the build could tell, that path takes its place.
+    pub(crate) fn realised_text(
+        &mut self,
+        text: Vec<u8>,
+        context: &ContextBuilder,
+        pos: Pos,
+    ) -> Eval<'a, Vec<u8>> {
+        let made = self.realise(context, pos)?;
+        let mut text = text;
+        for ((derivation, output), path) in made {
+            let from = downstream_placeholder(&derivation, &output);
+            let found = text.windows(from.len()).position(|window| window == from.as_bytes());
+            let Some(at) = found else { continue };
+            let to = format!("{}/{}", self.io.store_dir(), path.base_name());
+            text.splice(at..at + from.len(), to.into_bytes());
+        }
+        Ok(text)
     }
 
     /// Makes sure that what a context names exists.
-    pub(crate) fn realise(&mut self, context: &ContextBuilder, pos: Pos) -> Eval<'a, ()> {
+    fn realise(&mut self, context: &ContextBuilder, pos: Pos) -> Eval<'a, Realised> {
         if context.is_empty() {
-            return Ok(());
+            return Ok(Realised::new());
         }
         let store = StoreDir::new(self.io.store_dir());
         let mut wanted = Vec::new();
@@ -84,7 +103,7 @@ impl<'a> Evaluator<'a> {
         }
         // What was put into the store by this evaluation is there already.
         if builds.is_none() {
-            return Ok(());
+            return Ok(Realised::new());
         }
         let io = Rc::clone(&self.io);
         io.realise(&wanted).map_err(|error| self.io_error(&error, pos))
@@ -114,7 +133,7 @@ impl<'a> Evaluator<'a> {
                     _ => continue,
                 }
             };
-            let Some(base) = self.search_path_entry(path, pos)? else { continue };
+            let Some(base) = self.search_path_entry(path)? else { continue };
             let mut full = base;
             if !suffix.is_empty() {
                 full.push(b'/');
@@ -139,13 +158,22 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Where an entry of the search path leads; `None` if it does not exist.
-    fn search_path_entry(&mut self, path: &[u8], pos: Pos) -> Eval<'a, Option<Vec<u8>>> {
+    fn search_path_entry(&mut self, path: &[u8]) -> Eval<'a, Option<Vec<u8>>> {
         if let Some(known) = self.looked_up.get(path) {
             return Ok(known.clone());
         }
         let text = String::from_utf8_lossy(path).into_owned();
         let found = if super::fetching::is_url(&text) {
-            Some(self.fetch_tarball(&text, "source", None, pos)?)
+            // What cannot be had is passed over, as a directory that is not there.
+            match self.fetch_tarball(&text) {
+                Ok(path) => Some(path),
+                Err(error) => {
+                    self.io.message(&format!(
+                        "warning: Nix search path entry '{text}' cannot be downloaded, ignoring: {error}"
+                    ));
+                    None
+                }
+            }
         } else {
             let absolute = if path.first() == Some(&b'/') { path.to_vec() } else { self.absolute(path) };
             let absolute = canonical(&absolute);
@@ -287,7 +315,7 @@ fn find_file<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
         let mut context = ContextBuilder::default();
         let mut text = Vec::new();
         e.coerce_into(value, Coercion::PLAIN, pos, &mut text, &mut context)?;
-        e.realise(&context, pos)?;
+        let text = e.realised_text(text, &context, pos)?;
         entries.push((prefix, text));
     }
     let found = e.look_up(&entries, name, pos)?;
@@ -420,7 +448,7 @@ fn copy<'a>(e: &mut Evaluator<'a>, mut request: Copy<'a>, pos: Pos) -> Eval<'a, 
 fn filter_source<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let mut context = ContextBuilder::default();
     let path = e.coerce_to_path(args[1], pos, &mut context)?;
-    e.realise(&context, pos)?;
+    let path = e.realised_text(path, &context, pos)?;
     e.expect_function(args[0], pos)?;
     let name = String::from_utf8_lossy(crate::paths::base_name(&path)).into_owned();
     let request =
@@ -443,8 +471,8 @@ fn path<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Val
         match attr.name {
             Known::PATH => {
                 let mut context = ContextBuilder::default();
-                request.path = e.coerce_to_path(value, attr.pos, &mut context)?;
-                e.realise(&context, attr.pos)?;
+                let path = e.coerce_to_path(value, attr.pos, &mut context)?;
+                request.path = e.realised_text(path, &context, attr.pos)?;
                 request.context = context;
             }
             Known::NAME => {

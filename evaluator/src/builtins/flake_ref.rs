@@ -15,7 +15,7 @@ pub(super) const TABLE: &[Builtin] = &[
 ];
 
 /// The attributes of a reference.
-type Reference = BTreeMap<String, String>;
+pub(super) type Reference = BTreeMap<String, String>;
 
 /// Kinds that are written `kind:owner/repo`.
 const FORGES: [&str; 3] = ["github", "gitlab", "sourcehut"];
@@ -53,7 +53,7 @@ fn encode(text: &str) -> String {
 }
 
 /// Reads a reference; the error is a sentence.
-fn parse(text: &str) -> Result<Reference, String> {
+pub(super) fn parse(text: &str) -> Result<Reference, String> {
     let (base, query) = text.split_once('?').unwrap_or((text, ""));
     if base.contains('#') {
         return Err(format!("unexpected fragment in flake reference '{text}'"));

@@ -1,7 +1,9 @@
 //! [`Recorder`]: an [`EvalIo`] that hands everything on to another one and notes what was seen.
 
 use super::{Seen, Trace, Tree, listing_hash, tree_prints};
-use crate::io::{EvalIo, Fetch, FileType, Filter, Ingestion, IoError, Wanted};
+use crate::io::{
+    EvalIo, Fetch, FetchedTree, FileType, Filter, Ingestion, IoError, Realised, TreeInput, Wanted,
+};
 use crate::trace::Fingerprint;
 use formats::hash::Hash;
 use formats::store_path::StorePath;
@@ -252,7 +254,7 @@ impl EvalIo for Recorder {
         Ok(path)
     }
 
-    fn realise(&self, wanted: &[Wanted]) -> Result<(), IoError> {
+    fn realise(&self, wanted: &[Wanted]) -> Result<Realised, IoError> {
         self.inner.realise(wanted)
     }
 
@@ -274,5 +276,12 @@ impl EvalIo for Recorder {
             self.lost.set(true);
         }
         self.inner.fetch(fetch)
+    }
+
+    fn fetch_tree(&self, input: &TreeInput) -> Result<FetchedTree, IoError> {
+        if input.text("narHash").is_none() {
+            self.lost.set(true);
+        }
+        self.inner.fetch_tree(input)
     }
 }

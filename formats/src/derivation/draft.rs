@@ -5,7 +5,7 @@
 use super::aterm::{escape, output_fields, quote, separate, strings};
 use super::{Derivation, ModuloHash, Output};
 use crate::hash::{Algorithm, Hash, Hasher};
-use crate::store_path::{StoreDir, StorePath, StorePathError, placeholder};
+use crate::store_path::{StoreDir, StorePath, StorePathError};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A derivation whose output paths are not known yet; its texts are borrowed.
@@ -34,7 +34,7 @@ pub struct Draft<'d> {
 pub struct Finished {
     /// The outputs with their paths, where these are known.
     pub outputs: BTreeMap<String, Output>,
-    /// What stands for each output in its variable: its path, printed, or a placeholder.
+    /// What stands for each output in its variable: its path, printed, a placeholder, or nothing.
     pub output_texts: BTreeMap<String, String>,
     /// The derivation's text.
     pub text: Vec<u8>,
@@ -79,11 +79,7 @@ impl Draft<'_> {
         }
         let mut output_texts = BTreeMap::new();
         for (name, output) in &self.outputs {
-            let text = match output.path(store, self.name, name)? {
-                Some(path) => store.print(&path),
-                None => placeholder(name),
-            };
-            output_texts.insert(name.clone(), text);
+            output_texts.insert(name.clone(), output.variable(store, self.name, name)?);
         }
 
         let mut filled = Vec::with_capacity(rest.len() + names.len() * 100);

@@ -6,7 +6,7 @@
 
 use super::{Derivation, Output};
 use crate::hash::Hash;
-use crate::store_path::{StoreDir, StorePath, StorePathError, placeholder};
+use crate::store_path::{StoreDir, StorePath, StorePathError};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
@@ -111,7 +111,7 @@ impl Derivation {
 
     /// Computes the paths of input-addressed outputs (given as [`Output::Deferred`] or with any path) and writes them
     /// into the outputs and into the variables of their names; writes those of fixed outputs into their variables, and
-    /// for outputs without a path yet a placeholder.
+    /// for floating outputs a placeholder.
     pub fn fill_output_paths<E: From<StorePathError>>(
         &mut self,
         store: &StoreDir,
@@ -129,10 +129,8 @@ impl Derivation {
                 let path = store.make_output_path(&name, hash, &self.name)?;
                 self.outputs.insert(name.clone(), Output::InputAddressed(path));
             }
-            let value = match self.output_path(store, &name)? {
-                Some(path) => store.print(&path),
-                None => placeholder(&name),
-            };
+            let Some(output) = self.outputs.get(&name) else { continue };
+            let value = output.variable(store, &self.name, &name)?;
             self.env.insert(name.into_bytes(), value.into_bytes());
         }
         Ok(())

@@ -5,8 +5,7 @@
 use crate::error::{Error, Result};
 use crate::open::Store;
 use formats::derivation::{Derivation, Output};
-use formats::hash::Hash;
-use formats::store_path::{StorePath, output_name};
+use formats::store_path::{StorePath, downstream_placeholder};
 use std::collections::BTreeMap;
 
 /// The outputs of a derivation's inputs, by derivation and output.
@@ -46,7 +45,10 @@ pub(super) fn resolve(store: &Store, derivation: &Derivation, inputs: &Inputs) -
             let path = inputs.get(&input).and_then(|outputs| outputs.get(&output)).ok_or_else(|| {
                 Error::Invalid(format!("output `{output}` of `{}` was not built", store.dir().print(&input)))
             })?;
-            rewrites.push((downstream_placeholder(&input, &output), store.dir().print(path).into_bytes()));
+            rewrites.push((
+                downstream_placeholder(&input, &output).into_bytes(),
+                store.dir().print(path).into_bytes(),
+            ));
             resolved.input_srcs.insert(path.clone());
         }
     }
@@ -69,14 +71,6 @@ pub(super) fn resolve(store: &Store, derivation: &Derivation, inputs: &Inputs) -
         resolved.fill_output_paths::<Error>(store.dir(), &mut |input| store.modulo(input))?;
     }
     Ok(resolved)
-}
-
-/// What stands for an output of a derivation in those that depend on it, until its path is known.
-pub(super) fn downstream_placeholder(derivation: &StorePath, output: &str) -> Vec<u8> {
-    let name = derivation.name();
-    let name = output_name(name.strip_suffix(".drv").unwrap_or(name), output);
-    let hash = Hash::sha256(format!("nix-upstream-output:{}:{name}", derivation.hash_part()));
-    format!("/{}", hash.digits32()).into_bytes()
 }
 
 /// Replaces every occurrence of a text by another.

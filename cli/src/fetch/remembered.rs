@@ -1,0 +1,41 @@
+//! What was downloaded without a hash and when, in `~/.cache/firn/fetched`: one small file for each question. Losing it
+//! costs a download, nothing else.
+
+use formats::hash::Hash;
+use formats::store_path::StorePath;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+fn place(question: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|cache| !cache.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(cache.join("firn/fetched").join(Hash::sha256(question).digits32()))
+}
+
+/// The answer to a question of the last `time_to_live` seconds: a store path, and when its newest file was changed.
+pub(super) fn recall(question: &str, time_to_live: u64) -> Option<(StorePath, i64)> {
+    let file = place(question)?;
+    let age = SystemTime::now().duration_since(std::fs::metadata(&file).ok()?.modified().ok()?).ok()?;
+    if age >= Duration::from_secs(time_to_live) {
+        return None;
+    }
+    let text = std::fs::read_to_string(file).ok()?;
+    let (path, time) = text.trim_end().split_once(' ')?;
+    Some((StorePath::from_base_name(path).ok()?, time.parse().ok()?))
+}
+
+/// Remembers an answer; if that cannot be done, the next question is answered from the network again.
+pub(super) fn remember(question: &str, path: &StorePath, time: i64) {
+    let Some(file) = place(question) else { return };
+    let Some(directory) = file.parent() else { return };
+    let written = std::fs::create_dir_all(directory).and_then(|()| {
+        let draft = tempfile::NamedTempFile::new_in(directory)?;
+        std::fs::write(draft.path(), format!("{} {time}\n", path.base_name()))?;
+        draft.persist(&file).map_err(|error| error.error)
+    });
+    if let Err(error) = written {
+        log::debug!("not remembering the download {path}: {error}");
+    }
+}
