@@ -46,6 +46,9 @@ pub mod inherited {
 /// So many descriptors are held at most.
 const HELD_LIMIT: usize = 4096;
 
+/// How many descriptors PID 1 and the supervisor may have open; what services get as their hard limit, as with systemd.
+pub(crate) const DESCRIPTORS: u64 = 524_288;
+
 /// More deaths of the supervisor in this time than that: something is badly wrong, and a console is offered.
 const DEATHS: usize = 8;
 const DEATHS_WITHIN: Duration = Duration::from_secs(20);
@@ -90,6 +93,8 @@ struct Supervisor {
 pub fn run(path: &str) -> ! {
     let toplevel = ground::toplevel_of(path);
     ground::prepare(&toplevel);
+    // A pipe a service, and sockets: more than the 1024 that the kernel gives. Services get the usual limit back.
+    crate::best_effort::tolerate(sys::process_limits::limit(7, DESCRIPTORS, DESCRIPTORS));
     let held = match hold() {
         Ok(held) => held,
         Err(error) => {

@@ -6,13 +6,14 @@
 //! phases ([`service`]).
 
 pub mod jobs;
+pub mod relations;
 pub mod service;
 pub mod transaction;
 pub mod unit_state;
 
-use formats::control::Shutdown;
+use formats::control::{ActiveState, Shutdown};
 use formats::service_graph::UnitKind;
-use formats::service_graph::key::{Key, flag, restart};
+use formats::service_graph::key::{Key, restart};
 use formats::service_graph::view::{Graph, Unit};
 use std::collections::BTreeSet;
 use unit_state::{JobKind, JobResult, Outcome, Phase, UnitState};
@@ -274,8 +275,12 @@ pub struct State {
     pub deadlines: BTreeSet<(u64, u32)>,
     /// Units whose job may have become runnable.
     queue: BTreeSet<u32>,
-    /// Units that another one upholds and that went down.
-    unsupported: BTreeSet<u32>,
+    /// Units of Type=idle whose start waits until nothing else runs.
+    idle: BTreeSet<u32>,
+    /// Units whose state or job changed: what hangs on them is looked at when the queue is empty.
+    touched: BTreeSet<u32>,
+    /// Units that went down without a job that asked for it.
+    lost: BTreeSet<u32>,
     /// How the machine is being ended and when patience is over.
     pub shutdown: Option<(Shutdown, u64)>,
     /// Jobs that run now.
@@ -300,8 +305,9 @@ pub fn step(state: &mut State, graph: &Graph<'_>, now: u64, event: &Event, effec
     step.handle(event);
     step.pass_deadlines();
     step.run_queue();
-    step.uphold();
-    step.run_queue();
+    while step.settle() {
+        step.run_queue();
+    }
     step.finish_shutdown();
 }
 
@@ -337,6 +343,7 @@ impl State {
         // Element by element: what `collect` would sort first is as large as the rest of the engine's sets.
         self.deadlines = BTreeSet::new();
         self.deadlines.extend(indexed().filter_map(|(index, unit)| Some((unit.deadline?, index as u32))));
+        self.idle = BTreeSet::new();
         self.queue = BTreeSet::new();
         self.queue.extend(indexed().filter(|(_, unit)| unit.job.is_some()).map(|(index, _)| index as u32));
     }
@@ -388,11 +395,32 @@ impl<'g> Step<'_, 'g> {
     /// Puts a unit into a phase.
     pub(crate) fn enter(&mut self, index: u32, phase: Phase) {
         let now = self.now;
+        let old = self.get(index).phase;
         self.with(index, |unit| {
             unit.phase = phase;
             unit.since = now;
         });
         self.emit(Effect::Changed { unit: index });
+        if old.active() == phase.active() {
+            return;
+        }
+        self.state.touched.insert(index);
+        let job = self.get(index).job;
+        if job.is_some_and(|job| !job.running) {
+            self.state.queue.insert(index);
+        }
+        // A stop or restart under way wants this; a job that has not begun will see.
+        let is_expected = job.is_some_and(|job| !(job.running && job.kind == JobKind::Start));
+        let is_loss =
+            matches!(phase.active(), ActiveState::Deactivating | ActiveState::Inactive | ActiveState::Failed)
+                && matches!(
+                    old.active(),
+                    ActiveState::Active | ActiveState::Activating | ActiveState::Reloading
+                )
+                && old != Phase::Checking;
+        if is_loss && !is_expected {
+            self.state.lost.insert(index);
+        }
     }
 
     fn handle(&mut self, event: &Event) {
@@ -460,68 +488,10 @@ impl<'g> Step<'_, 'g> {
         }
     }
 
-    /// What follows a unit's way down or up that no job asked for.
-    pub(crate) fn went_down(&mut self, index: u32, outcome: Outcome) {
-        self.emit(Effect::Release { unit: index });
-        if self.unit(index).is_some_and(|unit| unit.has(Key::UpheldBy)) {
-            self.state.unsupported.insert(index);
-        }
-        for bound in self.listed(index, Key::BoundBy) {
-            if !self.get(bound).is_down() {
-                self.request(bound, JobKind::Stop);
-            }
-        }
-        if self.state.shutdown.is_none() {
-            let key = if outcome == Outcome::Success { Key::OnSuccess } else { Key::OnFailure };
-            for next in self.listed(index, key) {
-                self.request(next, JobKind::Start);
-            }
-            for needed in [Key::Wants, Key::Requires, Key::BindsTo]
-                .into_iter()
-                .flat_map(|key| self.listed(index, key))
-                .collect::<Vec<_>>()
-            {
-                self.stop_if_unneeded(needed);
-            }
-        }
-    }
-
-    /// Upholds=: what went down comes back as long as one who upholds it is up. A unit that came down by its start limit does
-    /// not: it would go on for ever.
-    fn uphold(&mut self) {
-        for index in std::mem::take(&mut self.state.unsupported) {
-            let state = self.get(index);
-            if !state.is_down() || state.job.is_some() || state.outcome == Outcome::StartLimit {
-                continue;
-            }
-            let is_upheld = self.listed(index, Key::UpheldBy).iter().any(|by| {
-                self.get(*by).is_up() && self.get(*by).job.is_none_or(|job| job.kind != JobKind::Stop)
-            });
-            if is_upheld && self.state.shutdown.is_none() {
-                self.with(index, |state| state.held = false);
-                self.request(index, JobKind::Start);
-            }
-        }
-    }
-
-    /// StopWhenUnneeded=.
-    fn stop_if_unneeded(&mut self, index: u32) {
-        let Some(unit) = self.unit(index) else { return };
-        if !unit.flag(flag::STOP_WHEN_UNNEEDED) || self.get(index).is_down() {
-            return;
-        }
-        let is_needed = [Key::WantedBy, Key::RequiredBy, Key::BoundBy, Key::UpheldBy]
-            .into_iter()
-            .flat_map(|key| unit.units(key))
-            .any(|by| !self.get(by).is_down() || self.get(by).job.is_some());
-        if !is_needed {
-            self.request(index, JobKind::Stop);
-        }
-    }
-
     fn reset_failed(&mut self, index: u32) {
         self.with(index, |unit| {
             unit.starts.clear();
+            unit.limit_hit = false;
             unit.restarts = 0;
         });
         if self.get(index).phase == Phase::Failed {
@@ -603,5 +573,11 @@ impl<'g> Step<'_, 'g> {
     }
 }
 
+#[cfg(test)]
+mod boot;
+#[cfg(test)]
+mod model_check;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

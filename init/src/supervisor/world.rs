@@ -462,7 +462,7 @@ impl Supervisor {
             Scope::Known => known.collect(),
             Scope::All if signal == Signal::SIGKILL => {
                 cgroup::kill(&path);
-                Vec::new()
+                known.collect()
             }
             // A main process that left the cgroup is still the service's.
             Scope::All => {

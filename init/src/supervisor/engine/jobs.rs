@@ -8,33 +8,58 @@ use formats::service_graph::key::{Key, flag, service_type};
 /// systemd's default for how long anything may take, in microseconds.
 const DEFAULT_TIMEOUT: u64 = 90_000_000;
 
+/// How long a service of Type=idle waits for all others at most, in microseconds (systemd.service(5)).
+const IDLE_PATIENCE: u64 = 5_000_000;
+
 impl Step<'_, '_> {
-    /// Runs every job that has become runnable.
+    /// Runs every job that has become runnable; those of Type=idle when nothing else is under way.
     pub(crate) fn run_queue(&mut self) {
-        let mut idle = Vec::new();
         loop {
             while let Some(unit) = self.state.queue.pop_first() {
                 let Some(job) = self.get(unit).job.filter(|job| !job.running) else { continue };
                 if self.must_wait(unit, job.kind) {
                     continue;
                 }
-                if job.kind == JobKind::Start && self.is_idle_type(unit) && self.state.running_jobs > 0 {
-                    idle.push(unit);
-                    continue;
+                let is_new = job.kind == JobKind::Start && self.get(unit).is_down();
+                if is_new && self.is_idle_type(unit) {
+                    self.state.idle.insert(unit);
+                } else {
+                    self.run_job(unit, job.kind);
                 }
-                self.run_job(unit, job.kind);
             }
-            if self.state.running_jobs > 0 || idle.is_empty() {
-                break;
+            if self.state.idle.is_empty() {
+                return;
+            }
+            if self.state.running_jobs > 0 {
+                self.limit_patience();
+                return;
             }
             // Nothing else runs: the idle ones' turn, all at once.
-            for unit in std::mem::take(&mut idle) {
-                if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Start && !job.running) {
-                    self.run_job(unit, JobKind::Start);
-                }
+            for unit in std::mem::take(&mut self.state.idle) {
+                self.run_idle(unit);
             }
         }
-        self.state.queue.extend(idle);
+    }
+
+    /// An idle unit waits until nothing else runs, but not for ever: a login prompt is not to hang on the slowest service.
+    fn limit_patience(&mut self) {
+        let without = |unit: &u32| self.get(*unit).is_down() && self.get(*unit).deadline.is_none();
+        let new: Vec<u32> = self.state.idle.iter().copied().filter(without).collect();
+        for unit in new {
+            self.set_deadline(unit, Some(self.now.saturating_add(IDLE_PATIENCE)));
+        }
+    }
+
+    /// Begins the start of a unit that was held back, if it is still wanted.
+    fn run_idle(&mut self, unit: u32) {
+        self.state.idle.remove(&unit);
+        if self.get(unit).is_down() {
+            self.set_deadline(unit, None);
+        }
+        let is_start = self.get(unit).job.is_some_and(|job| job.kind == JobKind::Start && !job.running);
+        if is_start && !self.must_wait(unit, JobKind::Start) {
+            self.run_job(unit, JobKind::Start);
+        }
     }
 
     fn is_idle_type(&self, unit: u32) -> bool {
@@ -58,6 +83,9 @@ impl Step<'_, '_> {
         match kind {
             JobKind::Start => self.begin_start(unit),
             JobKind::Stop | JobKind::Restart | JobKind::TryRestart => {
+                if self.get(unit).phase == Phase::Checking {
+                    self.leave_checking(unit);
+                }
                 if self.get(unit).is_down() {
                     self.reached_down(unit);
                 } else if !self.get(unit).is_stopping() {
@@ -89,42 +117,33 @@ impl Step<'_, '_> {
             self.finish_job(unit, JobResult::Done);
             return;
         }
-        // On its way down: the job goes on when it is there. On its way up: it is this job's already.
-        if state.is_stopping() {
+        // On its way down, or waiting to be restarted: the job goes on when it is there.
+        if state.is_stopping() || state.phase == Phase::AutoRestart {
             return;
         }
-        if !matches!(state.phase, Phase::Dead | Phase::Failed | Phase::AutoRestart) {
+        // On its way up: it is this job's already.
+        if !state.is_down() {
             self.mark_running(unit);
             return;
         }
-        let requisite_missing =
-            self.listed(unit, Key::Requisite).iter().any(|other| !self.get(*other).is_up());
-        let bound_missing = self
-            .listed(unit, Key::BindsTo)
-            .iter()
-            .any(|other| self.get(*other).is_down() && self.listed(unit, Key::After).contains(other));
-        if requisite_missing || bound_missing {
+        if self.listed(unit, Key::Requisite).iter().any(|other| self.is_down_or_stopping(*other)) {
             self.finish_job(unit, JobResult::Dependency);
             return;
         }
-        if self.is_started_too_often(unit) {
-            self.set_deadline(unit, None);
-            self.with(unit, |state| state.outcome = Outcome::StartLimit);
-            self.enter(unit, Phase::Failed);
-            self.went_down(unit, Outcome::StartLimit);
-            self.finish_job(unit, JobResult::Failed);
-            return;
-        }
         self.mark_running(unit);
-        self.set_deadline(unit, None);
         self.with(unit, |state| {
             state.held = false;
             state.forbid_restart = false;
-            state.outcome = Outcome::Success;
-            state.exit_status = 0;
+            state.had_failed = state.phase == Phase::Failed;
         });
         self.enter(unit, Phase::Checking);
         self.emit(Effect::CheckConditions { unit });
+    }
+
+    /// A unit that is not started stays as it was.
+    fn leave_checking(&mut self, unit: u32) {
+        let phase = if self.get(unit).had_failed { Phase::Failed } else { Phase::Dead };
+        self.enter(unit, phase);
     }
 
     /// StartLimitIntervalSec= and StartLimitBurst=; notes this start.
@@ -152,33 +171,50 @@ impl Step<'_, '_> {
             return;
         }
         let Some(definition) = self.unit(unit) else { return };
-        match verdict {
-            None => {
-                self.with(unit, |state| state.outcome = Outcome::Resources);
-                self.enter(unit, Phase::Failed);
-                self.finish_job(unit, JobResult::Failed);
+        let is_without = verdict == Some(true)
+            && self.listed(unit, Key::BindsTo).iter().any(|other| {
+                !self.get(*other).is_up() && definition.units(Key::After).any(|after| after == *other)
+            });
+        if verdict != Some(true) || is_without {
+            self.leave_checking(unit);
+            self.finish_job(
+                unit,
+                match verdict {
+                    None => JobResult::Failed,
+                    Some(false) => JobResult::Skipped,
+                    Some(true) => JobResult::Dependency,
+                },
+            );
+            return;
+        }
+        if self.is_started_too_often(unit) {
+            // What it failed by before says more.
+            self.note(unit, Outcome::StartLimit);
+            self.with(unit, |state| state.limit_hit = true);
+            self.down(unit, Phase::Failed);
+            return;
+        }
+        self.with(unit, |state| {
+            state.outcome = Outcome::Success;
+            state.limit_hit = false;
+            state.exit_status = 0;
+        });
+        match definition.kind() {
+            UnitKind::Target | UnitKind::Slice => {
+                self.enter(unit, Phase::Active);
+                self.finish_start(unit);
             }
-            Some(false) => {
-                self.enter(unit, Phase::Dead);
-                self.finish_job(unit, JobResult::Skipped);
+            UnitKind::Mount | UnitKind::Swap => {
+                self.enter(unit, Phase::Mounting);
+                let limit = definition.number(Key::TimeoutStart).unwrap_or(DEFAULT_TIMEOUT);
+                self.set_deadline(unit, Some(self.now.saturating_add(limit)));
+                self.emit(Effect::Mount { unit });
             }
-            Some(true) => match definition.kind() {
-                UnitKind::Target | UnitKind::Slice => {
-                    self.enter(unit, Phase::Active);
-                    self.finish_job(unit, JobResult::Done);
-                }
-                UnitKind::Mount | UnitKind::Swap => {
-                    self.enter(unit, Phase::Mounting);
-                    let limit = definition.number(Key::TimeoutStart).unwrap_or(DEFAULT_TIMEOUT);
-                    self.set_deadline(unit, Some(self.now.saturating_add(limit)));
-                    self.emit(Effect::Mount { unit });
-                }
-                UnitKind::Socket | UnitKind::Timer | UnitKind::Path => {
-                    self.enter(unit, Phase::Arming);
-                    self.emit(Effect::Arm { unit });
-                }
-                UnitKind::Service => self.run_commands(unit, Phase::Condition, 0),
-            },
+            UnitKind::Socket | UnitKind::Timer | UnitKind::Path => {
+                self.enter(unit, Phase::Arming);
+                self.emit(Effect::Arm { unit });
+            }
+            UnitKind::Service => self.run_commands(unit, Phase::Condition, 0),
         }
     }
 
@@ -229,23 +265,28 @@ impl Step<'_, '_> {
     pub(crate) fn finish_job(&mut self, unit: u32, result: JobResult) {
         let Some(job) = self.get(unit).job else { return };
         self.with(unit, |state| state.job = None);
+        if self.state.idle.remove(&unit) && self.get(unit).is_down() {
+            self.set_deadline(unit, None);
+        }
         self.state.job_count = self.state.job_count.saturating_sub(1);
         if job.running {
             self.state.running_jobs = self.state.running_jobs.saturating_sub(1);
         }
         self.emit(Effect::JobDone { unit, kind: job.kind, result });
-        // Its pause was over, but the start that should follow does not come.
-        if self.get(unit).phase == Phase::AutoRestart && self.get(unit).deadline.is_none() {
-            self.enter(unit, Phase::Failed);
-        }
-        let went_wrong = matches!(result, JobResult::Failed | JobResult::Dependency);
-        if job.kind == JobKind::Start && went_wrong {
-            for key in [Key::RequiredBy, Key::BoundBy, Key::RequisiteOf] {
-                for other in self.listed(unit, key) {
-                    if self.get(other).job.is_some_and(|job| job.kind == JobKind::Start && !job.running) {
-                        self.finish_job(other, JobResult::Dependency);
-                    }
+        self.state.touched.insert(unit);
+        if matches!(result, JobResult::Failed | JobResult::Dependency) {
+            let keys: &[Key] = match job.kind {
+                JobKind::Start => &[Key::RequiredBy, Key::BoundBy, Key::RequisiteOf],
+                JobKind::Stop => &[Key::ConflictedBy],
+                _ => &[],
+            };
+            for other in keys.iter().flat_map(|key| self.listed(unit, *key)).collect::<Vec<_>>() {
+                if self.get(other).job.is_some_and(|job| job.kind == JobKind::Start) {
+                    self.finish_job(other, JobResult::Dependency);
                 }
+            }
+            if result == JobResult::Dependency {
+                self.start_after(unit, Key::OnFailure);
             }
         }
         for key in [Key::Before, Key::After] {
@@ -299,14 +340,26 @@ impl Step<'_, '_> {
     /// Puts a unit down and tells all whom it concerns.
     pub(crate) fn down(&mut self, unit: u32, phase: Phase) {
         self.set_deadline(unit, None);
-        let outcome = self.get(unit).outcome;
         self.with(unit, |state| {
             state.main_pid = 0;
             state.control_pid = 0;
         });
+        let was_waiting = self.get(unit).phase == Phase::AutoRestart;
         self.enter(unit, phase);
-        self.went_down(unit, outcome);
         self.reached_down(unit);
+        self.emit(Effect::Release { unit });
+        if !was_waiting || phase == Phase::Failed {
+            self.start_after(unit, if phase == Phase::Failed { Key::OnFailure } else { Key::OnSuccess });
+        }
+    }
+
+    /// OnFailure= and OnSuccess=.
+    fn start_after(&mut self, unit: u32, key: Key) {
+        if self.state.shutdown.is_none() {
+            for next in self.listed(unit, key) {
+                self.start_by_itself(next);
+            }
+        }
     }
 
     /// The child that mounts or unmounts has ended.
@@ -320,7 +373,7 @@ impl Step<'_, '_> {
             (Phase::Mounting, true) => {
                 self.set_deadline(unit, None);
                 self.enter(unit, Phase::Mounted);
-                self.finish_job(unit, JobResult::Done);
+                self.finish_start(unit);
             }
             (Phase::Unmounting, false) => {
                 // Still mounted: it stays so, and the one who asked is told.
@@ -344,7 +397,7 @@ impl Step<'_, '_> {
         }
         if worked {
             self.enter(unit, Phase::Armed);
-            self.finish_job(unit, JobResult::Done);
+            self.finish_start(unit);
         } else {
             self.with(unit, |state| state.outcome = Outcome::Resources);
             self.down(unit, Phase::Failed);
@@ -370,6 +423,7 @@ impl Step<'_, '_> {
                 self.with(unit, |state| state.outcome = Outcome::Timeout);
                 self.emit(Effect::Signal { unit, signal: 9, scope: super::Scope::Known });
             }
+            Phase::Dead | Phase::Failed => self.run_idle(unit),
             _ => self.service_deadline(unit),
         }
     }

@@ -114,14 +114,15 @@ impl Step<'_, '_> {
         self.finish_start(unit);
     }
 
-    fn finish_start(&mut self, unit: u32) {
-        if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Start) {
+    /// The start that is under way is done; one that still waits for others sees for itself when its turn comes.
+    pub(crate) fn finish_start(&mut self, unit: u32) {
+        if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Start && job.running) {
             self.finish_job(unit, JobResult::Done);
         }
     }
 
     fn finish_reload(&mut self, unit: u32, result: JobResult) {
-        if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Reload) {
+        if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Reload && job.running) {
             self.finish_job(unit, result);
         }
     }
@@ -243,8 +244,10 @@ impl Step<'_, '_> {
             self.set_deadline(unit, None);
             self.enter(unit, Phase::Exited);
             self.finish_start(unit);
-        } else {
+        } else if outcome == Outcome::Success {
             self.service_begin_stop(unit);
+        } else {
+            self.fail(unit, outcome);
         }
     }
 
@@ -288,7 +291,7 @@ impl Step<'_, '_> {
     }
 
     /// Keeps the first thing that went wrong.
-    fn note(&mut self, unit: u32, outcome: Outcome) {
+    pub(crate) fn note(&mut self, unit: u32, outcome: Outcome) {
         self.with(unit, |state| {
             if state.outcome == Outcome::Success {
                 state.outcome = outcome;
@@ -309,11 +312,7 @@ impl Step<'_, '_> {
                 self.with(unit, |state| state.command = 0);
                 self.run_commands(unit, Phase::Stop, 0);
             }
-            Phase::Checking | Phase::AutoRestart => {
-                let phase =
-                    if self.get(unit).outcome == Outcome::Success { Phase::Dead } else { Phase::Failed };
-                self.down(unit, phase);
-            }
+            Phase::AutoRestart => self.down(unit, Phase::Dead),
             phase
                 if phase == Phase::Start
                     && self.get(unit).main_pid == 0
@@ -343,7 +342,8 @@ impl Step<'_, '_> {
         let nobody = state.main_pid == 0 && state.control_pid == 0;
         let scope = match mode {
             kill_mode::NONE => None,
-            kill_mode::CONTROL_GROUP => Some(Scope::All).filter(|_| state.populated),
+            // A main process may have left the cgroup (a session does); it is still the service's.
+            kill_mode::CONTROL_GROUP => Some(Scope::All).filter(|_| state.populated || !nobody),
             _ => Some(Scope::Known).filter(|_| !nobody),
         };
         if let Some(scope) = scope {
@@ -462,8 +462,17 @@ impl Step<'_, '_> {
             }
             Phase::FinalSigkill => self.ended(unit),
             Phase::AutoRestart => {
+                if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Stop) {
+                    return;
+                }
                 self.with(unit, |state| state.restarts += 1);
-                self.request(unit, JobKind::Start);
+                // Not only itself: what depends on it is restarted too.
+                self.request(unit, JobKind::Restart);
+                // A start that was already waiting here is no restart: it would wait for ever.
+                if self.get(unit).job.is_none_or(|job| job.kind != JobKind::Restart) {
+                    self.note(unit, Outcome::Resources);
+                    self.down(unit, Phase::Failed);
+                }
             }
             _ => {}
         }

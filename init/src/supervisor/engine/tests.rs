@@ -272,7 +272,8 @@ fn too_many_starts_end_in_failure() {
     assert_eq!(machine.take_log().matches("ExecStart0").count(), 3);
     assert_eq!(
         (machine.phase("a.service"), machine.state.unit(0).outcome),
-        (Phase::Failed, Outcome::StartLimit)
+        (Phase::Failed, Outcome::ExitCode),
+        "what it failed by says more than that it failed too often"
     );
     machine.send(Event::ResetFailed { unit: 0 });
     machine.request("a.service", JobKind::Start);
@@ -508,7 +509,7 @@ fn what_is_upheld_comes_back_until_its_limit_and_not_after_its_upholder() {
     machine.exit("a.service", Role::Main, Exit::Code(1));
     assert_eq!(machine.phase("a.service"), Phase::Running);
     machine.exit("a.service", Role::Main, Exit::Code(1));
-    assert_eq!(machine.state.unit(machine.index("a.service")).outcome, Outcome::StartLimit);
+    assert!(machine.state.unit(machine.index("a.service")).limit_hit);
     machine.wait(20_000_000);
     machine.request("a.service", JobKind::Start);
     machine.request("t.target", JobKind::Stop);
@@ -527,4 +528,43 @@ fn what_triggers_too_often_fails() {
     machine.send(Event::TriggeredTooOften { unit });
     assert_eq!(machine.state.unit(unit).outcome, Outcome::TriggerLimit);
     assert_eq!(machine.phase("a.path"), Phase::Failed);
+}
+
+#[test]
+fn a_main_process_outside_of_its_cgroup_is_told_to_stop() {
+    let file = graph(&["a.service"]);
+    let mut machine = Machine::new(&file);
+    machine.request("a.service", JobKind::Start);
+    machine.send(Event::CgroupEmpty { unit: 0 });
+    machine.request("a.service", JobKind::Stop);
+    assert_eq!(machine.take_log(), "a:ExecStart0 a:Start-done a:signal15 a:Stop-done");
+}
+
+#[test]
+fn an_idle_service_waits_for_the_others_but_not_for_ever() {
+    let file = graph(&[
+        "t.target wants=a.service,b.service,i.service after=a.service,b.service,i.service",
+        "a.service type=3",
+        "b.service type=5 after=a.service",
+        &format!("i.service type={}", service_type::IDLE),
+    ]);
+    let mut machine = Machine::new(&file);
+    machine.request("t.target", JobKind::Start);
+    machine.exit("a.service", Role::Main, Exit::Code(0));
+    assert!(!machine.take_log().contains("i:ExecStart0"), "b.service is still on its way");
+    let unit = machine.index("b.service");
+    machine.send(Event::Ready { unit });
+    assert_eq!(machine.take_log(), "b:Start-done i:ExecStart0 i:Start-done t:Start-done");
+    let mut machine = Machine::new(&file);
+    machine.request("t.target", JobKind::Start);
+    machine.wait(4_900_000);
+    assert_eq!(machine.take_log(), "a:ExecStart0");
+    machine.wait(200_000);
+    assert_eq!(machine.take_log(), "i:ExecStart0 i:Start-done", "a.service takes too long");
+    // Who is not wanted any more does not begin when its patience is over.
+    let mut machine = Machine::new(&file);
+    machine.request("t.target", JobKind::Start);
+    machine.request("i.service", JobKind::Stop);
+    machine.wait(6_000_000);
+    assert!(!machine.take_log().contains("i:ExecStart0"));
 }

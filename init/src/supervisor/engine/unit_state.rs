@@ -154,6 +154,11 @@ impl Outcome {
         OUTCOMES.iter().find(|(outcome, _)| *outcome == self).map_or("", |(_, word)| word)
     }
 
+    /// Whether a unit that came down with it has failed.
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Self::Success | Self::Condition)
+    }
+
     /// The outcome of that number.
     pub fn from_number(number: u32) -> Option<Self> {
         OUTCOMES.iter().map(|(outcome, _)| *outcome).find(|outcome| *outcome as u32 == number)
@@ -161,7 +166,7 @@ impl Outcome {
 }
 
 /// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JobKind {
     /// Bring it up.
     Start,
@@ -217,6 +222,7 @@ pub struct Job {
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct UnitState {
     /// Where it stands.
     pub phase: Phase,
@@ -246,6 +252,14 @@ pub struct UnitState {
     pub held: bool,
     /// Its end is wanted: no restart.
     pub forbid_restart: bool,
+    /// It had failed before its conditions were looked at.
+    pub had_failed: bool,
+    /// It came down because it was started too often.
+    pub limit_hit: bool,
+    /// How often it was started because of another unit's end.
+    pub pulled: u32,
+    /// The beginning of that count.
+    pub pulled_since: u64,
 }
 
 impl UnitState {
@@ -265,6 +279,10 @@ impl UnitState {
         starts: Vec::new(),
         held: false,
         forbid_restart: false,
+        had_failed: false,
+        limit_hit: false,
+        pulled: 0,
+        pulled_since: 0,
     };
 
     /// Nothing of it runs and nothing will by itself.

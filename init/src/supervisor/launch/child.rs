@@ -67,6 +67,8 @@ fn become_service(prepared: &mut Prepared<'_>) -> Result<std::convert::Infallibl
     } else {
         drop(limits::ignore_signal(libc::SIGPIPE));
     }
+    // The supervisor's own is higher.
+    drop(limits::limit(libc::RLIMIT_NOFILE, 1024, crate::pid1::DESCRIPTORS));
     let numbers: Vec<u64> = unit.numbers(Key::Limits).collect();
     for limit in numbers.chunks_exact(3) {
         if let [resource, soft, hard] = *limit {
