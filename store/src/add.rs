@@ -30,9 +30,6 @@ pub struct TextObject {
     pub references: BTreeSet<StorePath>,
 }
 
-/// Up to this many bytes of NAR a tree is hashed before it is copied: nothing is written when it is there already.
-const SMALL: u64 = 16 << 20;
-
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64)
@@ -141,12 +138,11 @@ impl Store {
     ) -> Result<StorePath> {
         let hash = match method {
             Method::Recursive if algorithm == Algorithm::Sha256 => {
-                match tree::hash_small_tree(source, algorithm, SMALL)? {
-                    Some((hash, _)) => hash,
-                    // Reading a large tree twice is dear: unless it looks as if it were here already, copy at once.
-                    None if !self.database().has_name(name)? => return self.add_by_copying(source, name),
-                    None => tree::hash_tree(source, algorithm)?.0,
+                // Reading a tree twice is dear: unless it looks as if it were here already, copy at once.
+                if !self.database().has_name(name)? {
+                    return self.add_by_copying(source, name);
                 }
+                tree::hash_tree(source, algorithm)?.0
             }
             Method::Recursive => tree::hash_tree(source, algorithm)?.0,
             Method::Flat => tree::hash_file(source, algorithm)?,

@@ -13,7 +13,6 @@ mod unpack;
 
 pub(crate) use canonical::{Inode, canonicalise};
 pub(crate) use copy::{Copied, copy};
-pub(crate) use dump::hash_small_tree;
 pub use dump::{dump, hash_file, hash_tree};
 pub(crate) use durable::{sync_directory, sync_file_system, sync_tree};
 pub(crate) use nothing::Nothing;

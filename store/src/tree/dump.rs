@@ -63,50 +63,16 @@ pub(super) fn dump_beside<W: Write>(path: &Path, output: W, beside: &mut impl Be
 
 /// The NAR's hash and size, without keeping the NAR.
 pub fn hash_tree(path: &Path, algorithm: Algorithm) -> Result<(Hash, u64)> {
-    hash_into(path, algorithm, io::sink())
-}
-
-/// The same, unless the NAR is longer than `limit` bytes: then it is given up.
-pub(crate) fn hash_small_tree(path: &Path, algorithm: Algorithm, limit: u64) -> Result<Option<(Hash, u64)>> {
-    let mut sink = Bounded { left: limit, passed: false };
-    match hash_into(path, algorithm, &mut sink) {
-        Err(_) if sink.passed => Ok(None),
-        other => other.map(Some),
-    }
-}
-
-fn hash_into(path: &Path, algorithm: Algorithm, output: impl Write) -> Result<(Hash, u64)> {
-    let buffered = io::BufWriter::with_capacity(BUFFER, HashingWriter::new(output, algorithm));
+    let buffered = io::BufWriter::with_capacity(BUFFER, HashingWriter::new(io::sink(), algorithm));
     let buffered = dump(path, buffered)?;
     let writer = buffered.into_inner().map_err(|error| Error::file("hashing", path)(error.into_error()))?;
     let (_, hash, size) = writer.finish();
     Ok((hash, size))
 }
 
-/// Between the walk and the hash: large enough that a page of small files is hashed at once, small enough for a core's
-/// cache.
-pub(super) const BUFFER: usize = 64 * 1024;
-
-/// Takes so many bytes and no more.
-struct Bounded {
-    left: u64,
-    passed: bool,
-}
-
-impl Write for Bounded {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let Some(left) = self.left.checked_sub(data.len() as u64) else {
-            self.passed = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
-        };
-        self.left = left;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+/// Between the walk and the hash: large enough to gather the words around a small file; what is longer is hashed where it was
+/// read, without another copy.
+pub(super) const BUFFER: usize = 4 * 1024;
 
 /// The hash of a file's contents.
 pub fn hash_file(path: &Path, algorithm: Algorithm) -> Result<Hash> {
