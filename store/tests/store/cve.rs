@@ -20,7 +20,6 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use store::Error;
 use store::build::{BuildOptions, FailureKind, Sandbox, SandboxPath, static_shell};
 
@@ -171,38 +170,6 @@ fn a_failed_build_leaves_nothing_open() {
     store::tree::remove(&kept).unwrap();
     assert_eq!(mode, 0o700, "{} was open", kept.display());
     fixture.assert_clean();
-}
-
-/// CVE-2025-46415: a tree that its builder exchanges for links while we remove it.
-#[test]
-fn removing_a_tree_never_leaves_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let (tree, outside) = (directory.path().join("tree"), directory.path().join("outside"));
-    fs::create_dir_all(outside.join("inner")).unwrap();
-    let precious = outside.join("inner/precious");
-    fs::write(&precious, "keep").unwrap();
-    let end = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            // Exchanges a directory for a link and back as fast as it can; most attempts fail, which is fine.
-            while !end.load(Ordering::Relaxed) {
-                let (inner, aside) = (tree.join("d/inner"), tree.join("d/aside"));
-                drop(fs::create_dir_all(&inner));
-                drop(fs::rename(&inner, &aside));
-                drop(symlink(outside.join("inner"), &inner));
-                drop(fs::remove_file(&inner));
-                drop(fs::rename(&aside, &inner));
-            }
-        });
-        for _ in 0..2000 {
-            drop(fs::create_dir_all(tree.join("d/inner/more")));
-            // It may fail on what appears behind it; it may not follow.
-            drop(store::tree::remove(&tree));
-        }
-        end.store(true, Ordering::Relaxed);
-    });
-    assert_eq!(fs::read_to_string(&precious).unwrap(), "keep");
-    assert_eq!(fs::metadata(&precious).unwrap().permissions().mode() & 0o777, 0o644);
 }
 
 /// CVE-2026-39860: a fixed output that is a link to something of ours.

@@ -13,6 +13,8 @@ mod faults;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod kill_steps;
+mod steps;
+#[cfg(test)]
+mod traced;
 #[cfg(test)]
 mod turns;
