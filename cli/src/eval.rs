@@ -6,7 +6,7 @@ use crate::nix_front::{Arguments, Front};
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use evaluator::io::{EvalIo, LocalIo};
-use evaluator::{Arena, EvalError, Evaluator, Handle, Options, Statistics, Style};
+use evaluator::{Arena, ErrorKind, EvalError, Evaluator, Handle, Options, Statistics, Style};
 use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -320,7 +320,11 @@ impl Request {
         let text = error.render(self.show_trace);
         // Messages of nixpkgs carry colours; a file or pipe gets the text.
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        Explained(if colours { text } else { without_colours(&text) }).into()
+        let text = if colours { text } else { without_colours(&text) };
+        if error.kind == ErrorKind::Mismatch {
+            return crate::family::Failure { code: 102, message: text }.into();
+        }
+        Explained(text).into()
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct StoreIo {
     store: Rc<Store>,
     local: LocalIo,
     build: BuildOptions,
+    /// Whether what an evaluation adds is only computed: what it fetches and builds is real all the same.
+    computes_only: bool,
     /// Texts that are not in the store yet, by path.
     pending: RefCell<BTreeMap<StorePath, TextObject>>,
 }
@@ -41,7 +43,13 @@ impl StoreIo {
     /// A door to the machine and to this store; what must be built during evaluation is built with these options.
     pub(crate) fn new(store: Rc<Store>, build: BuildOptions) -> Self {
         let local = LocalIo::new(store.dir().as_str());
-        Self { store, local, build, pending: RefCell::default() }
+        Self { store, local, build, computes_only: false, pending: RefCell::default() }
+    }
+
+    /// The same for an evaluation whose value is all that counts: what it would add to the store is not added unless
+    /// something is built of it.
+    pub(crate) fn computing(store: Rc<Store>, build: BuildOptions) -> Self {
+        Self { computes_only: true, ..Self::new(store, build) }
     }
 
     /// Writes to the store what evaluation has added so far.
@@ -174,6 +182,9 @@ impl EvalIo for StoreIo {
         filter: Option<&mut Filter<'_>>,
         expected: Option<&Hash>,
     ) -> Result<StorePath, IoError> {
+        if self.computes_only {
+            return self.local.add_path(name, &self.real(path), ingestion, filter, expected);
+        }
         if let (Ingestion::Nar, Some(filter)) = (ingestion, filter) {
             return self.add_filtered(name, path, filter, expected);
         }

@@ -79,6 +79,8 @@ pub(crate) fn nix_tool(name: &str) -> Option<NixTool> {
         "nix-collect-garbage" => Some(crate::nix_collect_garbage::nix_collect_garbage),
         "nix-env" => Some(crate::nix_env::nix_env),
         "nix-hash" => Some(crate::nix_hash::nix_hash),
+        "nix-channel" => Some(crate::nix_channel::nix_channel),
+        "nix-shell" => Some(crate::nix_shell::nix_shell),
         "nix-store" => Some(crate::nix_store::nix_store),
         "nix-daemon" => Some(crate::store::daemon::nix_daemon),
         _ => crate::fronts::of_name(name),

@@ -175,10 +175,13 @@ pub(crate) fn nix_instantiate(arguments: &[OsString]) -> Result<ExitCode> {
         Mode::Eval => {
             let arena = Arena::new();
             let writes = stores && output.writes;
-            let store = if writes { Some(Rc::new(front.open()?)) } else { None };
+            // Without `--read-write-mode` a store is asked only if there is one.
+            let asks = writes || (stores && front.has_store());
+            let store = if asks { Some(Rc::new(front.open()?)) } else { None };
             let io = store.map(|store| {
                 let options = front.build_options(&store);
-                Rc::new(StoreIo::new(store, options))
+                let computing = || StoreIo::computing(Rc::clone(&store), options.clone());
+                Rc::new(if writes { StoreIo::new(Rc::clone(&store), options.clone()) } else { computing() })
             });
             let door = match &io {
                 Some(io) => Rc::clone(io) as Rc<dyn EvalIo>,
@@ -187,7 +190,7 @@ pub(crate) fn nix_instantiate(arguments: &[OsString]) -> Result<ExitCode> {
             let mut evaluator = Evaluator::new(&arena, door, request.evaluator_options()?);
             let values = request.evaluate(&mut evaluator)?;
             print_values(&request, &mut evaluator, &values, output.output, &mut std::io::stdout())?;
-            if let Some(io) = io {
+            if let Some(io) = io.filter(|_| writes) {
                 io.flush()?;
             }
             Ok(ExitCode::SUCCESS)

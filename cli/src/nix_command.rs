@@ -3,6 +3,7 @@
 
 mod build;
 mod copy;
+mod develop;
 mod hash;
 mod info;
 mod listing;
@@ -20,6 +21,8 @@ type Subcommand = fn(&mut Front, &mut Arguments) -> Result<ExitCode>;
 const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["build"], build::build),
     (&["eval"], build::eval),
+    (&["develop"], develop::develop),
+    (&["print-dev-env"], develop::print),
     (&["log"], info::log),
     (&["path-info"], info::path_info),
     (&["why-depends"], info::why_depends),

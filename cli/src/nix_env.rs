@@ -7,6 +7,7 @@ mod query;
 mod selection;
 mod sources;
 
+pub(crate) use generations::list as list_generations;
 pub(crate) use sources::own_collection;
 
 use crate::eval::Request;
@@ -466,6 +467,41 @@ fn set(front: &Front, request: &Request, call: &Call, profile: &Profile) -> Resu
 /// Says what will be built, before an installation.
 fn shown_missing(store: &Store, requests: &[(StorePath, Wanted)]) -> Result<()> {
     print_missing(store, requests)
+}
+
+/// Makes channels, given as expressions of derivations, the next generation of a profile; those of its present one that
+/// are named stay.
+pub(crate) fn install_channels(
+    front: Front,
+    profile: &Path,
+    channels: &[String],
+    kept: &BTreeSet<String>,
+) -> Result<()> {
+    let mut request = Request::default();
+    request.take_settings(&front);
+    let store = Rc::new(front.open()?);
+    let io = Rc::new(StoreIo::new(Rc::clone(&store), front.build_options(&store)));
+    let arena = Arena::new();
+    let options = request.evaluator_options()?;
+    let system = options.system.clone();
+    let evaluator = Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn EvalIo>, options);
+    let request = &request;
+    let mut session = Session { front, request, evaluator, store, io, profile: profile.to_owned(), system };
+    loop {
+        let before = current_target(profile);
+        let mut next = session.ask().installed(profile)?;
+        next.retain(|package| kept.contains(&package.name));
+        let mut ask = session.ask();
+        let arguments = ask.evaluator.make_empty_attrs();
+        for text in channels {
+            let result = ask.evaluator.eval_str(text, b"/");
+            let value = ask.explained(result)?;
+            ask.packages(value, arguments, "", &mut next)?;
+        }
+        if session.install(&next, before.as_ref())? {
+            return Ok(());
+        }
+    }
 }
 
 /// What a profile points to now.

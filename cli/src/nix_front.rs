@@ -224,6 +224,11 @@ impl Front {
         }
     }
 
+    /// Whether the store that is named was made before.
+    pub(crate) fn has_store(&self) -> bool {
+        layout(self.store_setting().as_deref()).is_ok_and(|layout| layout.state.join("db/db.sqlite").exists())
+    }
+
     /// The store that the settings and the environment name.
     pub(crate) fn open(&self) -> Result<Store> {
         self.open_with(self.conf.store_options()?)

@@ -241,14 +241,11 @@ impl Hash {
         let length = digits.len();
         let text = || digits.to_owned();
         let bytes = if length == size.div_ceil(3) * 4 {
-            BASE64
-                .decode(digits.as_bytes())
-                .map_err(|_| HashError::Digits { text: text(), encoding: "base-64" })?
+            decode_base64(digits.trim_end_matches('='))
+                .ok_or_else(|| HashError::Digits { text: text(), encoding: "base-64" })?
         } else if only_base64 && length == (size * 4).div_ceil(3) {
             // Nix takes a subresource-integrity hash without its padding, and nixpkgs has some.
-            BASE64_NOPAD
-                .decode(digits.as_bytes())
-                .map_err(|_| HashError::Digits { text: text(), encoding: "base-64" })?
+            decode_base64(digits).ok_or_else(|| HashError::Digits { text: text(), encoding: "base-64" })?
         } else if only_base64 {
             return Err(HashError::Length { text: text(), length, algorithm });
         } else if length == size * 2 {
@@ -415,6 +412,13 @@ impl<R: io::Read> io::Read for HashingReader<R> {
         self.hasher.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
     }
+}
+
+/// Base 64 without padding. The last digit may have bits that mean nothing: Nix passes them over.
+fn decode_base64(digits: &str) -> Option<Vec<u8>> {
+    let mut specification = BASE64_NOPAD.specification();
+    specification.check_trailing_bits = false;
+    specification.encoding().ok()?.decode(digits.as_bytes()).ok()
 }
 
 #[cfg(test)]

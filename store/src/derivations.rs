@@ -49,6 +49,11 @@ impl Store {
         self.add_texts(&texts)
     }
 
+    /// The hash that gives the outputs of those that depend on a derivation their paths.
+    pub fn derivation_hash(&self, path: &StorePath) -> Result<ModuloHash> {
+        self.modulo(path)
+    }
+
     /// The hash of a derivation modulo fixed outputs, remembered for the life of this store.
     pub(crate) fn modulo(&self, path: &StorePath) -> Result<ModuloHash> {
         self.modulo_among(path, &BTreeMap::new())

@@ -1,5 +1,6 @@
 //! Trees of git repositories, by the `git` program: from the working tree of a repository of this machine (what git
-//! tracks, even if it is not committed), or a revision of any repository, kept in `~/.cache/firn/git`. Nix manual,
+//! tracks, even if it is not committed), or a revision of any repository, kept where Nix keeps its own copies
+//! (`~/.cache/nix/gitv3`). Nix manual,
 //! "fetchGit".
 
 use super::{Fetcher, store_error, system};
@@ -228,7 +229,7 @@ fn mirror(fetcher: &Fetcher<'_>, wanted: &mut Wanted<'_>) -> Result<PathBuf, IoE
         .ok_or_else(|| {
             IoError::Store("HOME is not set: there is no place for copies of repositories".to_owned())
         })?;
-    let cache = cache.join("firn/git");
+    let cache = cache.join("nix/gitv3");
     let repository = cache.join(Hash::sha256(&wanted.url).digits32());
     std::fs::create_dir_all(&cache).map_err(system("creating", &cache))?;
     let mut lock = repository.clone().into_os_string();

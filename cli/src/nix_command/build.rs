@@ -1,6 +1,6 @@
 //! `nix build` and `nix eval`: installables are attributes of a file or expression, store paths and derivations.
 
-use crate::eval::{Output, Request, print_values};
+use crate::eval::{Output, Request, current_directory, print_values, read_only_io};
 use crate::eval_io::StoreIo;
 use crate::instantiate::derivations;
 use crate::nix_front::{Arguments, Front, print_missing};
@@ -10,6 +10,7 @@ use formats::store_path::StorePath;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use store::Store;
@@ -21,6 +22,8 @@ pub(super) struct Installables {
     request: Request,
     /// Whether `-f` or `--expr` was given: then the words are attributes.
     evaluates: bool,
+    /// Whether `--impure` was given.
+    impure: bool,
     words: Vec<String>,
 }
 
@@ -43,11 +46,20 @@ impl Installables {
                 self.evaluates = true;
             }
             "--derivation" => {}
+            "--impure" => self.impure = true,
             _ if front.take(argument, arguments)? || self.request.take(argument, arguments)? => {}
             _ if argument.starts_with('-') => return Ok(false),
             _ => self.words.push(argument.to_owned()),
         }
         Ok(true)
+    }
+
+    /// Takes over the settings. An expression of the command line is evaluated purely unless somebody says otherwise.
+    pub(super) fn settle(&mut self, front: &Front) {
+        if self.request.expressions && !self.impure {
+            self.request.options.push(("pure-eval".to_owned(), "true".to_owned()));
+        }
+        self.request.take_settings(front);
     }
 
     /// The words that are no flags.
@@ -63,7 +75,7 @@ impl Installables {
             }
             return self.words.iter().map(|word| named(store, word)).collect();
         }
-        self.request.take_settings(front);
+        self.settle(front);
         let mut outputs = Vec::new();
         for word in &self.words {
             let (attribute, wanted) = match word.split_once('^') {
@@ -241,11 +253,14 @@ pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
 pub(super) fn eval(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
     let mut installables = Installables::default();
     let mut output = Output { strict: true, ..Output::default() };
+    let (mut apply, mut write_to) = (None, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => output.json = true,
             "--raw" => output.raw = true,
             "--read-only" => {}
+            "--apply" => apply = Some(arguments.value(&argument)?),
+            "--write-to" => write_to = Some(PathBuf::from(arguments.value(&argument)?)),
             _ if installables.take(front, &argument, arguments)? => {}
             other => bail!("unrecognised flag '{other}'"),
         }
@@ -253,16 +268,69 @@ pub(super) fn eval(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
     if !installables.evaluates {
         bail!("name a file with -f or an expression with --expr; Firn has no flakes");
     }
-    installables.request.take_settings(front);
+    installables.settle(front);
     installables.request.attributes = std::mem::take(&mut installables.words);
-    let store = Rc::new(front.open().context("nix eval")?);
-    let options = front.build_options(&store);
-    let io = Rc::new(StoreIo::new(store, options));
+    let request = &installables.request;
+    let io = if front.store_address() == "dummy://" {
+        None
+    } else {
+        let store = Rc::new(front.open().context("nix eval")?);
+        let options = front.build_options(&store);
+        Some(Rc::new(StoreIo::new(store, options)))
+    };
     let arena = Arena::new();
-    let door = Rc::clone(&io) as Rc<dyn EvalIo>;
-    let mut evaluator = Evaluator::new(&arena, door, installables.request.evaluator_options()?);
-    let values = installables.request.evaluate(&mut evaluator)?;
-    print_values(&installables.request, &mut evaluator, &values, output, &mut std::io::stdout())?;
-    io.flush()?;
+    let door = match &io {
+        Some(io) => Rc::clone(io) as Rc<dyn EvalIo>,
+        None => read_only_io(),
+    };
+    let mut evaluator = Evaluator::new(&arena, door, request.evaluator_options()?);
+    let mut values = request.evaluate(&mut evaluator)?;
+    if let Some(text) = apply {
+        let here = current_directory()?;
+        let explain = |error| request.explain(&error);
+        let function = evaluator.eval_str(&text, here.as_os_str().as_encoded_bytes()).map_err(explain)?;
+        for value in &mut values {
+            *value = evaluator.call(function, *value).map_err(explain)?;
+        }
+    }
+    match write_to {
+        Some(place) => {
+            let [value] = values.as_slice() else { bail!("'--write-to' takes one value") };
+            if place.exists() {
+                bail!("path '{}' already exists", place.display());
+            }
+            write_tree(request, &mut evaluator, *value, &place)?;
+        }
+        None => print_values(request, &mut evaluator, &values, output, &mut std::io::stdout())?,
+    }
+    if let Some(io) = io {
+        io.flush()?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a string as a file, and a set as a directory of what is in it.
+fn write_tree<'a>(
+    request: &Request,
+    evaluator: &mut Evaluator<'a>,
+    value: Handle<'a>,
+    place: &Path,
+) -> Result<()> {
+    if let Some(text) = evaluator.as_string(value) {
+        return std::fs::write(place, text).with_context(|| format!("writing {}", place.display()));
+    }
+    let Some(names) = evaluator.attribute_names(value) else {
+        bail!("value at '{}' is not a string or an attribute set", place.display());
+    };
+    std::fs::create_dir(place).with_context(|| format!("creating {}", place.display()))?;
+    for name in names {
+        if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+            bail!("invalid file name '{name}' below '{}'", place.display());
+        }
+        let inner = evaluator.attribute(value, &name).map_err(|error| request.explain(&error))?;
+        if let Some(inner) = inner {
+            write_tree(request, evaluator, inner, &place.join(&name))?;
+        }
+    }
+    Ok(())
 }

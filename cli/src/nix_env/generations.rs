@@ -12,7 +12,7 @@ pub(super) fn shown(number: Option<u64>) -> String {
 }
 
 /// Lists the generations.
-pub(super) fn list(profile: &Profile) -> Result<()> {
+pub(crate) fn list(profile: &Profile) -> Result<()> {
     let current = profile.current()?;
     let mut out = std::io::stdout().lock();
     for generation in profile.generations()? {

@@ -5,10 +5,30 @@ use super::FailureKind;
 use super::environment::rewrite;
 use super::one::Job;
 use super::reference_graph;
+use crate::error::Error;
+use crate::open::Store;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+impl Store {
+    /// The contents of `.attrs.json` and `.attrs.sh` for attributes whose placeholders are replaced already, with the paths
+    /// of the outputs: what a shell outside of any build reads (`nix-shell`).
+    pub fn attribute_files(
+        &self,
+        attributes: &[u8],
+        outputs: &BTreeMap<String, String>,
+    ) -> Result<(Vec<u8>, String), Error> {
+        let bad = |error: serde_json::Error| {
+            Error::Invalid(format!("the derivation's `__json` is no set: {error}"))
+        };
+        let mut attributes: Map<String, Value> = serde_json::from_slice(attributes).map_err(bad)?;
+        let outputs = outputs.iter().map(|(output, path)| (output.clone(), Value::String(path.clone())));
+        attributes.insert("outputs".to_owned(), Value::Object(outputs.collect()));
+        Ok((serde_json::to_vec(&attributes).map_err(bad)?, shell_text(&attributes)))
+    }
+}
 
 /// Writes both files and the variables that name them.
 pub(super) fn write(
