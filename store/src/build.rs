@@ -15,6 +15,7 @@ mod outputs;
 mod plan;
 mod process;
 mod progress;
+mod recursive;
 mod reference_graph;
 mod resolve;
 mod rules;
@@ -30,6 +31,7 @@ pub use failure::{BuildError, Failure, FailureKind};
 pub(crate) use fetch::agent;
 pub use free_space::FreeSpace;
 pub use progress::{Event, Progress, Silent};
+pub(crate) use recursive::FEATURE as RECURSIVE_NIX;
 pub use sandbox::{Sandbox, SandboxPath, static_shell};
 
 use crate::error::{Error, Result};

@@ -57,6 +57,20 @@ pub struct Cache {
 impl Cache {
     /// Opens a cache for paths of this store directory. One in a directory need not be there yet.
     pub fn open(address: &Address, store: &StoreDir) -> Result<Self> {
+        let own = address.parameters.get("store").map(|other| StoreDir::new(other));
+        let expected = own.as_ref().unwrap_or(store);
+        let cache = Self::open_any(address, store)?;
+        if cache.store != *expected {
+            return Err(Error::Invalid(format!(
+                "cache `{}`: it has paths of `{}` and not of `{expected}`",
+                cache.name, cache.store
+            )));
+        }
+        Ok(cache)
+    }
+
+    /// The same of a cache that may have paths of another directory: it says which, or its address does.
+    pub(crate) fn open_any(address: &Address, store: &StoreDir) -> Result<Self> {
         let failed = |what: String| Error::Invalid(format!("cache `{}`: {what}", address.name));
         let info = match transport::get(&address.place, "nix-cache-info", 64 << 10) {
             Ok(text) => CacheInfo::parse(&String::from_utf8_lossy(&text))
@@ -69,14 +83,15 @@ impl Cache {
             }
             Err(error) => return Err(failed(error.to_string())),
         };
-        if let Some(other) = info.store_dir.as_ref().filter(|other| **other != store.as_str()) {
-            return Err(failed(format!("it has paths of `{other}` and not of `{store}`")));
-        }
         let parameter = |name: &str| address.parameters.get(name);
         Ok(Self {
             name: address.name.clone(),
             place: address.place.clone(),
-            store: store.clone(),
+            store: info
+                .store_dir
+                .as_ref()
+                .or(address.parameters.get("store"))
+                .map_or_else(|| store.clone(), |other| StoreDir::new(other)),
             info: CacheInfo {
                 priority: match parameter("priority") {
                     Some(text) => {

@@ -8,9 +8,11 @@ mod derived_path;
 mod messages;
 mod operations;
 mod peer;
+mod restriction;
 pub(crate) mod wire;
 
 pub use connection::{Settings, Trust, serve};
+pub use restriction::Restriction;
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -56,8 +58,21 @@ pub fn listen(socket: &Path, layout: &Layout, options: &Options, settings: &Sett
     Ok(())
 }
 
+/// The version of Nix that the daemon behaves as: clients ask for it to know what a daemon can do.
+pub const NIX_VERSION: &str = "2.26.3";
+
+/// Connects to a socket whose path may be longer than a socket's address can be.
+pub(crate) fn connect(socket: &Path) -> Result<UnixStream> {
+    use std::os::fd::AsRawFd as _;
+    let parent = socket.parent().unwrap_or(Path::new("/"));
+    let directory = fs::File::open(parent).map_err(Error::file("opening", parent))?;
+    let name = socket.file_name().unwrap_or_default().to_string_lossy();
+    let short = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    UnixStream::connect(short).map_err(Error::file("connecting to", socket))
+}
+
 /// Binds the socket anew; its path may be longer than a socket's address can be.
-fn bind(socket: &Path) -> Result<UnixListener> {
+pub(crate) fn bind(socket: &Path) -> Result<UnixListener> {
     use std::os::fd::AsRawFd as _;
     let parent = socket.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).map_err(Error::file("creating", parent))?;

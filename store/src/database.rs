@@ -1,6 +1,7 @@
 //! The database of valid paths: SQLite, schema 10 as Nix has it, so that Nix and Firn take turns on it. Its rules: a row
 //! in `ValidPaths` says that the path is complete on disk; `Refs` is its references, closed under validity.
 
+mod big_lock;
 mod connection;
 mod queries;
 mod realisations;

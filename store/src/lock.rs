@@ -51,6 +51,11 @@ impl FileLock {
         }
     }
 
+    /// Gives the lock up; the file stays open.
+    pub(crate) fn release(&self) -> Result<()> {
+        flock(&self.file, FlockOperation::Unlock).map_err(Error::call("unlocking", &self.path))
+    }
+
     /// Takes the lock if it is free.
     pub(crate) fn try_acquire(&self, mode: Mode) -> Result<bool> {
         let operation = match mode {
@@ -62,6 +67,12 @@ impl FileLock {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
             Err(error) => Err(Error::call("locking", &self.path)(error)),
         }
+    }
+
+    /// Whether the file is still the one of that name.
+    pub(crate) fn is_current(&self) -> Result<bool> {
+        let own = self.file.metadata().map_err(Error::file("examining", &self.path))?;
+        Ok(fs::metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino())))
     }
 
     /// The open file.

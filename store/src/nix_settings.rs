@@ -177,6 +177,9 @@ impl NixSettings {
             options.features = BTreeSet::new();
         }
         options.features.extend(self.words("system-features", &[]));
+        if self.words("experimental-features", &[]).iter().any(|word| word == crate::build::RECURSIVE_NIX) {
+            options.features.insert(crate::build::RECURSIVE_NIX.to_owned());
+        }
         for word in self.words("impure-env", &[]) {
             if let Some((name, value)) = word.split_once('=') {
                 options.impure_env.insert(name.to_owned(), value.to_owned());

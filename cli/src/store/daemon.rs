@@ -45,7 +45,7 @@ pub(crate) fn nix_daemon(arguments: &[OsString]) -> Result<ExitCode> {
 }
 
 /// The version of Nix that we behave as: clients ask for it to know what a daemon can do.
-pub(crate) const VERSION: &str = "2.26.3";
+pub(crate) const VERSION: &str = store::daemon::NIX_VERSION;
 
 fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCode> {
     let configuration = NixConf::load();
@@ -54,6 +54,7 @@ fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCo
         nix: configuration.settings().clone(),
         store_options: crate::nix_conf::options_of,
         version: VERSION.to_owned(),
+        restriction: None,
     };
     let options = configuration.store_options()?;
     if stdio {

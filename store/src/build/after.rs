@@ -21,7 +21,13 @@ pub(super) fn registered(
         store.optimise_paths(outputs.values())?;
     }
     match &options.post_build_hook {
-        Some(hook) => run_hook(hook, derivation, outputs, store, options),
+        Some(hook) => {
+            // What the hook calls may be a Nix that wants the store for itself, to add its tables of realisations.
+            store.database().yield_lock()?;
+            let done = run_hook(hook, derivation, outputs, store, options);
+            store.database().take_lock_back()?;
+            done
+        }
         None => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 
 use super::FailureKind;
 use super::one::Job;
+use super::recursive;
 use super::resolve::replace;
 use super::structured;
 use formats::hash::Hash;
@@ -46,6 +47,9 @@ pub(super) fn prepare(job: &Job<'_>, inside: &Path) -> Result<Vec<CString>, Fail
             };
             variables.insert(name.into_bytes(), value);
         }
+    }
+    if job.restriction.is_some() {
+        variables.insert(b"NIX_REMOTE".to_vec(), recursive::address(inside).into_bytes());
     }
     variables.insert(b"NIX_LOG_FD".to_vec(), b"2".to_vec());
     variables.insert(b"TERM".to_vec(), b"xterm-256color".to_vec());

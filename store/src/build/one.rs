@@ -6,7 +6,8 @@ use super::log_file::BuildLog;
 use super::outputs::{self, Scratch};
 use super::resolve::{self, Inputs};
 use super::schedule::Goal;
-use super::{BuildOptions, Event, Failure, FailureKind, Sandbox, after, builtin, process};
+use super::{BuildOptions, Event, Failure, FailureKind, Sandbox, after, builtin, process, recursive};
+use crate::daemon::Restriction;
 use crate::error::Result;
 use crate::lock::PathLocks;
 use crate::open::Store;
@@ -17,6 +18,7 @@ use formats::hash::{Algorithm, Hash};
 use formats::store_path::{StorePath, output_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What a build works with.
@@ -33,6 +35,8 @@ pub(super) struct Job<'a> {
     pub(super) inputs: BTreeSet<StorePath>,
     pub(super) scratch: Scratch,
     pub(super) identity: Identity,
+    /// What the builder may see when it asks the store itself, if it may ask.
+    pub(super) restriction: Option<Arc<Restriction>>,
 }
 
 impl Job<'_> {
@@ -167,7 +171,10 @@ fn carry_out(
         _ => Identity::ourselves(),
     };
     let scratch = Scratch::create(store, &goal.path, &identity)?;
-    let job = Job { store, goal, options, attributes, outputs, finals, inputs, scratch, identity };
+    let asks = attributes.required_features().contains(recursive::FEATURE);
+    let restriction = asks.then(|| Arc::new(Restriction::new(inputs.clone())));
+    let job =
+        Job { store, goal, options, attributes, outputs, finals, inputs, scratch, identity, restriction };
     options.progress.event(&Event::Started {
         derivation: &goal.path,
         fetch: goal.derivation.builder == b"builtin:fetchurl",
@@ -276,6 +283,11 @@ fn check_supported(
             "it needs a machine of type `{platform}`; this one builds for {}",
             ours.join(", ")
         )));
+    }
+    if attributes.required_features().contains(recursive::FEATURE) && options.sandbox != Sandbox::Off {
+        return Err(FailureKind::Unsupported(
+            "it asks for `recursive-nix`, which Firn has only for builds without a sandbox (`sandbox = false`)".to_owned(),
+        ));
     }
     if let Some(missing) = attributes.required_features().difference(&options.features).next() {
         return Err(FailureKind::Unsupported(format!(

@@ -245,7 +245,9 @@ fn describe(
     path: &StorePath,
     discard_references: bool,
 ) -> Result<(PathInfo, BTreeSet<StorePath>)> {
-    let candidates = job.inputs.iter().chain(job.outputs.values()).filter(|_| !discard_references);
+    let added = job.restriction.as_ref().map(|restriction| restriction.added()).unwrap_or_default();
+    let candidates =
+        job.inputs.iter().chain(&added).chain(job.outputs.values()).filter(|_| !discard_references);
     let scanner = ReferenceScanner::new(HashingWriter::new(io::sink(), Algorithm::Sha256), candidates);
     let buffered = tree::dump(place, io::BufWriter::with_capacity(64 * 1024, scanner))?;
     let scanner =

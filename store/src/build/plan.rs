@@ -8,7 +8,8 @@ use super::{Wanted, one};
 use crate::cache::Offer;
 use crate::error::{Error, Result};
 use crate::open::Store;
-use formats::derivation::Derivation;
+use formats::content_address::ContentAddress;
+use formats::derivation::{Derivation, Output};
 use formats::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,8 @@ pub(super) struct Planner<'a> {
     settled: BTreeMap<StorePath, Vec<Wanted>>,
     /// What caches answered: a path that is not valid here, and who has it.
     answers: BTreeMap<StorePath, Option<Offer>>,
+    /// The contents of missing paths that are known beforehand.
+    contents: BTreeMap<StorePath, ContentAddress>,
     /// Whether a path's closure can be had.
     complete: BTreeMap<StorePath, bool>,
     /// The paths to fetch, without those that they need.
@@ -54,6 +57,7 @@ impl<'a> Planner<'a> {
             build_index: BTreeMap::new(),
             settled: BTreeMap::new(),
             answers: BTreeMap::new(),
+            contents: BTreeMap::new(),
             complete: BTreeMap::new(),
             fetch: BTreeSet::new(),
         }
@@ -137,6 +141,9 @@ impl<'a> Planner<'a> {
                 };
                 store.add_temp_root(&found)?;
                 if !store.is_valid(&found)? {
+                    if let Some(Output::Fixed(content)) = derivation.outputs.get(&output) {
+                        self.contents.insert(found.clone(), *content);
+                    }
                     missing.insert(found);
                 }
             }
@@ -183,7 +190,8 @@ impl<'a> Planner<'a> {
             if asked.is_empty() {
                 return Ok(());
             }
-            let mut offers = self.store.options.substituters.query(self.store, &asked);
+            let mut offers =
+                self.store.options.substituters.query_by_content(self.store, &asked, &self.contents);
             let mut next = BTreeSet::new();
             for path in asked {
                 let offer = offers.remove(&path);

@@ -3,6 +3,7 @@
 use super::environment::{prepare, rewrite, string};
 use super::log_file::BuildLog;
 use super::one::Job;
+use super::recursive::Door;
 use super::sandbox::{BUILD_DIRECTORY, Sandbox, Streams, explain, plan};
 use super::{FailureKind, reference_graph};
 use crate::error::Error;
@@ -43,11 +44,13 @@ pub(super) fn run(job: &Job<'_>, log: &mut BuildLog<'_>) -> Result<(), FailureKi
     let streams = Streams { null: null.as_raw_fd(), output: terminal.follower.as_raw_fd() };
     let program = string(builder, "the builder")?;
     let (plan, what) = plan(job, &streams, program, arguments, environment)?;
+    let door = Door::open(job)?;
     let child = spawn(&plan).map_err(|error| explain(&error, &what, &name))?;
     drop(terminal.follower);
     let watched = watch(job, &child, terminal.leader, log);
     // Whatever happened: nothing of it stays.
     let ended = end(job, &child);
+    drop(door);
     watched?;
     match ended {
         Ok(Ending::Exited(0)) => Ok(()),

@@ -5,6 +5,7 @@ use super::memory::{Memory, Recalled};
 use super::{Address, Cache, CacheError, Place, TransportError};
 use crate::error::Error;
 use crate::open::Store;
+use formats::content_address::ContentAddress;
 use formats::narinfo::NarInfo;
 use formats::path_info::PathInfo;
 use formats::store_path::{StoreDir, StorePath};
@@ -99,7 +100,7 @@ impl Substituters {
                 let opening: Vec<_> = self
                     .addresses
                     .iter()
-                    .map(|address| scope.spawn(move || Cache::open(address, store)))
+                    .map(|address| scope.spawn(move || Cache::open_any(address, store)))
                     .collect();
                 let opened = opening.into_iter().filter_map(|thread| thread.join().ok());
                 opened
@@ -125,6 +126,17 @@ impl Substituters {
 
     /// Asks for many paths at a time: those that some cache has and that may be believed.
     pub fn query(&self, store: &Store, paths: &BTreeSet<StorePath>) -> BTreeMap<StorePath, Offer> {
+        self.query_by_content(store, paths, &BTreeMap::new())
+    }
+
+    /// The same where the contents of some paths are known beforehand: those may come from the cache of another store
+    /// directory, in which the same contents have another path.
+    pub(crate) fn query_by_content(
+        &self,
+        store: &Store,
+        paths: &BTreeSet<StorePath>,
+        contents: &BTreeMap<StorePath, ContentAddress>,
+    ) -> BTreeMap<StorePath, Offer> {
         if self.is_empty() || paths.is_empty() {
             return BTreeMap::new();
         }
@@ -133,7 +145,7 @@ impl Substituters {
         let found = Mutex::new(BTreeMap::new());
         let ask_on = || {
             while let Some(path) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                let Some(offer) = members.ask(store, path, 0) else { continue };
+                let Some(offer) = members.ask(store, path, contents.get(path), 0) else { continue };
                 found.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), offer);
             }
         };
@@ -148,7 +160,7 @@ impl Substituters {
     /// Fetches a valid path that is damaged once more. False when no cache has it, or none has it whole.
     pub(crate) fn fetch_again(&self, store: &Store, path: &StorePath) -> Result<bool, Error> {
         let members = self.members(store.dir());
-        let mut offer = members.ask(store, path, 0);
+        let mut offer = members.ask(store, path, None, 0);
         while let Some(current) = offer {
             let Some(member) = members.members.get(current.member) else { break };
             let told: Arc<dyn Fn(u64) -> bool + Send + Sync> = Arc::new(|_| true);
@@ -158,7 +170,7 @@ impl Substituters {
                     log::warn!("{}: {path}: {why}", member.cache.name());
                 }
             }
-            offer = members.ask(store, path, current.member + 1);
+            offer = members.ask(store, path, None, current.member + 1);
         }
         Ok(false)
     }
@@ -191,7 +203,8 @@ impl Substituters {
                     broken.push(format!("{name}: {why}"));
                 }
             }
-            offer = members.ask(store, path, current.member + 1);
+            let content = current.narinfo.info.content_address;
+            offer = members.ask(store, path, content.as_ref(), current.member + 1);
         }
         Ok(if broken.is_empty() {
             Fetched::Gone(gone.join("; "))
@@ -204,12 +217,23 @@ impl Substituters {
 
 impl Members {
     /// The first cache, from this one on, that has the path and may be believed.
-    fn ask(&self, store: &Store, path: &StorePath, from: usize) -> Option<Offer> {
+    fn ask(
+        &self,
+        store: &Store,
+        path: &StorePath,
+        content: Option<&ContentAddress>,
+        from: usize,
+    ) -> Option<Offer> {
         for (index, member) in self.members.iter().enumerate().skip(from) {
             if member.is_aside() {
                 continue;
             }
-            match self.ask_one(member, path) {
+            let asked = if member.cache.store == *store.dir() {
+                self.ask_one(member, path)
+            } else {
+                content.map_or(Ok(None), |content| self.ask_elsewhere(member, path, content))
+            };
+            match asked {
                 Ok(Some(narinfo)) => {
                     if member.cache.trusted || store.check_signatures(&narinfo.info).is_ok() {
                         return Some(Offer { narinfo, member: index });
@@ -227,6 +251,27 @@ impl Members {
             }
         }
         None
+    }
+
+    /// Asks a cache of another store directory for the same contents. Only what refers to nothing is the same there.
+    fn ask_elsewhere(
+        &self,
+        member: &Member,
+        path: &StorePath,
+        content: &ContentAddress,
+    ) -> Result<Option<NarInfo>, CacheError> {
+        let there = &member.cache.store;
+        let Ok(other) = there.make_content_address_path(path.name(), content, &BTreeSet::new(), false) else {
+            return Ok(None);
+        };
+        let Some(mut narinfo) = self.ask_one(member, &other)? else { return Ok(None) };
+        if !narinfo.info.references.is_empty() {
+            return Ok(None);
+        }
+        narinfo.info.path = path.clone();
+        narinfo.info.deriver = None;
+        narinfo.info.content_address = Some(*content);
+        Ok(Some(narinfo))
     }
 
     fn ask_one(&self, member: &Member, path: &StorePath) -> Result<Option<NarInfo>, CacheError> {

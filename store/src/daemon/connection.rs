@@ -2,6 +2,7 @@
 //! either an error or the answer.
 
 use super::operations::Session;
+use super::restriction::Restriction;
 use super::wire::{Answer, read_number, send};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub store_options: fn(&NixSettings) -> std::result::Result<Options, String>,
     /// What the daemon says that it is; clients show it.
     pub version: String,
+    /// What clients may see of the store, if not everything.
+    pub restriction: Option<Arc<Restriction>>,
 }
 
 /// The client's end, written to by several threads while a build runs.

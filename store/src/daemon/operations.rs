@@ -55,6 +55,9 @@ const NEVER_SET: [&str; 8] = [
     "ssh-auth-sock",
 ];
 
+/// Requests that a builder has no business with: roots, collections, repairs, signatures, foreign archives and logs.
+const FOR_OTHERS: [u64; 9] = [14, 20, 34, 35, 36, 37, 42, 45, 29];
+
 /// What a request gives back.
 type Reply = std::result::Result<(), Failure>;
 
@@ -97,6 +100,9 @@ impl<'a> Session<'a> {
 
     /// Reads one request, does it, answers.
     pub(super) fn perform(&mut self, operation: u64, input: &mut dyn Read) -> Reply {
+        if self.settings.restriction.is_some() && FOR_OTHERS.contains(&operation) {
+            return Err(fatal(Error::Invalid(format!("a builder may not make request {operation}"))));
+        }
         match operation {
             1 | 6 | 10 | 11 | 22 | 26 | 28 | 33 | 38 | 41 => {
                 let text = read_text(input).map_err(fatal)?;
@@ -107,7 +113,11 @@ impl<'a> Session<'a> {
             9 | 46 => self.build_paths(operation, input),
             12 => {
                 let link = read_text(input).map_err(fatal)?;
-                let added = self.store.add_indirect_root(Path::new(&link));
+                // A builder's links end with it.
+                let added = match self.settings.restriction {
+                    Some(_) => Ok(()),
+                    None => self.store.add_indirect_root(Path::new(&link)),
+                };
                 self.answer(added, |answer, ()| {
                     answer.number(1);
                 })
@@ -119,7 +129,7 @@ impl<'a> Session<'a> {
             19 => self.set_options(input),
             20 => self.collect_garbage(input),
             23 => {
-                let paths = self.store.all_valid();
+                let paths = self.store.all_valid().map(|paths| self.visible(paths));
                 self.answer(paths, |answer, paths| self.paths(answer, &paths))
             }
             29 => {
@@ -159,14 +169,47 @@ impl<'a> Session<'a> {
             47 => {
                 let path = read_text(input).map_err(fatal)?;
                 let link = read_text(input).map_err(fatal)?;
-                let added =
-                    self.parse(&path).and_then(|path| self.store.add_permanent_root(&path, Path::new(&link)));
+                let added = match self.settings.restriction {
+                    Some(_) => Ok(()),
+                    None => self
+                        .parse(&path)
+                        .and_then(|path| self.store.add_permanent_root(&path, Path::new(&link))),
+                };
                 self.answer(added, |answer, ()| {
                     answer.text(&link);
                 })
             }
             other => Err(fatal(Error::Invalid(format!("this daemon does not know request {other}")))),
         }
+    }
+
+    /// Whether the client may know of a path.
+    fn sees(&self, path: &StorePath) -> bool {
+        self.settings.restriction.as_ref().is_none_or(|restriction| restriction.allows(path))
+    }
+
+    /// Those of many paths that the client may know of.
+    fn visible(&self, paths: BTreeSet<StorePath>) -> BTreeSet<StorePath> {
+        match &self.settings.restriction {
+            Some(restriction) => restriction.among(paths),
+            None => paths,
+        }
+    }
+
+    /// Notes that the client added or built a path.
+    fn admit(&self, path: &StorePath) -> Result<()> {
+        match &self.settings.restriction {
+            Some(restriction) => restriction.admit(&self.store, path),
+            None => Ok(()),
+        }
+    }
+
+    /// The error for a path that the client may not know of.
+    fn unseen(&self, path: &StorePath) -> Failure {
+        let path = self.store.dir().print(path);
+        failed(Error::Invalid(format!(
+            "path `{path}` is neither an input of this build nor was it added by it"
+        )))
     }
 
     fn parse(&self, text: &str) -> Result<StorePath> {
@@ -188,11 +231,23 @@ impl<'a> Session<'a> {
 
     fn about_path(&self, operation: u64, path: &StorePath) -> Reply {
         let store = &*self.store;
+        if !self.sees(path) {
+            return match operation {
+                1 | 26 => self.answer(Ok(()), |answer, ()| {
+                    answer.number(0);
+                }),
+                6 | 33 => self.answer(Ok(BTreeSet::new()), |answer, none| self.paths(answer, &none)),
+                _ => Err(self.unseen(path)),
+            };
+        }
         match operation {
             1 => self.answer(store.is_valid(path), |answer, valid| {
                 answer.number(valid.into());
             }),
-            6 => self.answer(store.referrers(path), |answer, paths| self.paths(answer, &paths)),
+            6 => {
+                let paths = store.referrers(path).map(|paths| self.visible(paths));
+                self.answer(paths, |answer, paths| self.paths(answer, &paths))
+            }
             10 => {
                 let valid = store.path_info(path);
                 self.answer(valid, |answer, _| {
@@ -217,7 +272,10 @@ impl<'a> Session<'a> {
             28 => self.answer(store.derivation_outputs(path), |answer, outputs| {
                 answer.texts(outputs.keys());
             }),
-            33 => self.answer(store.valid_derivers(path), |answer, paths| self.paths(answer, &paths)),
+            33 => {
+                let paths = store.valid_derivers(path).map(|paths| self.visible(paths));
+                self.answer(paths, |answer, paths| self.paths(answer, &paths))
+            }
             38 => {
                 store.path_info(path).map_err(failed)?;
                 self.client.last().map_err(fatal)?;
@@ -293,7 +351,11 @@ impl<'a> Session<'a> {
             let algorithm = algorithm
                 .parse()
                 .map_err(|error| Error::Invalid(format!("the client sent `{method:?}`: {error}")))?;
+            if let Some(unseen) = references.iter().find(|reference| !self.sees(reference)) {
+                return Err(Error::NotValid(self.store.dir().print(unseen)));
+            }
             let path = self.store.add_stream(&name, method, algorithm, &references, &mut framed)?;
+            self.admit(&path)?;
             self.store.path_info(&path)
         })();
         framed.drain().map_err(fatal)?;
@@ -318,7 +380,10 @@ impl<'a> Session<'a> {
         let _unsigned = read_bool(input).map_err(fatal)?;
         let mut framed = Framed::new(input);
         let mut info = info;
-        let added = self.check_trust(&mut info).and_then(|()| self.store.add_nar(&info, &mut framed));
+        let added = self
+            .check_trust(&mut info)
+            .and_then(|()| self.store.add_nar(&info, &mut framed))
+            .and_then(|()| self.admit(&info.path));
         framed.drain().map_err(fatal)?;
         self.answer(added, |_, ()| {})
     }
@@ -338,6 +403,7 @@ impl<'a> Session<'a> {
                 } else {
                     self.store.add_nar(&info, &mut framed)?;
                 }
+                self.admit(&info.path)?;
             }
             Ok(())
         })();
@@ -395,7 +461,7 @@ impl<'a> Session<'a> {
             let mut valid = BTreeSet::new();
             for text in texts.iter().filter(|_| operation == 31) {
                 let path = self.parse(text)?;
-                if self.store.is_valid(&path)? {
+                if self.sees(&path) && self.store.is_valid(&path)? {
                     valid.insert(path);
                 }
             }
@@ -462,6 +528,10 @@ impl<'a> Session<'a> {
                 );
                 self.client.message(&text).map_err(fatal)?;
             }
+        }
+        // How its own requests are done, a builder does not decide.
+        if self.settings.restriction.is_some() {
+            return self.answer(Ok(()), |_, ()| {});
         }
         let changed = |name: &&str| nix.words(name, &[]) != self.nix.words(name, &[]);
         let reopened = if STORE_SETTINGS.iter().any(changed) {
@@ -554,6 +624,9 @@ impl<'a> Session<'a> {
             let (mut build, mut unknown) = (BTreeSet::new(), BTreeSet::new());
             for (_, path) in &paths {
                 match path {
+                    DerivedPath::Opaque(path) | DerivedPath::Built(path, _) if !self.sees(path) => {
+                        unknown.extend([path.clone()]);
+                    }
                     DerivedPath::Opaque(path) if self.store.is_valid(path)? => {}
                     DerivedPath::Opaque(path) => unknown.extend([path.clone()]),
                     DerivedPath::Built(path, _) if !self.store.is_valid(path)? => {
@@ -584,6 +657,9 @@ impl<'a> Session<'a> {
         let mut requests = Vec::new();
         for (_, path) in &paths {
             match path {
+                DerivedPath::Built(path, _) | DerivedPath::Opaque(path) if !self.sees(path) => {
+                    return Err(self.unseen(path));
+                }
                 DerivedPath::Built(path, wanted) => requests.push((path.clone(), wanted.clone())),
                 DerivedPath::Opaque(path) => drop(self.store.path_info(path).map_err(failed)?),
             }
@@ -592,6 +668,9 @@ impl<'a> Session<'a> {
             if mode == 1 {
                 let made = report.outputs.values().flat_map(|outputs| outputs.values().cloned());
                 self.store.repair_closure(made, &self.options)?;
+            }
+            for path in report.outputs.values().flat_map(|outputs| outputs.values()) {
+                self.admit(path)?;
             }
             Ok(report)
         });

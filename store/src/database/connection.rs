@@ -1,14 +1,15 @@
 //! Opens the database with Nix's locks and pragmas: a shared lock on `db/big-lock` for as long as it is open, an
 //! exclusive one to create it; the version in `db/schema`, written atomically.
 
+use super::big_lock::BigLock;
 use super::schema;
 use crate::error::{Error, Result};
-use crate::lock::{FileLock, Mode};
 use formats::store_path::StoreDir;
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An open database.
@@ -16,29 +17,29 @@ use std::time::Duration;
 pub(crate) struct Database {
     pub(super) connection: Connection,
     pub(super) store: StoreDir,
-    /// Held for life: who wants to change the schema needs it alone.
-    _big_lock: Option<FileLock>,
+    big_lock: Option<Arc<BigLock>>,
+    version_file: PathBuf,
 }
 
 impl Database {
     /// Opens the database in the directory, creating it if there is none. With `durable`, a transaction is on disk
     /// before it is reported done.
     pub(crate) fn open(directory: &Path, store: &StoreDir, durable: bool) -> Result<Self> {
-        let big_lock = FileLock::open(&directory.join("big-lock"))?;
         let version_file = directory.join("schema");
-        if !version_file.exists() {
-            big_lock.acquire(Mode::Exclusive)?;
-            if !version_file.exists() {
-                let connection = connect(&directory.join("db.sqlite"), durable)?;
-                connection.execute_batch(schema::CREATE).map_err(Error::database("creating the tables"))?;
-                drop(connection);
-                write_version(&version_file)?;
+        let create = || {
+            if version_file.exists() {
+                return Ok(());
             }
-        }
-        big_lock.acquire(Mode::Shared)?;
+            let connection = connect(&directory.join("db.sqlite"), durable)?;
+            connection.execute_batch(schema::CREATE).map_err(Error::database("creating the tables"))?;
+            drop(connection);
+            write_version(&version_file)
+        };
+        let big_lock = BigLock::take(directory, &create)?;
         check_version(&version_file)?;
         let connection = connect(&directory.join("db.sqlite"), durable)?;
-        Ok(Self { connection, store: store.clone(), _big_lock: Some(big_lock) })
+        let big_lock = Some(big_lock);
+        Ok(Self { connection, store: store.clone(), big_lock, version_file })
     }
 
     /// Creates a database in one new file, without locks beside it: for images. Its bytes depend only on what is
@@ -49,7 +50,20 @@ impl Database {
             .execute_batch("pragma journal_mode = off; pragma synchronous = off; pragma foreign_keys = 1;")
             .map_err(Error::database("setting up"))?;
         connection.execute_batch(schema::CREATE).map_err(Error::database("creating the tables"))?;
-        Ok(Self { connection, store: store.clone(), _big_lock: None })
+        let version_file = PathBuf::new();
+        Ok(Self { connection, store: store.clone(), big_lock: None, version_file })
+    }
+
+    /// Lets others have the big lock, until [`Self::take_lock_back`].
+    pub(crate) fn yield_lock(&self) -> Result<()> {
+        self.big_lock.as_ref().map_or(Ok(()), |lock| lock.yield_to_others())
+    }
+
+    /// Takes the big lock back; the tables must still be those that we know.
+    pub(crate) fn take_lock_back(&self) -> Result<()> {
+        let Some(lock) = &self.big_lock else { return Ok(()) };
+        lock.take_back()?;
+        check_version(&self.version_file)
     }
 
     /// Closes it, finishing what is in the journal.

@@ -21,6 +21,7 @@ fn start(directory: &Path) -> (Layout, PathBuf) {
         nix: NixSettings::default(),
         store_options: |_| Ok(Options::default()),
         version: "2.8.0".to_owned(),
+        restriction: None,
     };
     {
         let (layout, socket) = (layout.clone(), socket.clone());
