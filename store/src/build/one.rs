@@ -170,8 +170,8 @@ fn carry_out(
         Sandbox::Required(_) if !goal.derivation.is_builtin() => Identity::take(&store.layout)?,
         _ => Identity::ourselves(),
     };
-    let scratch = Scratch::create(store, &goal.path, &identity)?;
     let asks = attributes.required_features().contains(recursive::FEATURE);
+    let scratch = Scratch::create(store, &goal.path, &identity, asks)?;
     let restriction = asks.then(|| Arc::new(Restriction::new(inputs.clone())));
     let job =
         Job { store, goal, options, attributes, outputs, finals, inputs, scratch, identity, restriction };

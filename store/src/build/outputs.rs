@@ -29,10 +29,18 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Scratch {
     directory: PathBuf,
+    /// The build directory, where it is not below the other.
+    outside: Option<PathBuf>,
 }
 
 impl Scratch {
-    pub(super) fn create(store: &Store, derivation: &StorePath, identity: &Identity) -> Result<Self> {
+    /// Makes the directories. With `outside` the build directory is not in the store: programs refuse to link from there.
+    pub(super) fn create(
+        store: &Store,
+        derivation: &StorePath,
+        identity: &Identity,
+        outside: bool,
+    ) -> Result<Self> {
         let directory = store.layout.real_store.join(format!("{derivation}.chroot"));
         tree::remove(&directory)?;
         let make = |path: &Path, mode: u32| -> Result<()> {
@@ -47,11 +55,14 @@ impl Scratch {
             }
             Ok(())
         };
-        let scratch = Self { directory };
+        let outside = if outside { Some(temporary_directory(derivation)?) } else { None };
+        let scratch = Self { directory, outside };
         make(&scratch.directory, 0)?;
         make(&scratch.root(), 0)?;
         make(&scratch.store(), 0o755)?;
-        make(&scratch.build(), 0o700)?;
+        if scratch.outside.is_none() {
+            make(&scratch.build(), 0o700)?;
+        }
         make(&scratch.temporary(), 0o1777)?;
         make(&scratch.rewritten(), 0)?;
         Ok(scratch)
@@ -69,7 +80,7 @@ impl Scratch {
 
     /// The build directory.
     pub(super) fn build(&self) -> PathBuf {
-        self.directory.join("build")
+        self.outside.clone().unwrap_or_else(|| self.directory.join("build"))
     }
 
     /// Where outputs are written anew with their final paths in them.
@@ -101,6 +112,9 @@ impl Scratch {
 
     /// Removes everything.
     pub(super) fn remove(&self) -> Result<()> {
+        if let Some(outside) = &self.outside {
+            tree::remove(outside)?;
+        }
         tree::remove(&self.directory).map(drop)
     }
 
@@ -449,4 +463,17 @@ fn move_into_place(job: &Job<'_>, from: &Path, path: &StorePath) -> Result<()> {
     }
     tree::remove(&to)?;
     tree::rename(from, &to)
+}
+/// A new directory for a build below the directory for temporary files.
+fn temporary_directory(derivation: &StorePath) -> Result<PathBuf> {
+    for number in 0..u32::MAX {
+        let name = format!("firn-build-{}-{}-{number}", std::process::id(), derivation.hash_part());
+        let path = std::env::temp_dir().join(name);
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::file("creating", &path)(error)),
+        }
+    }
+    Err(Error::Invalid("every name for a build directory is taken".to_owned()))
 }
