@@ -4,8 +4,26 @@ use std::path::{Path, PathBuf};
 
 /// Whether anything matches the pattern, an absolute path.
 pub fn any(pattern: &str) -> bool {
-    let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
-    pattern.starts_with('/') && descend(Path::new("/"), &parts)
+    pattern.starts_with('/') && descend(Path::new("/"), &parts(pattern), &mut |_| true)
+}
+
+/// What matches the pattern, in order; the pattern itself when it has none of those characters, whether it is there or not.
+pub fn paths(pattern: &str) -> Vec<String> {
+    if !pattern.contains(['*', '?', '[']) {
+        return vec![pattern.to_owned()];
+    }
+    let mut found = Vec::new();
+    descend(Path::new("/"), &parts(pattern), &mut |path| {
+        found.push(path.to_string_lossy().into_owned());
+        false
+    });
+    crate::sorted_map::sort_few(&mut found, |one, other| one < other);
+    // None: whoever reads it says what is missing.
+    if found.is_empty() { vec![pattern.to_owned()] } else { found }
+}
+
+fn parts(pattern: &str) -> Vec<&str> {
+    pattern.split('/').filter(|part| !part.is_empty()).collect()
 }
 
 /// The directory in which the first part of the pattern that is one has to be looked for.
@@ -17,10 +35,13 @@ pub fn fixed_part(pattern: &str) -> PathBuf {
     path
 }
 
-fn descend(directory: &Path, parts: &[&str]) -> bool {
-    let Some((first, rest)) = parts.split_first() else { return directory.symlink_metadata().is_ok() };
+/// Shows each match to `visit` until that says that it is enough.
+fn descend(directory: &Path, parts: &[&str], visit: &mut dyn FnMut(&Path) -> bool) -> bool {
+    let Some((first, rest)) = parts.split_first() else {
+        return directory.symlink_metadata().is_ok() && visit(directory);
+    };
     if !first.contains(['*', '?', '[']) {
-        return descend(&directory.join(first), rest);
+        return descend(&directory.join(first), rest, visit);
     }
     let Ok(entries) = std::fs::read_dir(directory) else { return false };
     entries.flatten().any(|entry| {
@@ -29,7 +50,7 @@ fn descend(directory: &Path, parts: &[&str]) -> bool {
         // A leading dot is matched by a dot only.
         (bytes.first() != Some(&b'.') || first.starts_with('.'))
             && matches(first.as_bytes(), bytes)
-            && descend(&entry.path(), rest)
+            && descend(&entry.path(), rest, visit)
     })
 }
 
@@ -100,6 +121,14 @@ mod tests {
     #[test]
     fn paths() {
         assert!(any("/proc/sel*") && !any("/proc/nothing*") && any("/pro?/s*f/stat") && any("/proc/self"));
+        assert_eq!(
+            super::paths("/proc/[sx]elf/s[t]at*"),
+            ["/proc/self/stat", "/proc/self/statm", "/proc/self/status"]
+        );
+        assert_eq!(
+            (super::paths("/none"), super::paths("/none*")),
+            (vec!["/none".into()], vec!["/none*".into()])
+        );
         assert_eq!(fixed_part("/var/spool/*/x"), Path::new("/var/spool"));
     }
 }

@@ -135,11 +135,21 @@ pub struct Execution {
     program: CString,
     arguments: Pointers,
     environment: Pointers,
+    numbers: Vec<NumberVariable>,
+}
+
+/// A variable whose value is a number that only the child knows: its bytes, where the number begins, and which pointer leads to it.
+#[derive(Debug)]
+struct NumberVariable {
+    bytes: Box<[u8]>,
+    start: usize,
+    place: usize,
 }
 
 /// Strings, and pointers to each with a null at the end.
 #[derive(Debug)]
 struct Pointers {
+    #[expect(dead_code, reason = "owns what the pointers lead to")]
     strings: Vec<CString>,
     pointers: Vec<*const libc::c_char>,
 }
@@ -155,7 +165,12 @@ impl Pointers {
 impl Execution {
     /// Lays it out.
     pub fn new(program: CString, arguments: Vec<CString>, environment: Vec<CString>) -> Self {
-        Self { program, arguments: Pointers::new(arguments), environment: Pointers::new(environment) }
+        Self {
+            program,
+            arguments: Pointers::new(arguments),
+            environment: Pointers::new(environment),
+            numbers: Vec::new(),
+        }
     }
 
     /// The program's name.
@@ -163,11 +178,30 @@ impl Execution {
         &self.program
     }
 
-    /// Adds a variable; allocates.
-    pub fn add_variable(&mut self, variable: CString) {
-        let mut strings = std::mem::take(&mut self.environment.strings);
-        strings.push(variable);
-        self.environment = Pointers::new(strings);
+    /// Makes room for a variable whose value [`Self::fill_numbers`] writes.
+    pub fn reserve_number(&mut self, name: &str) {
+        let mut bytes = vec![0; name.len() + 1 + "4294967295".len() + 1].into_boxed_slice();
+        for (to, from) in bytes.iter_mut().zip(name.bytes().chain([b'='])) {
+            *to = from;
+        }
+        // Before the null.
+        let place = self.environment.pointers.len() - 1;
+        self.environment.pointers.insert(place, bytes.as_ptr().cast());
+        self.numbers.push(NumberVariable { bytes, start: name.len() + 1, place });
+    }
+
+    /// Gives every such variable this value; allocates nothing.
+    pub fn fill_numbers(&mut self, number: u32) {
+        let length = number.checked_ilog10().unwrap_or(0) + 1;
+        for variable in &mut self.numbers {
+            let digits = variable.bytes.iter_mut().skip(variable.start).zip((0..length).rev());
+            for (byte, power) in digits {
+                *byte = b'0' + (number / 10_u32.pow(power) % 10) as u8;
+            }
+            if let Some(pointer) = self.environment.pointers.get_mut(variable.place) {
+                *pointer = variable.bytes.as_ptr().cast();
+            }
+        }
     }
 
     /// Becomes the program. Returns only why it could not.
@@ -182,6 +216,27 @@ impl Execution {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_are_numbers() {
+        let mut execution = Execution::new(CString::default(), Vec::new(), vec![c"A=1".to_owned()]);
+        execution.reserve_number("PID");
+        execution.reserve_number("OTHER");
+        for number in [7, 10, 4_294_967_295] {
+            execution.fill_numbers(number);
+            let text: Vec<&CStr> = execution
+                .numbers
+                .iter()
+                .filter_map(|variable| CStr::from_bytes_until_nul(&variable.bytes).ok())
+                .collect();
+            assert_eq!(
+                text.iter().map(|text| text.to_str()).collect::<Vec<_>>(),
+                [Ok(format!("PID={number}").as_str()), Ok(format!("OTHER={number}").as_str())]
+            );
+        }
+        assert_eq!(execution.environment.pointers.len(), 4);
+        assert!(execution.environment.pointers.last().is_some_and(|pointer| pointer.is_null()));
+    }
 
     fn ended(pid: u32) -> i32 {
         let mut status = 0;
@@ -205,12 +260,13 @@ mod tests {
     #[test]
     fn a_child_in_place_executes_with_arguments_and_environment() {
         let words = |words: &[&str]| words.iter().map(|word| CString::new(*word).expect("no NUL")).collect();
-        let script = "test \"$A$B$1\" = xyz && exit 3";
+        let script = "test \"$A$1\" = xz && test $B = $$ && exit 3";
         let program = CString::new("/bin/sh").expect("no NUL");
         let mut execution = Execution::new(program, words(&["sh", "-c", script, "0", "z"]), words(&["A=x"]));
-        execution.add_variable(CString::new("B=y").expect("no NUL"));
+        execution.reserve_number("B");
         let mut error = None;
         let pid = spawn_in_place(&Birth::default(), &mut || {
+            execution.fill_numbers(std::process::id());
             error = Some(execution.execute());
             1
         })

@@ -7,6 +7,7 @@ mod credentials;
 mod devices;
 mod dynamic_user;
 mod environment;
+mod environment_file;
 mod private_tmp;
 mod sandbox;
 
@@ -15,6 +16,7 @@ pub use environment::Extra;
 use super::accounts::{self, Account};
 use super::cgroup;
 use crate::hand_over::HandOver;
+use crate::sorted_map::sort_few;
 use formats::service_graph::key::{Key, command, flag, sandbox as sandbox_bit, standard_io};
 use formats::service_graph::view::{Command, Unit};
 use std::ffi::CString;
@@ -106,16 +108,13 @@ pub fn start(
         .collect();
     let run_as =
         if privileged || line.flags() & command::NO_SETUID != 0 { Identity::default() } else { identity };
-    let mut prepared = Prepared {
-        unit,
-        execution: Execution::new(line.program().to_owned(), arguments, environment),
-        identity: run_as,
-        privileged,
-        log,
-        sockets,
-        view,
-        executed,
-    };
+    let mut execution = Execution::new(line.program().to_owned(), arguments, environment);
+    execution.reserve_number("SYSTEMD_EXEC_PID");
+    if !sockets.is_empty() {
+        execution.reserve_number("LISTEN_PID");
+    }
+    let mut prepared =
+        Prepared { unit, execution, identity: run_as, privileged, log, sockets, view, executed };
     let group = cgroup::make(&unit)?;
     devices::restrict(&unit, group.as_fd())?;
     let slot = memory.reserve(owner).ok_or_else(|| io::Error::other("too many processes"))?;
@@ -198,7 +197,6 @@ fn identity(unit: &Unit<'_>) -> io::Result<Identity> {
         identity.dynamic = Some(user.files);
     } else if let Some(name) = unit.text(Key::User) {
         let account = accounts::user(name).ok_or_else(|| unknown("user", name))?;
-        identity.groups = accounts::groups_of(&account.name);
         identity.gid = Some(account.gid);
         identity.account = Some(account);
     }
@@ -207,9 +205,16 @@ fn identity(unit: &Unit<'_>) -> io::Result<Identity> {
     {
         identity.gid = Some(accounts::group(name).ok_or_else(|| unknown("group", name))?);
     }
+    if let (Some(account), Some(gid)) = (&identity.account, identity.gid) {
+        // As initgroups(3): the user's own group is among them.
+        identity.groups = vec![gid];
+        identity.groups.extend(accounts::groups_of(&account.name));
+    }
     for name in unit.texts(Key::SupplementaryGroups) {
         identity.groups.push(accounts::group(name).ok_or_else(|| unknown("group", name))?);
     }
+    sort_few(&mut identity.groups, |one, other| one < other);
+    identity.groups.dedup();
     Ok(identity)
 }
 

@@ -12,6 +12,47 @@ pub(crate) struct Cases {
     pub(crate) probes: Vec<String>,
     /// Scripts by name.
     pub(crate) scripts: BTreeMap<String, String>,
+    /// The units of each probe (by its name without `.service`) and each scenario (`case.NAME`).
+    pub(crate) owned: BTreeMap<String, Vec<String>>,
+}
+
+impl Cases {
+    /// Those whose names are asked for.
+    pub(crate) fn only(&self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let owned: BTreeMap<String, Vec<String>> = self
+            .owned
+            .iter()
+            .filter(|(name, _)| is_wanted(name))
+            .map(|(name, units)| (name.clone(), units.clone()))
+            .collect();
+        let is_ours = |unit: &str| owned.values().any(|units| units.iter().any(|name| name == unit));
+        Self {
+            units: self
+                .units
+                .iter()
+                .filter(|(name, _)| is_ours(name))
+                .map(|(name, text)| (name.clone(), text.clone()))
+                .collect(),
+            probes: self.probes.iter().filter(|name| is_ours(name)).cloned().collect(),
+            scripts: self
+                .scripts
+                .iter()
+                .filter(|(name, _)| owned.contains_key(&format!("case.{name}")))
+                .map(|(name, text)| (name.clone(), text.clone()))
+                .collect(),
+            owned,
+        }
+    }
+
+    /// All that makes up one probe or scenario, as a text.
+    pub(crate) fn text_of(&self, name: &str) -> String {
+        let mut text = name.to_owned();
+        for unit in self.owned.get(name).into_iter().flatten() {
+            text.extend(["\n", unit, "\n", self.units.get(unit).map_or("", String::as_str)]);
+        }
+        let script = name.strip_prefix("case.").and_then(|name| self.scripts.get(name));
+        text + script.map_or("", String::as_str)
+    }
 }
 
 /// Reads `probes.txt` and `cases/*.txt`.
@@ -29,9 +70,6 @@ pub(crate) fn read(data: &Path) -> Cases {
         let text = std::fs::read_to_string(&file).unwrap();
         scenario(&name, &text, &mut cases);
     }
-    let names = cases.probes.join(" ");
-    // A target is after what it wants only as far as systemd says so by itself.
-    cases.units.insert("probes.target".to_owned(), format!("[Unit]\nWants={names}\nAfter={names}\n"));
     cases
 }
 
@@ -63,6 +101,7 @@ fn probe(line: &str, cases: &mut Cases) {
     }
     let text = format!("[Unit]\nDefaultDependencies=no\n{unit}[Service]\n{service}");
     assert!(cases.units.insert(name.clone(), text).is_none(), "{name} is there twice");
+    cases.owned.insert(name.trim_end_matches(".service").to_owned(), vec![name.clone()]);
     cases.probes.push(name);
 }
 
@@ -94,6 +133,7 @@ fn scenario(case: &str, text: &str, cases: &mut Cases) {
             body = body.replacen("[Service]\n", "[Service]\nExecStart=@stay @%p\n", 1);
         }
         let text: Vec<String> = body.lines().map(|line| command(line, case)).collect();
+        cases.owned.entry(format!("case.{case}")).or_default().push(name.clone());
         assert!(cases.units.insert(name.clone(), text.join("\n") + "\n").is_none(), "{name} is there twice");
     }
     assert!(cases.scripts.contains_key(case), "{case} has no steps");

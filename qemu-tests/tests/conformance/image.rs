@@ -9,7 +9,7 @@ use qemu_tests::initrd::Initrd;
 use crate::definitions::Cases;
 
 /// systemd and the packages whose libraries it and its tools load.
-const PACKAGES: [&str; 25] = [
+const PACKAGES: [&str; 24] = [
     "systemd",
     "libsystemd-shared",
     "libsystemd0",
@@ -34,7 +34,6 @@ const PACKAGES: [&str; 25] = [
     "libselinux1",
     "libssl3",
     "libzstd1",
-    "busybox-static",
 ];
 
 /// Directories of packages that no test needs, and units that would only take time.
@@ -52,20 +51,24 @@ const LEFT_OUT: [&str; 10] = [
 ];
 
 /// Commands of the scripts that busybox answers.
-const APPLETS: [&str; 44] = [
+const APPLETS: [&str; 46] = [
     "sh", "cat", "echo", "sleep", "usleep", "true", "false", "test", "[", "ls", "readlink", "sort", "sed",
     "grep", "wc", "tr", "touch", "mkdir", "rm", "cp", "mv", "ln", "chmod", "chown", "stat", "dd", "head",
     "tail", "mount", "umount", "dmesg", "date", "hostname", "unshare", "nc", "ping", "chrt", "kill", "id",
-    "env", "sync", "poweroff", "mkfifo", "timeout",
+    "env", "sync", "poweroff", "mkfifo", "timeout", "uniq", "ifconfig",
 ];
 
-/// The image without what only one side has.
-pub(crate) fn common(cases: &Cases, data: &Path, cache: &Path) -> Initrd {
-    let mut initrd = Initrd::default();
+/// What Debian ships of systemd, and the versions of all packages.
+pub(crate) fn debian(cache: &Path) -> (Initrd, String) {
     let trees = debian::packages(&PACKAGES, cache).unwrap();
-    for tree in &trees {
-        initrd = add_tree(initrd, tree, "");
-    }
+    let versions = trees.iter().map(|tree| tree.file_name().unwrap().to_string_lossy().into_owned());
+    let versions = versions.collect::<Vec<_>>().join("\n");
+    (trees.iter().fold(Initrd::default(), |initrd, tree| add_tree(initrd, tree, "")), versions)
+}
+
+/// Adds what both sides have.
+pub(crate) fn common(mut initrd: Initrd, cases: &Cases, data: &Path, cache: &Path, agent: &Path) -> Initrd {
+    let busybox_tree = debian::package("busybox-static", cache).unwrap();
     let read = |name: &str| std::fs::read(data.join(name)).unwrap();
     let busybox = "/conformance/busybox";
     for applet in APPLETS {
@@ -75,13 +78,18 @@ pub(crate) fn common(cases: &Cases, data: &Path, cache: &Path) -> Initrd {
         initrd = initrd.link(&format!("bin/{applet}"), busybox);
     }
     let script = |text: &str| format!("#!{busybox} sh\n{text}");
+    for directory in ["usr", "lib", "lib64"] {
+        initrd = initrd.directory(directory);
+    }
     let initrd = initrd
-        .program("conformance/busybox", &trees.last().unwrap().join("bin/busybox"))
+        .program("conformance/busybox", &busybox_tree.join("bin/busybox"))
+        .unwrap()
+        .program("conformance/reader", agent)
         .unwrap()
         .file("init", 0o755, read("init.sh"))
         .file("conformance/driver", 0o755, read("driver.sh"))
         .file("conformance/functions", 0o644, read("functions.sh"))
-        .file("conformance/probe", 0o755, read("probe.sh"))
+        .file("conformance/probe", 0o755, script("/conformance/reader probe $$ \"$@\"\n"))
         .file(
             "conformance/probe-to",
             0o755,

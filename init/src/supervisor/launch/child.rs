@@ -112,11 +112,7 @@ fn become_service(prepared: &mut Prepared<'_>) -> Result<std::convert::Infallibl
     if (has(unit, flag::NO_NEW_PRIVILEGES) || is_implied) && !prepared.privileged {
         limits::no_new_privileges().map_err(step(exit::NO_NEW_PRIVILEGES, "forbid new privileges"))?;
     }
-    if !prepared.sockets.is_empty()
-        && let Ok(variable) = std::ffi::CString::new(format!("LISTEN_PID={}", std::process::id()))
-    {
-        prepared.execution.add_variable(variable);
-    }
+    prepared.execution.fill_numbers(std::process::id());
     if has_filter {
         let words: Vec<u64> = unit.numbers(Key::SeccompFilter).collect();
         let mut rest = words.as_slice();

@@ -1,7 +1,7 @@
 //! The variables that a process gets (systemd.exec(5), "Environment Variables in Spawned Processes") and the substitution of
 //! variables in command lines (systemd.service(5), "Command lines").
 
-use super::{DIRECTORIES, Identity};
+use super::{DIRECTORIES, Identity, environment_file};
 use crate::sorted_map::SortedMap;
 use formats::service_graph::key::{Key, command, notify_access, service_type};
 use formats::service_graph::view::{Command, Unit};
@@ -34,6 +34,28 @@ fn exit_status(status: u32) -> String {
     name.map_or_else(|| (status & 255).to_string(), str::to_owned)
 }
 
+/// Names of programs that are no shells.
+const NO_SHELLS: [&str; 4] = ["", "nologin", "false", "true"];
+
+/// Whether that is a home: an absolute path and not the root.
+fn has_home(path: &str) -> bool {
+    path.starts_with('/') && path.trim_matches('/') != ""
+}
+
+/// LANG and LC_* of locale.conf(5), for every service.
+fn locale() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string("/etc/locale.conf").unwrap_or_default();
+    let mut found = environment_file::read(&text);
+    found.retain(|(name, _)| name == "LANG" || name == "LANGUAGE" || name.starts_with("LC_"));
+    found
+}
+
+/// Whether a name is one that a variable can have.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 /// All variables of a process.
 pub(super) fn variables(
     unit: &Unit<'_>,
@@ -46,11 +68,20 @@ pub(super) fn variables(
         variables.insert(name.to_owned(), value);
     };
     set("PATH", "/run/wrappers/bin:/run/current-system/sw/bin:/run/current-system/sw/sbin".into());
+    set("LANG", "C.UTF-8".into());
+    for (name, value) in locale() {
+        set(&name, value);
+    }
     if let Some(account) = &identity.account {
         set("USER", account.name.clone());
         set("LOGNAME", account.name.clone());
-        set("HOME", account.home.clone());
-        set("SHELL", account.shell.clone());
+        // What says nothing is left out: a daemon's user has no home and no shell.
+        if has_home(&account.home) && identity.dynamic.is_none() && account.name != "nobody" {
+            set("HOME", account.home.clone());
+        }
+        if !NO_SHELLS.contains(&account.shell.rsplit('/').next().unwrap_or_default()) {
+            set("SHELL", account.shell.clone());
+        }
     }
     if !extra.invocation.is_empty() {
         set("INVOCATION_ID", extra.invocation.clone());
@@ -104,42 +135,39 @@ pub(super) fn variables(
         }
     }
     for assignment in unit.texts(Key::Environment) {
-        if let Some((name, value)) = assignment.split_once('=') {
+        if let Some((name, value)) = assignment.split_once('=').filter(|(name, _)| is_name(name)) {
             set(name, value.to_owned());
         }
     }
-    for (is_optional, path) in unit.tagged(Key::EnvironmentFiles) {
-        match std::fs::read_to_string(path) {
-            Ok(text) => read_file(&text).into_iter().for_each(|(name, value)| set(&name, value)),
-            Err(_) if is_optional != 0 => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("cannot read {path}: {error}"))),
+    for (is_optional, pattern) in unit.tagged(Key::EnvironmentFiles) {
+        for path in crate::glob::paths(pattern) {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => {
+                    let found = environment_file::read(&text);
+                    found
+                        .into_iter()
+                        .filter(|(name, _)| is_name(name))
+                        .for_each(|(name, value)| set(&name, value));
+                }
+                Err(_) if is_optional != 0 => {}
+                Err(error) => {
+                    return Err(io::Error::new(error.kind(), format!("cannot read {path}: {error}")));
+                }
+            }
         }
     }
-    for name in unit.texts(Key::UnsetEnvironment) {
-        variables.remove(name.split('=').next().unwrap_or(name));
+    for wanted in unit.texts(Key::UnsetEnvironment) {
+        match wanted.split_once('=') {
+            Some((name, value)) if variables.get(name).is_some_and(|has| has == value) => {
+                variables.remove(name);
+            }
+            Some(_) => {}
+            None => {
+                variables.remove(wanted);
+            }
+        }
     }
     Ok(variables)
-}
-
-/// Lines of EnvironmentFile=: `NAME=value`, comments, quotes around the value.
-fn read_file(text: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let mut whole = line.trim().to_owned();
-        while whole.ends_with('\\') {
-            whole.pop();
-            whole.push_str(lines.next().unwrap_or_default().trim());
-        }
-        if whole.starts_with(['#', ';']) {
-            continue;
-        }
-        let Some((name, value)) = whole.split_once('=') else { continue };
-        let value = value.trim();
-        let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-        found.push((name.trim().to_owned(), unquoted.unwrap_or(value).to_owned()));
-    }
-    found
 }
 
 /// The arguments with variables put in: `${NAME}` anywhere, `$NAME` as a word of its own, which is then split at blanks.
@@ -202,16 +230,5 @@ mod tests {
         {
             assert_eq!(substitute(text, &variables), expected);
         }
-    }
-
-    #[test]
-    fn environment_files() {
-        let text = "# c\nA=1\n B = \"x y\" \nC='z'\nnonsense\nD=a\\\nb\n";
-        let expected = [("A", "1"), ("B", "x y"), ("C", "z"), ("D", "ab")];
-        let found = read_file(text);
-        assert_eq!(
-            found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(),
-            expected
-        );
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! It finds its virtio-serial port without udev, says `Hello`, and serves requests until the machine stops; see
 //! `qemu_tests::protocol`. It may run in an initrd or as a service, as root. It takes no arguments but `--port NAME`
-//! (default `firn.agent.0`).
+//! (default `firn.agent.0`). As `firn-agent probe` it is the conformance test's eye (`probe`).
 
 mod command;
 mod files;
 mod port;
+mod probe;
 mod session;
 mod sockets;
 mod waits;
@@ -16,7 +17,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let name = match port_name(std::env::args().skip(1)) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, pid, tries @ ..] = arguments.as_slice()
+        && word == "probe"
+    {
+        probe::run(pid, tries);
+        return ExitCode::SUCCESS;
+    }
+    let name = match port_name(arguments.into_iter()) {
         Ok(name) => name,
         Err(message) => return complain(&message),
     };
