@@ -376,7 +376,7 @@ impl Supervisor {
             self.status.insert(index, text);
         }
         if let Some(pid) = notice.main_pid.filter(|pid| self.unit_of(*pid) == Some(index)) {
-            self.events.push_back(Event::MainPid { unit: index, pid });
+            self.adopt_main(index, pid);
         }
         for (is_said, event) in [
             (notice.reloading, Event::Reloading { unit: index }),

@@ -25,12 +25,29 @@ pub fn keep_capabilities() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) })
 }
 
+/// For capget(2) and capset(2): version 3, the calling process.
+const CAPABILITIES_OF_SELF: [u32; 2] = [0x2008_0522, 0];
+
 /// Makes permitted, effective, inheritable and ambient exactly this set.
 pub fn set_ambient(mask: u64) -> io::Result<()> {
-    // version 3, pid 0; then effective, permitted, inheritable for the low and the high 32 bits.
-    let header: [u32; 2] = [0x2008_0522, 0];
     let (low, high) = (mask as u32, (mask >> 32) as u32);
-    let data: [u32; 6] = [low, low, low, high, high, high];
+    raise_ambient([low, low, low, high, high, high], mask)
+}
+
+/// Adds a set to the inheritable and the ambient one.
+pub fn add_ambient(mask: u64) -> io::Result<()> {
+    let header = CAPABILITIES_OF_SELF;
+    let mut data = [0_u32; 6];
+    // SAFETY: both arrays are laid out as the kernel has them and outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) } as libc::c_int)?;
+    data[2] |= mask as u32;
+    data[5] |= (mask >> 32) as u32;
+    raise_ambient(data, mask)
+}
+
+/// Sets effective, permitted and inheritable (for the low, then the high 32 bits), then raises the ambient ones.
+fn raise_ambient(data: [u32; 6], mask: u64) -> io::Result<()> {
+    let header = CAPABILITIES_OF_SELF;
     // SAFETY: both arrays are laid out as the kernel has them and outlive the call.
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) } as libc::c_int)?;
     for capability in 0..=LAST_CAPABILITY {
@@ -44,8 +61,27 @@ pub fn set_ambient(mask: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// setrlimit(2) by the resource's number; `u64::MAX` is infinity.
+/// setrlimit(2) by the resource's number; `u64::MAX` is infinity. What is more than may be becomes what may be: so many descriptors
+/// as fs.nr_open says, and of the rest what this process may have itself.
 pub fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    match set_limit(resource, soft, hard) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            let most = if resource == libc::RLIMIT_NOFILE {
+                let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
+                text.trim().parse().unwrap_or(1 << 20)
+            } else {
+                let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                // SAFETY: the structure outlives the call.
+                check(unsafe { libc::getrlimit(resource, &raw mut now) })?;
+                now.rlim_max
+            };
+            set_limit(resource, soft.min(most), hard.min(most))
+        }
+        result => result,
+    }
+}
+
+fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the structure outlives the call.
     check(unsafe { libc::setrlimit(resource, &raw const limit) })

@@ -10,6 +10,7 @@ use crate::family::Failure;
 use crate::service::{ask, connect, describe};
 use anyhow::{Result, bail};
 use formats::control::{ActiveState, Reply, Request, Shutdown, Verb};
+use formats::service_graph::key::flag as unit_flag;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ const OPTIONS: &[Option_] = &[
 ];
 
 const NOT_ACTIVE: u8 = 3;
+const NOT_IMPLEMENTED: u8 = 3;
+const NOT_PERMITTED: u8 = 4;
 const NO_SUCH_UNIT: u8 = 4;
 const NOT_LOADED: u8 = 5;
 
@@ -185,7 +188,18 @@ fn jobs(line: &Line, verb: Verb, names: &[String]) -> Result<ExitCode> {
                     .push(format!("Job for {name} failed ({result}); `journalctl -u {name}` may say why."));
             }
             Ok(_) => bail!("the supervisor gave an answer that does not fit the question"),
-            Err(error) => problems.push(format!("Failed to {} {name}: {error}", word(verb))),
+            Err(error) => {
+                // What systemd calls "not permitted" and "not implemented" (LSB's numbers).
+                let definition = units.definition(&name);
+                let has = |bit| definition.is_some_and(|unit| unit.flag(bit));
+                code = match verb {
+                    Verb::Start if has(unit_flag::REFUSE_MANUAL_START) => NOT_PERMITTED,
+                    Verb::Stop | Verb::Restart if has(unit_flag::REFUSE_MANUAL_STOP) => NOT_PERMITTED,
+                    Verb::Reload => NOT_IMPLEMENTED,
+                    _ => code,
+                };
+                problems.push(format!("Failed to {} {name}: {error}", word(verb)));
+            }
         }
     }
     if problems.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(failure(code, problems.join("\n"))) }

@@ -63,6 +63,22 @@ pub fn make(unit: &Unit<'_>) -> io::Result<File> {
     File::open(directory)
 }
 
+/// Delegate= with a user: it may make cgroups below and move processes between them.
+pub fn delegate(unit: &Unit<'_>, uid: u32, gid: u32) -> io::Result<()> {
+    let directory = directory(&path_of(unit));
+    let give = |path: &Path| std::os::unix::fs::chown(path, Some(uid), Some(gid));
+    give(&directory)?;
+    for file in
+        ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "memory.oom.group", "memory.reclaim"]
+    {
+        match give(&directory.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Turns the controllers on in every cgroup above.
 fn enable_controllers(path: &str) {
     let mut above = PathBuf::from(ROOT);

@@ -66,7 +66,14 @@ fn holds(code: u32, argument: &str) -> bool {
             first == (argument == "yes")
         }
         condition::HOST => {
-            std::fs::read_to_string("/proc/sys/kernel/hostname").is_ok_and(|name| name.trim() == argument)
+            let is = |path: &str, fits: &dyn Fn(&str) -> bool| {
+                std::fs::read_to_string(path).is_ok_and(|text| fits(text.trim()))
+            };
+            is("/proc/sys/kernel/hostname", &|name| {
+                crate::glob::matches(argument.as_bytes(), name.as_bytes())
+            }) || is("/etc/machine-id", &|id| {
+                !id.is_empty() && argument.replace('-', "").eq_ignore_ascii_case(id)
+            })
         }
         condition::ARCHITECTURE => {
             let here = if cfg!(target_arch = "x86_64") { "x86-64" } else { "arm64" };

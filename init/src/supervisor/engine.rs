@@ -434,7 +434,7 @@ impl<'g> Step<'_, 'g> {
                 }
                 state.populated = true;
             }),
-            Event::SpawnFailed { unit, role } => self.service_exited(unit, role, Exit::Code(203)),
+            Event::SpawnFailed { unit, role } => self.spawn_failed(unit, role),
             Event::Exited { unit, role, exit } => match self.unit(unit).map(|unit| unit.kind()) {
                 Some(UnitKind::Service) => self.service_exited(unit, role, exit),
                 Some(UnitKind::Mount | UnitKind::Swap) => self.mount_exited(unit, exit),

@@ -70,6 +70,24 @@ pub struct Passed<'a> {
     pub shared: (&'a str, Option<u32>),
 }
 
+/// A start that failed before there was a process: what its exit code would have been (systemd.exec(5), table 8), none when what
+/// failed is not the process's, and why.
+#[derive(Debug)]
+pub struct NotStarted(pub Option<u8>, pub io::Error);
+
+fn not_started(code: u8) -> impl Fn(io::Error) -> NotStarted {
+    move |error| NotStarted(Some(code), error)
+}
+
+/// systemd's codes for that.
+mod exit {
+    pub(super) const GROUP: u8 = 216;
+    pub(super) const USER: u8 = 217;
+    pub(super) const CGROUP: u8 = 219;
+    pub(super) const CREDENTIALS: u8 = 243;
+    pub(super) const NAMESPACE: u8 = 226;
+}
+
 /// Starts a command; returns the process's id.
 pub fn start(
     unit: Unit<'_>,
@@ -78,19 +96,20 @@ pub fn start(
     memory: &HandOver,
     passed: &Passed<'_>,
     extra: &Extra,
-) -> io::Result<u32> {
+) -> Result<u32, NotStarted> {
     let Passed { log, sockets, executed, is_start, shared } = *passed;
     // PermissionsStartOnly=: the commands beside ExecStart= run as with `+`.
     let privileged = line.flags() & command::FULL_PRIVILEGES != 0
         || (unit.flag(flag::PERMISSIONS_START_ONLY) && !is_start);
     let identity = identity(&unit)?;
     make_directories(&unit, &identity)?;
-    credentials::provide(&unit, &identity)?;
+    credentials::provide(&unit, &identity).map_err(not_started(exit::CREDENTIALS))?;
     let bits = unit.number(Key::Sandbox).unwrap_or(0);
     let is_private =
         bits & (sandbox_bit::PRIVATE_TMP | sandbox_bit::TMP_IS_DISCONNECTED) == sandbox_bit::PRIVATE_TMP;
     let private_tmp = if is_private {
-        Some(private_tmp::provide(shared.0, || sys::random::Identifiers::new().draw())?)
+        let provided = private_tmp::provide(shared.0, || sys::random::Identifiers::new().draw());
+        Some(provided.map_err(not_started(exit::NAMESPACE))?)
     } else {
         None
     };
@@ -100,14 +119,20 @@ pub fn start(
         joined: shared.1,
         ids: (identity.account.as_ref().map_or(0, |account| account.uid), identity.gid.unwrap_or(0)),
     };
-    let variables = environment::variables(&unit, &identity, extra, sockets.len())?;
+    let variables = environment::variables(&unit, &identity, extra, sockets.len())
+        .map_err(|error| NotStarted(None, error))?;
     let arguments = environment::arguments(line, &variables);
     let environment = variables
         .into_iter()
         .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
         .collect();
-    let run_as =
-        if privileged || line.flags() & command::NO_SETUID != 0 { Identity::default() } else { identity };
+    let owner_of_cgroup =
+        identity.account.as_ref().map(|account| (account.uid, identity.gid.unwrap_or(account.gid)));
+    let run_as = if privileged || line.flags() & command::NO_SETUID != 0 {
+        Identity { groups: identity.groups, ..Identity::default() }
+    } else {
+        identity
+    };
     let mut execution = Execution::new(line.program().to_owned(), arguments, environment);
     execution.reserve_number("SYSTEMD_EXEC_PID");
     if !sockets.is_empty() {
@@ -115,9 +140,15 @@ pub fn start(
     }
     let mut prepared =
         Prepared { unit, execution, identity: run_as, privileged, log, sockets, view, executed };
-    let group = cgroup::make(&unit)?;
-    devices::restrict(&unit, group.as_fd())?;
-    let slot = memory.reserve(owner).ok_or_else(|| io::Error::other("too many processes"))?;
+    let group = cgroup::make(&unit).map_err(not_started(exit::CGROUP))?;
+    if unit.flag(flag::DELEGATE)
+        && let Some((uid, gid)) = owner_of_cgroup
+    {
+        cgroup::delegate(&unit, uid, gid).map_err(not_started(exit::CGROUP))?;
+    }
+    devices::restrict(&unit, group.as_fd()).map_err(not_started(exit::CGROUP))?;
+    let none = || NotStarted(None, io::Error::other("too many processes"));
+    let slot = memory.reserve(owner).ok_or_else(none)?;
     let birth = Birth { cgroup: Some(group.as_fd()), pid_slot: memory.pid_word(slot), as_sibling: true };
     let spawned = if is_plain(&prepared) {
         spawn_in_place(&birth, &mut || child::run(&mut prepared))
@@ -128,7 +159,7 @@ pub fn start(
         Ok(pid) => Ok(pid),
         Err(error) => {
             memory.release(slot);
-            Err(error)
+            Err(NotStarted(None, error))
         }
     }
 }
@@ -146,6 +177,7 @@ fn is_plain(prepared: &Prepared<'_>) -> bool {
     prepared.sockets.is_empty()
         && prepared.identity.account.is_none()
         && prepared.identity.gid.is_none()
+        && prepared.identity.groups.is_empty()
         && [Key::StandardInput, Key::StandardOutput, Key::StandardError].into_iter().all(is_log)
         && prepared.unit.keys().map(number).all(|key| {
             // What the unit is, its relations, conditions and life; then what is done before the clone or is one system call.
@@ -186,11 +218,15 @@ pub fn start_own(
 }
 
 /// User=, Group=, SupplementaryGroups= as ids.
-fn identity(unit: &Unit<'_>) -> io::Result<Identity> {
-    let unknown = |what: &str, name: &str| io::Error::other(format!("there is no {what} `{name}`"));
+fn identity(unit: &Unit<'_>) -> Result<Identity, NotStarted> {
+    let unknown = |what: &str, name: &str| {
+        let code = if what == "user" { exit::USER } else { exit::GROUP };
+        NotStarted(Some(code), io::Error::other(format!("there is no {what} `{name}`")))
+    };
     let mut identity = Identity::default();
     if unit.flag(flag::DYNAMIC_USER)
-        && let Some(user) = dynamic_user::provide(unit.name(), unit.text(Key::User))?
+        && let Some(user) =
+            dynamic_user::provide(unit.name(), unit.text(Key::User)).map_err(not_started(exit::USER))?
     {
         identity.gid = Some(user.account.gid);
         identity.account = Some(user.account);
@@ -227,35 +263,61 @@ pub(super) const DIRECTORIES: [(Key, Key, &str, &str); 5] = [
     (Key::ConfigurationDirectory, Key::ConfigurationDirectoryMode, "/etc", "CONFIGURATION_DIRECTORY"),
 ];
 
+/// The code of a start that fails at a kind of directory.
+fn exit_of(key: Key) -> u8 {
+    match key {
+        Key::RuntimeDirectory => 233,
+        Key::StateDirectory => 238,
+        Key::CacheDirectory => 239,
+        Key::LogsDirectory => 240,
+        _ => 241,
+    }
+}
+
+/// Whether a dynamic user's directories of that kind lie where only root enters: those that outlive the service.
+fn is_private(unit: &Unit<'_>, key: Key) -> bool {
+    match key {
+        Key::ConfigurationDirectory => false,
+        Key::RuntimeDirectory => unit.number(Key::RuntimeDirectoryPreserve).unwrap_or(0) != 0,
+        _ => true,
+    }
+}
+
 /// Makes RuntimeDirectory= and its kin, owned by the unit's user.
-fn make_directories(unit: &Unit<'_>, identity: &Identity) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+fn make_directories(unit: &Unit<'_>, identity: &Identity) -> Result<(), NotStarted> {
     for (key, mode_key, base, _) in DIRECTORIES {
+        let mode = unit.number(mode_key).unwrap_or(0o755) as u32;
         for name in unit.texts(key) {
-            let name = name.split(':').next().unwrap_or(name);
-            let is_private = identity.dynamic.is_some() && key != Key::ConfigurationDirectory;
-            let path = if is_private {
-                private_directory(base, name)?
-            } else {
-                no_longer_private(base, name)?;
-                Path::new(base).join(name)
-            };
-            let failed = |error: io::Error| {
-                io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display()))
-            };
-            std::fs::create_dir_all(&path).map_err(failed)?;
-            let mode = unit.number(mode_key).unwrap_or(0o755) as u32;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-            if key != Key::ConfigurationDirectory {
-                let uid = identity.account.as_ref().map_or(0, |account| account.uid);
-                let gid = identity.gid.unwrap_or(0);
-                let owner = path.metadata().map(|meta| (meta.uid(), meta.gid())).map_err(failed)?;
-                // What lies in it changes its owner only together with it: a service that got another user.
-                if owner != (uid, gid) {
-                    chown_tree(&path, uid, gid).map_err(failed)?;
-                }
-            }
+            make_directory(unit, identity, (key, base, mode), name).map_err(not_started(exit_of(key)))?;
         }
+    }
+    Ok(())
+}
+
+fn make_directory(
+    unit: &Unit<'_>,
+    identity: &Identity,
+    (key, base, mode): (Key, &str, u32),
+    name: &str,
+) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let name = name.split(':').next().unwrap_or(name);
+    let path = if identity.dynamic.is_some() && is_private(unit, key) {
+        private_directory(base, name)?
+    } else {
+        no_longer_private(base, name)?;
+        Path::new(base).join(name)
+    };
+    let failed =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display()));
+    std::fs::create_dir_all(&path).map_err(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    let uid = identity.account.as_ref().map_or(0, |account| account.uid);
+    let gid = identity.gid.unwrap_or(0);
+    let owner = path.metadata().map(|meta| (meta.uid(), meta.gid())).map_err(failed)?;
+    // What lies in it changes its owner only together with it: a service that got another user.
+    if owner != (uid, gid) {
+        chown_tree(&path, uid, gid).map_err(failed)?;
     }
     Ok(())
 }

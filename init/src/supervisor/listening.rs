@@ -27,7 +27,7 @@ fn open_one(unit: &Unit<'_>, tag: u32, address: &str) -> io::Result<OwnedFd> {
         listen::STREAM => SockType::Stream,
         listen::DATAGRAM => SockType::Datagram,
         listen::SEQPACKET => SockType::SeqPacket,
-        _ => return Err(io::Error::other("only stream, datagram and sequential packet sockets are opened")),
+        _ => return open_fifo(unit, address),
     };
     let backlog = Backlog::new(unit.number(Key::Backlog).unwrap_or(4096).min(4096) as i32)?;
     if address.starts_with('/') || address.starts_with('@') {
@@ -62,20 +62,56 @@ fn open_one(unit: &Unit<'_>, tag: u32, address: &str) -> io::Result<OwnedFd> {
     Ok(opened)
 }
 
+/// ListenFIFO=: open for both directions, so that it never ends for the one who reads.
+fn open_fifo(unit: &Unit<'_>, address: &str) -> io::Result<OwnedFd> {
+    use nix::fcntl::OFlag;
+    use nix::sys::stat::Mode;
+    let path = Path::new(address);
+    make_parent(unit, path)?;
+    match nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o600)) {
+        Ok(()) | Err(nix::Error::EEXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let opened = nix::fcntl::open(path, flags, Mode::empty())?;
+    let meta = nix::sys::stat::fstat(&opened)?;
+    if meta.st_mode & libc::S_IFMT != libc::S_IFIFO {
+        return Err(io::Error::other("there is something that is no FIFO"));
+    }
+    give(unit, path)?;
+    Ok(opened)
+}
+
+/// The directories above a socket, with DirectoryMode= where they are new.
+fn make_parent(unit: &Unit<'_>, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mode = unit.number(Key::DirectoryMode).unwrap_or(0o755) as u32;
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => {
+            std::fs::DirBuilder::new().recursive(true).mode(mode).create(parent)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open_unix(unit: &Unit<'_>, kind: SockType, address: &str) -> io::Result<OwnedFd> {
-    use std::os::unix::fs::PermissionsExt as _;
     let opened = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     if let Some(name) = address.strip_prefix('@') {
         bind(opened.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
         return Ok(opened);
     }
     let path = Path::new(address);
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
+    make_parent(unit, path)?;
     // Left behind by an earlier life, or not there.
     drop(std::fs::remove_file(path));
     bind(opened.as_raw_fd(), &UnixAddr::new(path)?)?;
+    give(unit, path)?;
+    Ok(opened)
+}
+
+/// SocketMode=, SocketUser=, SocketGroup=.
+fn give(unit: &Unit<'_>, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
     let mode = unit.number(Key::SocketMode).unwrap_or(0o666) as u32;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     let uid = unit
@@ -92,8 +128,7 @@ fn open_unix(unit: &Unit<'_>, kind: SockType, address: &str) -> io::Result<Owned
             accounts::group(name).ok_or_else(|| io::Error::other(format!("there is no group `{name}`")))
         })
         .transpose()?;
-    std::os::unix::fs::chown(path, uid, gid)?;
-    Ok(opened)
+    std::os::unix::fs::chown(path, uid, gid)
 }
 
 /// `80` (all addresses), `127.0.0.1:80`, `[::1]:80`.

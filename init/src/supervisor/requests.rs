@@ -1,7 +1,7 @@
 //! Requests of clients, and answers: at once, when a job is done, when a state is reached, at every change.
 
 use super::clients::Waiting;
-use super::engine::unit_state::{JobKind, JobResult, PENDING_PID};
+use super::engine::unit_state::{JobKind, JobResult, PENDING_PID, Phase};
 use super::engine::{Event, Scope};
 use super::{Supervisor, cgroup, now};
 use formats::control::{ActiveState, Reply, Request, UnitStatus, Verb};
@@ -275,6 +275,24 @@ impl Supervisor {
         }
     }
 
+    /// systemd's sub-state: that of what triggers others tells of them as well.
+    fn sub_state(&self, unit: &formats::service_graph::view::Unit<'_>) -> &'static str {
+        use formats::service_graph::UnitKind;
+        let phase = self.state.unit(unit.index()).phase;
+        let is_timer = unit.kind() == UnitKind::Timer;
+        let triggers = is_timer || matches!(unit.kind(), UnitKind::Socket | UnitKind::Path);
+        if phase != Phase::Armed || !triggers || unit.flag(flag::ACCEPT) {
+            return phase.word(unit.kind());
+        }
+        if unit.units(Key::Triggers).any(|target| !self.state.unit(target).is_down()) {
+            "running"
+        } else if is_timer && self.timers.get(&unit.index()).is_none_or(|timer| timer.at.is_none()) {
+            "elapsed"
+        } else {
+            phase.word(unit.kind())
+        }
+    }
+
     /// A unit's state for clients.
     pub(super) fn status_of(&self, index: u32) -> Option<UnitStatus> {
         let unit = self.graph.unit(index)?;
@@ -287,7 +305,7 @@ impl Supervisor {
             name: unit.name().to_owned(),
             description: unit.text(Key::Description).unwrap_or_default().to_owned(),
             active: state.phase.active(),
-            sub: state.phase.word(unit.kind()).to_owned(),
+            sub: self.sub_state(&unit).to_owned(),
             result: state.outcome.word().to_owned(),
             main_pid: if state.main_pid == PENDING_PID { 0 } else { state.main_pid },
             exit_status: state.exit_status,

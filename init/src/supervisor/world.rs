@@ -113,12 +113,14 @@ impl Supervisor {
                 self.feed(&Event::Spawned { unit: index, role, pid });
                 self.note(index);
             }
-            Err(error) => {
-                console::log(
-                    Level::Error,
-                    &format!("{}: cannot start {}: {error}", unit.name(), line.program().to_string_lossy()),
-                );
-                self.events.push_back(Event::SpawnFailed { unit: index, role });
+            Err(launch::NotStarted(code, error)) => {
+                let text =
+                    format!("{}: cannot start {}: {error}", unit.name(), line.program().to_string_lossy());
+                console::log(Level::Error, &text);
+                self.events.push_back(match code {
+                    Some(code) => Event::Exited { unit: index, role, exit: super::Exit::Code(code) },
+                    None => Event::SpawnFailed { unit: index, role },
+                });
             }
         }
     }
@@ -496,9 +498,31 @@ impl Supervisor {
             None if unit.flag(flag::NO_GUESS_MAIN_PID) => None,
             None => processes.first().copied().filter(|_| processes.len() == 1),
         };
-        self.events.push_back(Event::MainPid { unit: index, pid: pid.unwrap_or(0) });
+        self.adopt_main(index, pid.unwrap_or(0));
         if processes.is_empty() {
             self.events.push_back(Event::CgroupEmpty { unit: index });
+        }
+    }
+
+    /// A main process that we did not start: its end is to be told as if we had.
+    pub(super) fn adopt_main(&mut self, index: u32, pid: u32) {
+        let owner = index | (Role::Main as u32) << 24;
+        self.events.push_back(Event::MainPid { unit: index, pid });
+        if pid == 0 || self.memory.live().iter().any(|(known, _)| *known == pid) {
+            return;
+        }
+        let Some(slot) = self.memory.reserve(owner) else { return };
+        if let Some(word) = self.memory.pid_word(slot) {
+            word.store(pid, std::sync::atomic::Ordering::Release);
+        }
+        // Gone before PID 1 could know that it matters: nobody knows how.
+        if !Path::new(&format!("/proc/{pid}")).exists() && self.memory.live().contains(&(pid, owner)) {
+            self.memory.release(slot);
+            self.events.push_back(Event::Exited {
+                unit: index,
+                role: Role::Main,
+                exit: super::Exit::Code(0),
+            });
         }
     }
 

@@ -15,7 +15,7 @@ for n in mnt net ipc pid user uts cgroup; do readlink /proc/1/ns/$n >ns/$n; done
 ask="Id,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts"
 # A few at a time, so that one that hangs keeps no other from being seen.
 batch() {
-    timeout 30 systemctl start "$@" >/dev/null 2>&1
+    timeout 60 systemctl start "$@" >/dev/null 2>&1
     cd out
     { echo; head -n 1000 /dev/null *; echo "@@ states"; systemctl show -p $ask "$@" | sed 's/^$/==/'; echo "@@."; } >/dev/ttyS0 2>/dev/null
     rm -f *
@@ -31,7 +31,7 @@ done <probes
 scenario() {
     case=$1
     : >"marks/$case"
-    timeout 90 sh -c "case=$case; . ./functions; . ./cases/$case" >"seen/$case" 2>&1 || echo "the scenario ended with $?" >>"seen/$case"
+    timeout 300 sh -c "case=$case; . ./functions; . ./cases/$case" >"seen/$case" 2>&1 || echo "the scenario ended with $?" >>"seen/$case"
 }
 lane() {
     number=0

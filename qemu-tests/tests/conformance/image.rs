@@ -74,7 +74,7 @@ pub(crate) fn common(mut initrd: Initrd, cases: &Cases, data: &Path, cache: &Pat
     for applet in APPLETS {
         initrd = initrd.link(&format!("conformance/bin/{applet}"), busybox);
     }
-    for applet in ["sh", "true", "false", "sleep", "echo", "cat"] {
+    for applet in ["sh", "true", "false", "sleep", "echo", "cat", "mount", "umount"] {
         initrd = initrd.link(&format!("bin/{applet}"), busybox);
     }
     let script = |text: &str| format!("#!{busybox} sh\n{text}");

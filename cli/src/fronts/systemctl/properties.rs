@@ -30,19 +30,72 @@ pub(super) fn show(line: &Line, names: &[String]) -> Result<ExitCode> {
     print(&texts.join("\n"))
 }
 
-/// The properties that are wanted, in the order of the wish; all when there is none.
+/// The order in which systemd prints what Firn has too, whatever was asked for first: what a kind of unit has of its own comes
+/// before what all have. Scripts read several values by their lines.
+const ORDER: &[&str] = &[
+    "Type",
+    "Restart",
+    "MainPID",
+    "StatusText",
+    "Result",
+    "NRestarts",
+    "ExecMainPID",
+    "ExecMainCode",
+    "ExecMainStatus",
+    "ExecStartPre",
+    "ExecStart",
+    "ExecReload",
+    "ExecStop",
+    "Slice",
+    "ControlGroup",
+    "MemoryCurrent",
+    "MemoryPeak",
+    "CPUUsageNSec",
+    "TasksCurrent",
+    "Environment",
+    "WorkingDirectory",
+    "User",
+    "Group",
+    "RemainAfterExit",
+    "Id",
+    "Names",
+    "Requires",
+    "Requisite",
+    "Wants",
+    "BindsTo",
+    "RequiredBy",
+    "WantedBy",
+    "PartOf",
+    "Conflicts",
+    "Before",
+    "After",
+    "OnFailure",
+    "Triggers",
+    "TriggeredBy",
+    "Description",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "FragmentPath",
+    "UnitFileState",
+    "StateChangeTimestamp",
+    "ActiveEnterTimestamp",
+    "InactiveEnterTimestamp",
+    "CanStart",
+    "CanStop",
+    "CanReload",
+    "NeedDaemonReload",
+];
+
+/// The properties that are wanted, all when none is, in systemd's order.
 fn select(properties: &[(String, String)], wanted: &[&str], value_only: bool) -> String {
+    let is_wanted = |(name, _): &&(String, String)| wanted.is_empty() || wanted.contains(&name.as_str());
+    let mut chosen: Vec<&(String, String)> = properties.iter().filter(is_wanted).collect();
+    chosen.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
     let mut text = String::new();
-    let mut put = |(name, value): &(String, String)| {
-        let line = if value_only { format!("{value}\n") } else { format!("{name}={value}\n") };
-        text.push_str(&line);
-    };
-    if wanted.is_empty() {
-        properties.iter().for_each(&mut put);
-    } else {
-        for name in wanted {
-            properties.iter().filter(|(known, _)| known == name).for_each(&mut put);
-        }
+    for (name, value) in chosen {
+        let parts = if value_only { [value.as_str(), "", ""] } else { [name, "=", value] };
+        text.extend(parts.into_iter().chain(["\n"]));
     }
     text
 }
@@ -229,4 +282,24 @@ pub(super) fn cat(names: &[String]) -> Result<ExitCode> {
         text.push('\n');
     }
     print(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_come_in_systemds_order() {
+        let list = [
+            ("Id", "a"),
+            ("SubState", "dead"),
+            ("ActiveState", "inactive"),
+            ("Result", "success"),
+            ("Else", "x"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(select(&list, &["ActiveState", "SubState", "Result"], true), "success\ninactive\ndead\n");
+        assert_eq!(select(&list, &["SubState"], false), "SubState=dead\n");
+        assert_eq!(select(&list, &[], true), "success\na\ninactive\ndead\nx\n");
+    }
 }

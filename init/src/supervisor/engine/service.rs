@@ -195,6 +195,22 @@ impl Step<'_, '_> {
         }
     }
 
+    /// There was no process: what a start needs is not there (systemd's result `resources`), and what a stop runs is passed over.
+    pub(crate) fn spawn_failed(&mut self, unit: u32, role: Role) {
+        if matches!(
+            self.get(unit).phase,
+            Phase::Condition | Phase::StartPre | Phase::Start | Phase::StartPost
+        ) {
+            self.with(unit, |state| match role {
+                Role::Main => state.main_pid = 0,
+                Role::Control => state.control_pid = 0,
+            });
+            self.fail(unit, Outcome::Resources);
+        } else {
+            self.service_exited(unit, role, Exit::Code(203));
+        }
+    }
+
     /// A process has ended.
     pub(crate) fn service_exited(&mut self, unit: u32, role: Role, exit: Exit) {
         let outcome = self.outcome_of(unit, role, exit);

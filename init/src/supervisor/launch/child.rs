@@ -69,7 +69,7 @@ fn become_service(prepared: &mut Prepared<'_>) -> Result<std::convert::Infallibl
     }
     // The supervisor's own is higher.
     drop(limits::limit(libc::RLIMIT_NOFILE, 1024, crate::pid1::DESCRIPTORS));
-    let numbers: Vec<u64> = unit.numbers(Key::Limits).collect();
+    let numbers: Vec<u64> = unit.numbers(Key::Limits).filter(|_| !prepared.privileged).collect();
     for limit in numbers.chunks_exact(3) {
         if let [resource, soft, hard] = *limit {
             limits::limit(resource as u32, soft, hard).map_err(step(exit::LIMITS, "set a limit"))?;
@@ -151,6 +151,10 @@ fn streams(prepared: &Prepared<'_>) -> Result<(), Failure> {
         // Output without a setting follows a terminal or socket of input; error follows output.
         let input_is_interactive =
             fallback.as_ref().is_some_and(|(tag, _)| matches!(*tag, standard_io::TTY | standard_io::SOCKET));
+        // What output would inherit from nothing is logged.
+        if tag == standard_io::INHERIT && number == 1 && !input_is_interactive {
+            tag = standard_io::LOG;
+        }
         if (tag == standard_io::INHERIT || (one(key).is_none() && number == 1 && input_is_interactive))
             && let Some((before, at)) = &fallback
         {
@@ -250,9 +254,11 @@ fn identity(prepared: &Prepared<'_>) -> Result<(), Failure> {
     let identity = &prepared.identity;
     let ambient = prepared.unit.number(Key::AmbientCapabilities).filter(|_| !prepared.privileged);
     let capabilities = |error: io::Error| Failure(exit::CAPABILITIES, "set its capabilities", error);
-    if let Some(gid) = identity.gid {
+    if identity.gid.is_some() || !identity.groups.is_empty() {
         let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
         setgroups(&groups).map_err(|error| Failure(exit::GROUP, "set its groups", error.into()))?;
+    }
+    if let Some(gid) = identity.gid {
         let gid = Gid::from_raw(gid);
         setresgid(gid, gid, gid).map_err(|error| Failure(exit::GROUP, "set its group", error.into()))?;
     }
@@ -278,6 +284,8 @@ fn identity(prepared: &Prepared<'_>) -> Result<(), Failure> {
         if let Some(mask) = ambient {
             limits::set_ambient(mask).map_err(capabilities)?;
         }
+    } else if let Some(mask) = ambient {
+        limits::add_ambient(mask).map_err(capabilities)?;
     }
     Ok(())
 }

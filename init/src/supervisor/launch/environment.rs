@@ -2,7 +2,7 @@
 //! variables in command lines (systemd.service(5), "Command lines").
 
 use super::{DIRECTORIES, Identity, environment_file};
-use crate::sorted_map::SortedMap;
+use crate::sorted_map::{SortedMap, sort_few};
 use formats::service_graph::key::{Key, command, notify_access, service_type};
 use formats::service_graph::view::{Command, Unit};
 use nix::sys::signal::Signal;
@@ -95,12 +95,11 @@ pub(super) fn variables(
         set("EXIT_STATUS", exit_status(status));
     }
     for (key, _, base, name) in DIRECTORIES {
-        let is_private = identity.dynamic.is_some() && key != Key::ConfigurationDirectory;
-        let base = if is_private { format!("{base}/private") } else { base.to_owned() };
-        let paths: Vec<String> = unit
+        let mut paths: Vec<String> = unit
             .texts(key)
             .map(|path| format!("{base}/{}", path.split(':').next().unwrap_or(path)))
             .collect();
+        sort_few(&mut paths, |one, other| one < other);
         if !paths.is_empty() {
             set(name, paths.join(":"));
         }

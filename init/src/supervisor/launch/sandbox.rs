@@ -108,8 +108,7 @@ fn namespaces(bits: u64, view: &View) -> io::Result<()> {
         if bits & bit == 0 {
             continue;
         }
-        let joined = view.joined.and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/{name}")).ok());
-        if let Some(namespace) = joined {
+        if let Some(namespace) = view.joined.and_then(|pid| namespace_of(pid, name)) {
             setns(namespace, kind)?;
             continue;
         }
@@ -124,14 +123,60 @@ fn namespaces(bits: u64, view: &View) -> io::Result<()> {
     Ok(())
 }
 
+/// The namespace of a process that makes one of its own: waits until it has, for until then it has ours.
+fn namespace_of(pid: u32, name: &str) -> Option<std::fs::File> {
+    use std::os::unix::fs::MetadataExt as _;
+    let number = |path: &str| std::fs::metadata(path).ok().map(|meta| meta.ino());
+    let ours = number(&format!("/proc/self/ns/{name}"))?;
+    for _ in 0..1000 {
+        // None: it has ended.
+        let namespace = std::fs::File::open(format!("/proc/{pid}/ns/{name}")).ok()?;
+        if namespace.metadata().is_ok_and(|meta| meta.ino() != ours) {
+            return Some(namespace);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    None
+}
+
+/// Whether the unit asks for a mount namespace, if only by a path that is not there.
+fn wants_mounts(unit: &Unit<'_>, bits: u64, view: &View) -> bool {
+    let of_their_own = sandbox::PRIVATE_TMP
+        | sandbox::PRIVATE_DEVICES
+        | sandbox::PRIVATE_MOUNTS
+        | sandbox::PRIVATE_IPC
+        | sandbox::PROTECT_KERNEL_TUNABLES
+        | sandbox::PROTECT_KERNEL_MODULES
+        | sandbox::PROTECT_KERNEL_LOGS
+        | sandbox::PROTECT_CONTROL_GROUPS
+        | sandbox::PROC_SUBSET_PID;
+    bits & of_their_own != 0
+        || view.accounts.is_some()
+        || [Key::ProtectSystem, Key::ProtectHome, Key::ProtectProc]
+            .into_iter()
+            .any(|key| unit.number(key).unwrap_or(0) != 0)
+        || [
+            Key::ReadOnlyPaths,
+            Key::ReadWritePaths,
+            Key::InaccessiblePaths,
+            Key::NoExecPaths,
+            Key::ExecPaths,
+            Key::TemporaryFileSystem,
+            Key::BindPaths,
+            Key::BindReadOnlyPaths,
+        ]
+        .into_iter()
+        .any(|key| unit.has(key))
+}
+
 /// Enters the sandbox that the unit asks for, if any.
 pub(super) fn enter(unit: &Unit<'_>, view: &View) -> io::Result<()> {
     let bits = unit.number(Key::Sandbox).unwrap_or(0);
     namespaces(bits, view)?;
-    let plan = plan(unit, bits, view)?;
-    if plan.entries.is_empty() && bits & (sandbox::PRIVATE_MOUNTS | sandbox::MOUNT_API_VFS) == 0 {
+    if !wants_mounts(unit, bits, view) {
         return Ok(());
     }
+    let plan = plan(unit, bits, view)?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
     carry_out(plan)
@@ -148,8 +193,8 @@ fn plan(unit: &Unit<'_>, bits: u64, view: &View) -> io::Result<Plan> {
         2 => plan.add_all(&["/usr", "/boot", "/efi", "/nix", "/etc"], || Action::ReadOnly),
         _ => {
             plan.add("/", Action::ReadOnly);
-            // The kernel's own file systems have directives of their own.
-            plan.add_all(&["/dev", "/proc", "/sys"], || Action::Writable);
+            // The kernel's own file systems and homes have directives of their own.
+            plan.add_all(&["/dev", "/proc", "/sys", "/home", "/root", "/run/user"], || Action::Writable);
         }
     }
     let homes = ["/home", "/root", "/run/user"];
@@ -270,6 +315,7 @@ fn own_directories(plan: &mut Plan, unit: &Unit<'_>, view: &View) -> io::Result<
         }
         let mut names = unit.texts(key).map(|name| name.split(':').next().unwrap_or(name)).peekable();
         let private = Path::new(base).join("private");
+        let is_dynamic = is_dynamic && super::is_private(unit, key);
         if is_dynamic && names.peek().is_some() {
             plan.add(&private, Action::Empty("mode=0755,nosuid,nodev".into()));
             plan.add(&private, Action::ReadOnly);
@@ -380,7 +426,10 @@ fn mount_one(path: &Path, action: &Action, source: Option<&OwnedFd>) -> io::Resu
             let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
             mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some("mode=000,size=4k"))?;
         }
-        Action::Hide => mount(Some("/dev/null"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?,
+        Action::Hide => {
+            mount(Some(inaccessible(path)?), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+            remount(path, true, true)?;
+        }
         Action::Empty(options) => {
             make_directory(path)?;
             mounting::mount_at("tmpfs", path, "tmpfs", options)?;
@@ -406,6 +455,23 @@ fn mount_one(path: &Path, action: &Action, source: Option<&OwnedFd>) -> io::Resu
         _ => {}
     }
     Ok(())
+}
+
+/// What stands for a file that is hidden: an empty one, or a device that does not exist, without permissions.
+fn inaccessible(path: &Path) -> io::Result<&'static str> {
+    use nix::sys::stat::{SFlag, mknod};
+    use std::os::unix::fs::FileTypeExt as _;
+    let kind = path.metadata()?.file_type();
+    let is_device = kind.is_char_device() || kind.is_block_device();
+    let (place, kind) = if is_device {
+        ("/run/firn/inaccessible-device", SFlag::S_IFCHR)
+    } else {
+        ("/run/firn/inaccessible-file", SFlag::S_IFREG)
+    };
+    match mknod(place, kind, Mode::empty(), 0) {
+        Ok(()) | Err(nix::Error::EEXIST) => Ok(place),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
