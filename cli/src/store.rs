@@ -8,6 +8,7 @@ mod key;
 pub(crate) mod lines;
 mod objects;
 mod path_info;
+mod usage;
 
 pub(crate) use collect::FAMILY as COLLECT;
 pub(crate) use copy::FAMILY as COPY;

@@ -53,6 +53,14 @@ fn command() -> Command {
                 ),
         )
         .subcommand(super::key::sign_command())
+        .subcommand(
+            Command::new("usage")
+                .about("Say what uses the disk: what each root keeps, and what it alone keeps")
+                .arg(flag("json", "As JSON, in bytes")),
+        )
+        .subcommand(Command::new("rebuild").about(
+            "Make a lost database again: register what is whole in the store directory and not in the database",
+        ))
         .subcommand(Command::new("optimise").about("Make equal files one by hard links"))
         .subcommand(Command::new("delete").about("Delete paths that nothing needs").arg(paths_argument(true)))
         .subcommand(
@@ -88,6 +96,8 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         "roots" => roots(&store, matches),
         "verify" => verify(&store, matches),
         "sign" => super::key::sign(matches),
+        "usage" => super::usage::run(&store, matches),
+        "rebuild" => rebuild(&store),
         "optimise" => optimise(&store),
         "delete" => delete(&store, matches),
         "dump" => dump(&store, matches),
@@ -188,6 +198,22 @@ fn verify(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
     }
     writeln!(std::io::stderr(), "{count} problems found")?;
     Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn rebuild(store: &Store) -> Result<ExitCode> {
+    let rebuilt = store.rebuild_database(&|path| log::debug!("reading {path}"))?;
+    let mut out = std::io::stdout().lock();
+    for (path, why) in &rebuilt.left {
+        writeln!(out, "path `{path}` is left as it is: {why}")?;
+    }
+    writeln!(
+        std::io::stderr(),
+        "{} paths are valid again, {} of them proved to be right by their names; {} left",
+        rebuilt.registered.len(),
+        rebuilt.proved.len(),
+        rebuilt.left.len()
+    )?;
+    Ok(if rebuilt.left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn optimise(store: &Store) -> Result<ExitCode> {

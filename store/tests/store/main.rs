@@ -15,6 +15,8 @@ mod fixture;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod rebuild;
+#[cfg(test)]
 mod steps;
 #[cfg(test)]
 mod traced;

@@ -1,0 +1,65 @@
+//! `firn store usage`: what uses the disk.
+
+use anyhow::Result;
+use clap::ArgMatches;
+use std::io::Write as _;
+use std::process::ExitCode;
+use store::{Store, Usage};
+
+pub(super) fn run(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
+    let usage = store.usage()?;
+    let mut out = std::io::stdout().lock();
+    if matches.get_flag("json") {
+        let roots: Vec<serde_json::Value> = usage
+            .roots
+            .iter()
+            .map(|root| {
+                serde_json::json!({ "root": root.link, "closureSize": root.closure, "ownSize": root.own })
+            })
+            .collect();
+        let value = serde_json::json!({ "roots": roots, "size": usage.all, "deadSize": usage.dead });
+        writeln!(out, "{value}")?;
+    } else {
+        write!(out, "{}", table(&usage))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Megabytes, right in a column of ten.
+fn mb(bytes: u64) -> String {
+    format!("{:>10.1}", bytes as f64 / 1e6)
+}
+
+fn table(usage: &Usage) -> String {
+    let mut text = format!("{:>10} {:>10}  root\n", "alone MB", "all MB");
+    for root in &usage.roots {
+        text += &format!("{} {}  {}\n", mb(root.own), mb(root.closure), root.link.display());
+    }
+    text += &format!("{:>10} {}  all roots together\n", "", mb(usage.all - usage.dead));
+    text += &format!("{:>10} {}  nothing keeps this: firn gc\n", "", mb(usage.dead));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::RootUsage;
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let roots = vec![
+            RootUsage { link: "/home/a/result".into(), closure: 2_500_000_000, own: 1_200_000 },
+            RootUsage { link: "/nix/var/nix/profiles/system-1-link".into(), closure: 12_000_000, own: 0 },
+        ];
+        let usage = Usage { roots, all: 2_600_000_000, dead: 100_000_000 };
+        assert_eq!(
+            table(&usage),
+            "  alone MB     all MB  root
+       1.2     2500.0  /home/a/result
+       0.0       12.0  /nix/var/nix/profiles/system-1-link
+               2500.0  all roots together
+                100.0  nothing keeps this: firn gc
+"
+        );
+    }
+}
