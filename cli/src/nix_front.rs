@@ -5,6 +5,7 @@ use crate::family::Failure;
 use crate::nix_conf::NixConf;
 use anyhow::{Context as _, Result, bail};
 use formats::store_path::{StoreDir, StorePath};
+use nix::unistd::AccessFlags;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -238,6 +239,10 @@ impl Front {
     pub(crate) fn open_with(&self, options: store::Options) -> Result<Store> {
         let layout = layout(self.store_setting().as_deref())?;
         let place = layout.real_store.display().to_string();
+        if let Some(socket) = daemon_socket(self.store_setting().as_deref(), &layout) {
+            return Store::connect(layout, options, &socket, self.given.clone())
+                .with_context(|| format!("cannot use the daemon of the store `{place}`"));
+        }
         Store::open_with(layout, options).with_context(|| format!("cannot open the store `{place}`"))
     }
 
@@ -281,6 +286,10 @@ pub(crate) fn layout(store: Option<&str>) -> Result<Layout> {
             crate::store::daemon::layout_from_environment()
         }
         "" | "auto" | "daemon" | "local" => Layout::below(&crate::settings::store_root()?),
+        unix if unix.starts_with("unix://") && from_environment => {
+            crate::store::daemon::layout_from_environment()
+        }
+        unix if unix.starts_with("unix://") => Layout::below(Path::new("/")),
         root if root.starts_with('/') || root.starts_with("./") => below(&std::path::absolute(root)?),
         other => bail!("`{other}` is not a store that Firn can open: give a directory, `local` or `daemon`"),
     };
@@ -300,6 +309,27 @@ pub(crate) fn layout(store: Option<&str>) -> Result<Layout> {
         layout.store_dir = StoreDir::new(&store.to_string_lossy());
     }
     Ok(layout)
+}
+
+/// The socket of the daemon that a store's address means. One that names no store means a daemon where the store is there,
+/// is not ours to write, and has one listening.
+pub(crate) fn daemon_socket(store: Option<&str>, layout: &Layout) -> Option<PathBuf> {
+    let own = || match std::env::var_os("NIX_DAEMON_SOCKET_PATH").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => layout.state.join("daemon-socket/socket"),
+    };
+    let address = store.unwrap_or_default().split('?').next().unwrap_or_default();
+    match address.strip_prefix("unix://") {
+        Some("") => Some(own()),
+        Some(path) => Some(PathBuf::from(path)),
+        None if address == "daemon" => Some(own()),
+        None if matches!(address, "" | "auto") => {
+            let foreign =
+                layout.state.is_dir() && nix::unistd::access(&layout.state, AccessFlags::W_OK).is_err();
+            Some(own()).filter(|socket| foreign && socket.exists())
+        }
+        None => None,
+    }
 }
 
 /// A store below a root directory, whose paths are called as `NIX_STORE_DIR` says.

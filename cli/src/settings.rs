@@ -90,9 +90,10 @@ pub(crate) fn store_root() -> Result<PathBuf> {
     }
 }
 
-/// `/` where a Nix store already lives and can be written, else a directory of the user's own.
+/// `/` where a Nix store already lives and can be written or has a daemon, else a directory of the user's own.
 fn default_store_root() -> Result<PathBuf> {
-    if owns(Path::new("/nix/var/nix/db")) {
+    // Ours to write, or kept by a daemon that does it for us.
+    if owns(Path::new("/nix/var/nix/db")) || Path::new("/nix/var/nix/daemon-socket/socket").exists() {
         return Ok(PathBuf::from("/"));
     }
     let state = std::env::var_os("XDG_STATE_HOME")

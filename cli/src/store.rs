@@ -40,6 +40,10 @@ pub(super) fn open_with(options: store::Options) -> Result<Store> {
     } else {
         Layout::below(root)
     };
+    if let Some(socket) = crate::nix_front::daemon_socket(None, &layout) {
+        return Store::connect(layout, options, &socket, Vec::new())
+            .with_context(|| format!("cannot use the daemon of the store below `{}`", root.display()));
+    }
     Store::open_with(layout, options)
         .with_context(|| format!("cannot open the store below `{}`", root.display()))
 }

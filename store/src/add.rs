@@ -51,6 +51,9 @@ impl Store {
 
     /// Adds many texts in one transaction; they may refer to each other in any order.
     pub fn add_texts(&self, texts: &[TextObject]) -> Result<Vec<StorePath>> {
+        if let Some(remote) = &self.remote {
+            return remote.add_texts(texts);
+        }
         let mut paths = Vec::new();
         let mut missing: BTreeMap<StorePath, &TextObject> = BTreeMap::new();
         for text in texts {
@@ -136,6 +139,9 @@ impl Store {
         method: Method,
         algorithm: Algorithm,
     ) -> Result<StorePath> {
+        if let Some(remote) = &self.remote {
+            return remote.add_path(source, name, method, algorithm);
+        }
         let hash = match method {
             Method::Recursive if algorithm == Algorithm::Sha256 => {
                 // Reading a tree twice is dear: unless it looks as if it were here already, copy at once.
@@ -219,6 +225,9 @@ impl Store {
 
     /// Adds a path from its NAR. The hash and size must be those that `info` says; signatures are the caller's business.
     pub fn add_nar(&self, info: &PathInfo, archive: &mut dyn Read) -> Result<()> {
+        if let Some(remote) = &self.remote {
+            return remote.add_nar(info, archive, self.options.trust.require_signatures);
+        }
         self.take_nar(info, archive)
     }
 

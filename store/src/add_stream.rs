@@ -102,6 +102,9 @@ impl Store {
         path: &StorePath,
         signatures: impl IntoIterator<Item = String>,
     ) -> Result<()> {
+        if let Some(remote) = &self.remote {
+            return remote.add_signatures(path, &signatures.into_iter().collect::<Vec<_>>());
+        }
         let mut all = self.path_info(path)?.signatures;
         all.extend(signatures.into_iter().filter(|signature| signature.contains(':')));
         let text = all.into_iter().collect::<Vec<_>>().join(" ");

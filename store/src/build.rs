@@ -198,6 +198,18 @@ impl Store {
     /// Builds the wanted outputs of these derivations and all that they need. When something fails, the error carries
     /// every failure; what was built before stays valid.
     pub fn build(&self, requests: &[(StorePath, Wanted)], options: &BuildOptions) -> Result<BuildReport> {
+        if let Some(remote) = &self.remote {
+            let mut report = remote.build(requests, options)?;
+            for (path, wanted) in requests {
+                let known = self.known_outputs(&self.read_derivation(path)?)?;
+                let known = known.into_iter().filter_map(|(output, path)| Some((output, path?)));
+                let outputs = report.outputs.entry(path.clone()).or_default();
+                for (output, path) in known.filter(|(output, _)| wanted.contains(output)) {
+                    outputs.entry(output).or_insert(path);
+                }
+            }
+            return Ok(report);
+        }
         let (built, made) = self.carry_out(options, |excluded| {
             plan::Planner::new(self, options.substitute, excluded).derivations(requests, options.check)
         })?;
@@ -222,6 +234,9 @@ impl Store {
 
     /// Makes paths valid that caches have, with all that they need.
     pub fn substitute(&self, paths: &BTreeSet<StorePath>, options: &BuildOptions) -> Result<()> {
+        if let Some(remote) = &self.remote {
+            return remote.ensure(paths, options);
+        }
         self.carry_out(options, |excluded| plan::Planner::new(self, true, excluded).paths(paths)).map(drop)
     }
 
@@ -297,6 +312,9 @@ impl Store {
 
     /// What [`Store::build`] would build, without building.
     pub fn missing(&self, requests: &[(StorePath, Wanted)]) -> Result<Missing> {
+        if let Some(remote) = &self.remote {
+            return remote.missing(requests);
+        }
         Ok(plan::Planner::new(self, true, &BTreeSet::new()).derivations(requests, false)?.missing())
     }
 }

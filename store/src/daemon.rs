@@ -3,6 +3,7 @@
 //!
 //! The daemon's store is a [`Layout`] and never an address: it cannot connect to itself.
 
+pub(crate) mod client;
 mod connection;
 mod derived_path;
 mod messages;

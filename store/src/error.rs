@@ -51,6 +51,9 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The daemon that keeps the store refused.
+    #[error("{0}")]
+    Daemon(String),
     /// A path that should be valid is not.
     #[error("path `{0}` is not valid in this store")]
     NotValid(String),

@@ -81,6 +81,9 @@ impl Store {
         only: Option<&BTreeSet<StorePath>>,
         alive_or_not: bool,
     ) -> Result<Collected> {
+        if let Some(remote) = &self.remote {
+            return remote.collect_garbage(options, only.map(|paths| (paths, alive_or_not)));
+        }
         let reserve = self.layout.database().join("reserved");
         if !options.dry_run && fs::remove_file(&reserve).is_ok() {
             log::debug!("freed the reserve {}", reserve.display());

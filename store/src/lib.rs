@@ -25,6 +25,7 @@ mod query;
 mod realisation;
 mod rebuild;
 mod registration_text;
+mod remote;
 mod repair;
 mod rewrite;
 mod root;

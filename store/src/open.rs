@@ -4,6 +4,7 @@ use crate::cache::Substituters;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::remote::Remote;
 use crate::temp_roots::TempRoots;
 use crate::trust::Trust;
 use formats::derivation::ModuloHash;
@@ -40,6 +41,8 @@ pub struct Store {
     pub(crate) database: Mutex<Database>,
     pub(crate) temp_roots: TempRoots,
     pub(crate) modulo_hashes: Mutex<BTreeMap<StorePath, ModuloHash>>,
+    /// The daemon that keeps it, if we do not.
+    pub(crate) remote: Option<Remote>,
 }
 
 impl Store {
@@ -60,7 +63,31 @@ impl Store {
             options,
             database: Mutex::new(database),
             modulo_hashes: Mutex::default(),
+            remote: None,
         })
+    }
+
+    /// The store that the daemon at a socket keeps, whose files are where the layout says. `settings` are what its user
+    /// wants to be otherwise; the daemon decides which of them it heeds.
+    pub fn connect(
+        layout: Layout,
+        options: Options,
+        socket: &Path,
+        settings: Vec<(String, String)>,
+    ) -> Result<Self> {
+        Ok(Self {
+            remote: Some(Remote::open(socket, &layout.store_dir, settings)?),
+            temp_roots: TempRoots::new(&layout),
+            database: Mutex::new(Database::none(&layout.store_dir)?),
+            layout,
+            options,
+            modulo_hashes: Mutex::default(),
+        })
+    }
+
+    /// Whether a daemon keeps it.
+    pub const fn is_remote(&self) -> bool {
+        self.remote.is_some()
     }
 
     /// Its directories.
@@ -85,7 +112,10 @@ impl Store {
 
     /// Protects a path from collections as long as this store is open. It need not be valid yet.
     pub fn add_temp_root(&self, path: &StorePath) -> Result<()> {
-        self.temp_roots.add(path)
+        match &self.remote {
+            Some(remote) => remote.add_temp_root(path),
+            None => self.temp_roots.add(path),
+        }
     }
 
     pub(crate) fn database(&self) -> MutexGuard<'_, Database> {

@@ -23,6 +23,9 @@ impl Store {
     /// Links equal files of all valid paths.
     pub fn optimise(&self, progress: &dyn Fn(&StorePath)) -> Result<Optimised> {
         let mut done = Optimised::default();
+        if let Some(remote) = &self.remote {
+            return remote.optimise().map(|()| done);
+        }
         let mut seen = self.known_inodes()?;
         for path in self.all_valid()? {
             self.add_temp_root(&path)?;

@@ -9,11 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Store {
     /// Whether the path is valid: complete on disk, with all that it refers to.
     pub fn is_valid(&self, path: &StorePath) -> Result<bool> {
+        if let Some(remote) = &self.remote {
+            return remote.is_valid(path);
+        }
         Ok(self.database().id(path)?.is_some())
     }
 
     /// A valid path's description; `None` when it is not valid.
     pub fn query_path_info(&self, path: &StorePath) -> Result<Option<PathInfo>> {
+        if let Some(remote) = &self.remote {
+            return remote.info(path);
+        }
         self.database().info(path)
     }
 
@@ -24,31 +30,49 @@ impl Store {
 
     /// The paths that mention this one.
     pub fn referrers(&self, path: &StorePath) -> Result<BTreeSet<StorePath>> {
+        if let Some(remote) = &self.remote {
+            return remote.referrers(path);
+        }
         self.database().referrers(path)
     }
 
     /// The valid derivations that have this path as an output.
     pub fn valid_derivers(&self, path: &StorePath) -> Result<BTreeSet<StorePath>> {
+        if let Some(remote) = &self.remote {
+            return remote.valid_derivers(path);
+        }
         self.database().valid_derivers(path)
     }
 
     /// The outputs registered for a valid derivation.
     pub fn derivation_outputs(&self, derivation: &StorePath) -> Result<BTreeMap<String, StorePath>> {
+        if let Some(remote) = &self.remote {
+            return remote.derivation_outputs(derivation);
+        }
         self.database().derivation_outputs(derivation)
     }
 
     /// The valid path with these 32 digits.
     pub fn by_hash_part(&self, hash_part: &str) -> Result<Option<StorePath>> {
+        if let Some(remote) = &self.remote {
+            return remote.by_hash_part(hash_part);
+        }
         self.database().by_hash_part(hash_part)
     }
 
     /// All valid paths.
     pub fn all_valid(&self) -> Result<BTreeSet<StorePath>> {
+        if let Some(remote) = &self.remote {
+            return remote.all_valid();
+        }
         self.database().all()
     }
 
     /// The paths and everything that they refer to, directly or not. All must be valid.
     pub fn closure(&self, paths: impl IntoIterator<Item = StorePath>) -> Result<BTreeSet<StorePath>> {
+        if self.remote.is_some() {
+            return self.walk(paths, |store, path| Ok(store.path_info(path)?.references));
+        }
         let mut found = BTreeSet::new();
         for path in paths {
             if !found.contains(&path) {

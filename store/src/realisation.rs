@@ -71,6 +71,9 @@ pub(crate) fn split_id(id: &str) -> Option<(&str, &str)> {
 impl Store {
     /// The realisation with this id, if its path is valid.
     pub fn realisation(&self, id: &str) -> Result<Option<Realisation>> {
+        if let Some(remote) = &self.remote {
+            return remote.realisation(id);
+        }
         self.database().realisation(id)
     }
 
@@ -89,7 +92,10 @@ impl Store {
                 return Ok(());
             }
         }
-        self.database().register_realisation(realisation)
+        match &self.remote {
+            Some(remote) => remote.register_realisation(realisation),
+            None => self.database().register_realisation(realisation),
+        }
     }
 
     /// The paths of a derivation's outputs as far as they are known: from its text, or because they were built.

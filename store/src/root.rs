@@ -52,6 +52,9 @@ impl Store {
 
     /// Registers a link that somebody else made as a root.
     pub fn add_indirect_root(&self, link: &Path) -> Result<()> {
+        if let Some(remote) = &self.remote {
+            return remote.add_indirect_root(link);
+        }
         if link.starts_with(self.layout.roots()) || link.starts_with(self.layout.profiles()) {
             return Ok(()); // found there anyway
         }
@@ -74,6 +77,9 @@ impl Store {
 
     /// All roots: links first, then what processes use.
     pub fn find_roots(&self) -> Result<BTreeSet<Root>> {
+        if let Some(remote) = &self.remote {
+            return remote.find_roots();
+        }
         let mut roots = BTreeSet::new();
         self.walk_roots(&self.layout.roots(), &mut roots)?;
         self.walk_roots(&self.layout.profiles(), &mut roots)?;

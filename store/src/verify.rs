@@ -90,6 +90,9 @@ impl Store {
         options: &BuildOptions,
         progress: &(dyn Fn(&StorePath) + Sync),
     ) -> Result<Mended> {
+        if let Some(remote) = &self.remote {
+            return remote.verify(contents, true).map(|()| Mended::default());
+        }
         let Present { there, missing } = self.present_and_missing()?;
         let mut problems: Vec<Problem> = missing.into_iter().map(|(_, problem)| problem).collect();
         if contents {
@@ -109,6 +112,9 @@ impl Store {
     /// Checks that every valid path is there; with `contents`, that it has the hash registered. Missing paths that
     /// nothing refers to are made invalid. `progress` hears of each path before it is read.
     pub fn verify(&self, contents: bool, progress: &(dyn Fn(&StorePath) + Sync)) -> Result<Vec<Problem>> {
+        if let Some(remote) = &self.remote {
+            return remote.verify(contents, false).map(|()| Vec::new());
+        }
         let Present { there, missing } = self.present_and_missing()?;
         let invalid: Vec<i64> = missing
             .iter()

@@ -46,6 +46,13 @@ pub enum FailureKind {
     },
     /// This machine cannot build it.
     Unsupported(String),
+    /// The daemon that keeps the store says so.
+    Daemon {
+        /// The protocol's number for the kind of failure.
+        status: u64,
+        /// What it said.
+        message: String,
+    },
     /// Somebody said stop.
     Cancelled,
     /// The store itself failed.
@@ -81,6 +88,7 @@ impl fmt::Display for FailureKind {
                     "caches did not deliver it ({why}); --fallback builds what caches fail to give"
                 )
             }
+            Self::Daemon { message, .. } => formatter.write_str(message),
             Self::Cancelled => formatter.write_str("cancelled"),
             Self::Store(error) => error.fmt(formatter),
         }
@@ -118,7 +126,11 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "build of `{}` failed: {}", self.derivation, self.kind)?;
+        // A daemon says itself what failed.
+        match &self.kind {
+            FailureKind::Daemon { message, .. } => formatter.write_str(message)?,
+            kind => write!(formatter, "build of `{}` failed: {kind}", self.derivation)?,
+        }
         if !self.tail.is_empty() {
             write!(formatter, "\n  last {} lines of its log:", self.tail.len())?;
             for line in &self.tail {
@@ -156,7 +168,8 @@ impl BuildError {
             mask | match failure.kind {
                 FailureKind::Timeout(_) | FailureKind::Silent(_) => 1 | 4,
                 FailureKind::HashMismatch { .. } => 2 | 4,
-                FailureKind::NotDeterministic(_) => 8,
+                FailureKind::NotDeterministic(_) | FailureKind::Daemon { status: 12, .. } => 8,
+                FailureKind::Daemon { status: 8, .. } => 1 | 4,
                 _ => 4,
             }
         });

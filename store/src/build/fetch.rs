@@ -25,7 +25,7 @@ const NEWS: Duration = Duration::from_millis(100);
 pub(super) fn fetch_url(job: &Job<'_>) -> Result<(), FailureKind> {
     let Some(output) = job.outputs.get("out").filter(|_| job.may_use_network()) else {
         return Err(FailureKind::Unsupported(
-            "builtin:fetchurl makes one fixed output (outputHash)".to_owned(),
+            "'builtin:fetchurl' must be a fixed-output or impure derivation".to_owned(),
         ));
     };
     let mut urls = mirrors(job);

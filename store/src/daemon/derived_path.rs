@@ -1,7 +1,7 @@
 //! What clients ask to build: `/nix/store/….drv!out,dev`, `….drv!*`, or a path that must be there.
 
 use crate::build::Wanted;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::open::Store;
 use formats::store_path::StorePath;
 
@@ -18,6 +18,11 @@ impl DerivedPath {
     pub(super) fn parse(store: &Store, text: &str) -> Result<Self> {
         Ok(match text.split_once('!') {
             None => Self::Opaque(store.dir().parse(text)?),
+            Some((_, outputs)) if outputs.contains('!') => {
+                return Err(Error::Invalid(
+                    "Building dynamic derivations in one shot is not yet implemented: build the derivation first".to_owned(),
+                ));
+            }
             Some((path, "*")) => Self::Built(store.dir().parse(path)?, Wanted::All),
             Some((path, outputs)) => {
                 let outputs = outputs.split(',').map(str::to_owned).collect();

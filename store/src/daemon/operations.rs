@@ -4,7 +4,7 @@ use super::connection::{Client, Failure, Settings, Trust};
 use super::derived_path::DerivedPath;
 use super::messages::{Activities, Messages};
 use super::wire::{Answer, Framed, read_bool, read_bytes, read_number, read_text, read_texts};
-use crate::build::{BuildOptions, BuildReport, FailureKind, Wanted};
+use crate::build::{BuildOptions, BuildReport, Failure as Failed, FailureKind, Wanted};
 use crate::error::{Error, Result};
 use crate::garbage::CollectOptions;
 use crate::nix_settings::NixSettings;
@@ -44,7 +44,7 @@ const STORE_SETTINGS: [&str; 5] =
     ["substituters", "substitute", "trusted-public-keys", "require-sigs", "secret-key-files"];
 
 /// What a client never decides, whoever it is: it concerns the client's own program, or the daemon as a whole.
-const NEVER_SET: [&str; 8] = [
+const NEVER_SET: [&str; 9] = [
     "experimental-features",
     "extra-experimental-features",
     "plugin-files",
@@ -53,6 +53,7 @@ const NEVER_SET: [&str; 8] = [
     "trusted-users",
     "extra-trusted-users",
     "ssh-auth-sock",
+    "impure-env",
 ];
 
 /// Requests that a builder has no business with: roots, collections, repairs, signatures, foreign archives and logs.
@@ -679,7 +680,16 @@ impl<'a> Session<'a> {
                 answer.number(1);
             });
         }
-        let results = paths.iter().map(|(text, path)| self.result(text, path, built.as_ref())).collect();
+        let requested: BTreeSet<StorePath> = requests.into_iter().map(|(path, _)| path).collect();
+        if let Err(Error::Build(failed)) = &built {
+            // What was not asked for itself has no result of its own.
+            for failure in failed.failures.iter().filter(|failure| !requested.contains(&failure.derivation)) {
+                let text = format!("error: {}", in_nix_words(failure, &self.store));
+                self.client.message(&text).map_err(fatal)?;
+            }
+        }
+        let results =
+            paths.iter().map(|(text, path)| self.result(text, path, built.as_ref(), &requested)).collect();
         self.answer(results, |answer, results: Vec<Answer>| {
             answer.number(results.len() as u64);
             for result in results {
@@ -716,6 +726,7 @@ impl<'a> Session<'a> {
         text: &str,
         path: &DerivedPath,
         built: std::result::Result<&BuildReport, &Error>,
+        requested: &BTreeSet<StorePath>,
     ) -> Result<Answer> {
         let (mut status, mut message) = (0, String::new());
         let mut outputs = BTreeMap::new();
@@ -733,8 +744,8 @@ impl<'a> Session<'a> {
             if let Err(error) = built
                 && !complete
             {
-                status = status_of(error, path);
-                message = message_of(error, path, &self.store);
+                let keep_going = self.options.keep_going;
+                (status, message) = verdict(error, path, &derivation, requested, keep_going, &self.store);
                 outputs.clear();
             }
         }
@@ -789,8 +800,13 @@ impl<'a> Session<'a> {
         let (status, message, outputs) = match built {
             Ok(outputs) => (0, String::new(), outputs),
             Err(error @ Error::Build(_)) => {
-                let path = self.parse(&path).map_err(failed)?;
-                (status_of(&error, &path), error.to_string(), BTreeMap::new())
+                let status = match &error {
+                    Error::Build(failed) => {
+                        failed.failures.first().map_or(9, |failure| status_of(&failure.kind))
+                    }
+                    _ => 9,
+                };
+                (status, error.to_string(), BTreeMap::new())
             }
             Err(error) => return Err(failed(error)),
         };
@@ -863,32 +879,61 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The part of an error that is about this derivation.
-fn message_of(error: &Error, path: &StorePath, store: &Store) -> String {
-    let Error::Build(failures) = error else { return error.to_string() };
-    if let Some(failure) = failures.failures.iter().find(|failure| failure.derivation == *path) {
-        return failure.to_string();
+/// What a `BuildResult` says of a derivation that was not built: a status and a message.
+fn verdict(
+    error: &Error,
+    path: &StorePath,
+    derivation: &Derivation,
+    requested: &BTreeSet<StorePath>,
+    keep_going: bool,
+    store: &Store,
+) -> (u64, String) {
+    const DEPENDENCY_FAILED: u64 = 10;
+    let Error::Build(failed) = error else { return (9, error.to_string()) };
+    if let Some(failure) = failed.failures.iter().find(|failure| failure.derivation == *path) {
+        return (status_of(&failure.kind), in_nix_words(failure, store));
     }
-    let names: Vec<&str> = failures.failures.iter().map(|failure| failure.derivation.base_name()).collect();
-    format!("`{}` was not built because {} failed", store.dir().print(path), names.join(", "))
+    // When something that was asked for itself fails, the others are given up, and nothing is said of them.
+    let given_up =
+        !keep_going && failed.failures.iter().any(|failure| requested.contains(&failure.derivation));
+    let is_failed = |input: &StorePath| {
+        failed.dependents.contains(input)
+            || failed.failures.iter().any(|failure| failure.derivation == *input)
+    };
+    match derivation.input_drvs.keys().filter(|input| is_failed(input)).count() {
+        0 => (9, String::new()),
+        _ if given_up => (9, String::new()),
+        count => {
+            let path = store.dir().print(path);
+            (DEPENDENCY_FAILED, format!("{count} dependencies of derivation '{path}' failed to build"))
+        }
+    }
 }
 
-/// What a `BuildResult` says of a failure of this derivation.
-fn status_of(error: &Error, path: &StorePath) -> u64 {
-    const DEPENDENCY_FAILED: u64 = 10;
-    let Error::Build(failures) = error else { return 9 };
-    match failures.failures.iter().find(|failure| failure.derivation == *path) {
-        None => DEPENDENCY_FAILED,
-        Some(failure) => match failure.kind {
-            FailureKind::Timeout(_) | FailureKind::Silent(_) => 8,
-            FailureKind::LogLimit(_) => 11,
-            FailureKind::NotDeterministic(_) => 12,
-            FailureKind::Output(_) | FailureKind::HashMismatch { .. } => 5,
-            FailureKind::Unsupported(_) => 4,
-            FailureKind::Exit(_) | FailureKind::Signal(_) => 3,
-            FailureKind::Fetch(_) => 6,
-            _ => 9,
-        },
+/// A failure as clients of Nix look for it in what they are told.
+fn in_nix_words(failure: &Failed, store: &Store) -> String {
+    match &failure.kind {
+        FailureKind::HashMismatch { specified, got } => format!(
+            "hash mismatch in fixed-output derivation '{}':\n         specified: {}\n            got:    {}",
+            store.dir().print(&failure.derivation),
+            specified.sri(),
+            got.sri()
+        ),
+        _ => failure.to_string(),
+    }
+}
+
+/// What a `BuildResult` says of a kind of failure.
+const fn status_of(kind: &FailureKind) -> u64 {
+    match kind {
+        FailureKind::Timeout(_) | FailureKind::Silent(_) => 8,
+        FailureKind::LogLimit(_) => 11,
+        FailureKind::NotDeterministic(_) => 12,
+        FailureKind::Output(_) | FailureKind::HashMismatch { .. } => 5,
+        FailureKind::Unsupported(_) => 4,
+        FailureKind::Exit(_) | FailureKind::Signal(_) => 3,
+        FailureKind::Fetch(_) => 6,
+        _ => 9,
     }
 }
 

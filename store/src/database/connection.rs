@@ -54,6 +54,12 @@ impl Database {
         Ok(Self { connection, store: store.clone(), big_lock: None, version_file })
     }
 
+    /// No database, for a store that a daemon keeps: whatever is asked of it is an error that names the missing table.
+    pub(crate) fn none(store: &StoreDir) -> Result<Self> {
+        let connection = Connection::open_in_memory().map_err(Error::database("opening"))?;
+        Ok(Self { connection, store: store.clone(), big_lock: None, version_file: PathBuf::new() })
+    }
+
     /// Lets others have the big lock, until [`Self::take_lock_back`].
     pub(crate) fn yield_lock(&self) -> Result<()> {
         self.big_lock.as_ref().map_or(Ok(()), |lock| lock.yield_to_others())

@@ -1,12 +1,16 @@
 //! The daemon, driven by the real Nix's clients and by nonsense.
 
 use crate::turns::implementations;
+use formats::content_address::Method;
+use formats::derivation::{Derivation, Output};
+use formats::hash::Algorithm;
+use formats::store_path::StorePath;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use store::build::{BuildOptions, Sandbox};
+use store::build::{BuildOptions, Sandbox, Wanted};
 use store::daemon::{Settings, listen};
 use store::{Layout, NixSettings, Options, Store};
 
@@ -102,6 +106,72 @@ fn real_clients_build_query_copy_and_collect() {
         let store = Store::open_with(layout.clone(), Options::default()).unwrap();
         assert!(store.all_valid().unwrap().is_empty());
     }
+}
+
+/// A derivation at the layout's own store, with a builder that needs no more than a shell.
+fn derivation(name: &str, script: &str, inputs: &[(&StorePath, &str)]) -> Derivation {
+    let mut derivation = Derivation {
+        name: name.to_owned(),
+        platform: format!("{}-linux", std::env::consts::ARCH).into_bytes(),
+        builder: b"/bin/sh".to_vec(),
+        args: vec![b"-c".to_vec(), script.as_bytes().to_vec()],
+        ..Derivation::default()
+    };
+    derivation.outputs.insert("out".to_owned(), Output::Deferred);
+    for (path, output) in inputs {
+        derivation.input_drvs.entry((*path).clone()).or_default().insert((*output).to_owned());
+    }
+    derivation
+}
+
+#[test]
+fn our_own_client_adds_builds_asks_and_collects() {
+    let directory = tempfile::tempdir().unwrap();
+    let (layout, socket) = start(directory.path());
+    let store = Store::connect(layout.clone(), Options::default(), &socket, Vec::new()).unwrap();
+    let add = |mut derivation: Derivation| {
+        let dir = store.dir().clone();
+        let lookup = &mut |path: &StorePath| store.derivation_hash(path);
+        derivation.fill_output_paths::<store::Error>(&dir, lookup).unwrap();
+        store.add_derivation(&derivation).unwrap()
+    };
+    let options = BuildOptions { sandbox: Sandbox::Off, ..BuildOptions::default() };
+    let a = add(derivation("a", "echo a > $out", &[]));
+    assert_eq!(store.missing(&[(a.clone(), Wanted::All)]).unwrap().build, [a.clone()]);
+    let built = store.build(&[(a.clone(), Wanted::All)], &options).unwrap();
+    let out = built.outputs[&a]["out"].clone();
+    assert_eq!(std::fs::read(store.real_path(&out)).unwrap(), b"a\n");
+    // A file, a tree and a text that refers to another.
+    let file = directory.path().join("file");
+    std::fs::write(&file, "contents").unwrap();
+    for method in [Method::Flat, Method::Recursive] {
+        let added = store.add_path(&file, "file", method, Algorithm::Sha256).unwrap();
+        assert!(store.path_info(&added).unwrap().content_address.is_some());
+    }
+    let text = store.add_text("text", b"it", &[out.clone()].into()).unwrap();
+    assert_eq!(store.closure([text.clone()]).unwrap(), [text.clone(), out.clone()].into());
+    assert_eq!(store.referrers(&out).unwrap(), [text.clone()].into());
+    assert!(store.valid_derivers(&out).unwrap().contains(&a));
+    // What fails says so, with the exit code of builds, and the conversation goes on.
+    let bad = add(derivation("bad", "echo no; exit 3", &[]));
+    let needs = add(derivation("needs", "exit 0", &[(&bad, "out")]));
+    for wanted in [&bad, &needs] {
+        let error = store.build(&[(wanted.clone(), Wanted::All)], &options).unwrap_err();
+        assert!(matches!(&error, store::Error::Build(failed) if failed.exit_code() == 100), "{error}");
+    }
+    let unknown = StorePath::from_base_name("m0iyz1rzcgxw68h6skk8b9sg0p0napwc-foo").unwrap();
+    assert!(!store.is_valid(&unknown).unwrap());
+    assert!(matches!(store.substitute(&[unknown].into(), &options), Err(store::Error::Daemon(_))));
+    let link = directory.path().join("result");
+    store.add_permanent_root(&out, &link).unwrap();
+    assert!(store.find_roots().unwrap().iter().any(|root| root.target == out && root.link == link));
+    // What this client used stays as long as it is there.
+    drop(store);
+    let store = Store::connect(layout, Options::default(), &socket, Vec::new()).unwrap();
+    let collected = store.collect_garbage(&store::CollectOptions::default()).unwrap();
+    assert!(collected.paths.contains(&text) && !collected.paths.contains(&out));
+    assert!(store.is_valid(&out).unwrap() && !store.is_valid(&text).unwrap());
+    store.verify(true, &|_| {}).unwrap();
 }
 
 #[test]
