@@ -2,6 +2,7 @@
 //! first, parents before children, then lines with patterns, as systemd-tmpfiles(8) orders them. No step follows a link
 //! that an ordinary user could have put there (CVE-2017-18078 and its kin): see `safe_place`.
 
+mod access_list;
 mod age;
 mod pattern;
 pub mod rule;
@@ -177,10 +178,17 @@ impl Run<'_> {
                 let place = run.safe_place(rule, path)?;
                 run.attributes(rule, &place)
             }),
-            Kind::AttributesTree | Kind::Acl | Kind::AclTree | Kind::Xattr => Err(Error::Rule {
-                line: rule.line.clone(),
-                problem: "access control lists and extended attributes are not supported yet".to_owned(),
+            Kind::AttributesTree => self.each_below(rule, Self::attributes),
+            Kind::Acl => self.each(rule, |run, rule, path| {
+                let place = run.safe_place(rule, path)?;
+                run.access_list(rule, &place)
             }),
+            Kind::AclTree => self.each_below(rule, Self::access_list),
+            Kind::Xattr => self.each(rule, |run, rule, path| {
+                let place = run.safe_place(rule, path)?;
+                run.extended_attributes(rule, &place)
+            }),
+            Kind::XattrTree => self.each_below(rule, Self::extended_attributes),
             Kind::Exclude | Kind::ExcludeSelf | Kind::Remove | Kind::RemoveTree => Ok(()),
         }
     }
@@ -188,6 +196,81 @@ impl Run<'_> {
     fn each(&mut self, rule: &Rule, act: impl Fn(&mut Self, &Rule, &Path) -> Result<()>) -> Result<()> {
         for path in pattern::expand(self.root, &rule.path)? {
             act(self, rule, &path)?;
+        }
+        Ok(())
+    }
+
+    /// Each place and everything below it, links left out.
+    fn each_below(&mut self, rule: &Rule, act: impl Fn(&mut Self, &Rule, &Path) -> Result<()>) -> Result<()> {
+        self.each(rule, |run, rule, path| {
+            let mut waiting = vec![run.safe_place(rule, path)?];
+            while let Some(place) = waiting.pop() {
+                let Ok(found) = place.symlink_metadata() else { continue };
+                if found.is_symlink() {
+                    continue;
+                }
+                if found.is_dir() {
+                    for entry in std::fs::read_dir(&place).map_err(Error::file("list", &place))? {
+                        waiting.push(entry.map_err(Error::file("list", &place))?.path());
+                    }
+                }
+                // What has no such attributes, a pipe or a device, is passed over as in chattr -R.
+                if found.is_dir() || found.is_file() {
+                    act(run, rule, &place)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// `a`: the access control list, of a directory also what files made there get.
+    fn access_list(&mut self, rule: &Rule, place: &Path) -> Result<()> {
+        use access_list::{ACCESS, DEFAULT, Wish, decode, encode};
+        let wrong = |problem: String| Error::Rule { line: rule.line.clone(), problem };
+        let wish = Wish::parse(
+            rule.argument.as_deref().unwrap_or_default(),
+            |name| self.names.uid(name),
+            |name| self.names.gid(name),
+        )
+        .map_err(wrong)?;
+        let found = place.symlink_metadata().map_err(Error::file("look at", place))?;
+        if found.is_symlink() {
+            return Ok(());
+        }
+        let there = |name: &str| decode(&attribute(place, name).unwrap_or_default());
+        let mode = found.mode();
+        let access = wish.access(&there(ACCESS), mode, found.is_dir(), rule.plus);
+        let default = wish.inherited(&there(DEFAULT), mode, rule.plus).filter(|_| found.is_dir());
+        let mut changed = false;
+        for (name, list) in [(ACCESS, access), (DEFAULT, default)] {
+            if let Some(list) = list {
+                changed |= set_attribute(place, name, &encode(&list))?;
+            }
+        }
+        if changed {
+            self.changed.push(format!("set {}", self.root.inside(place).display()));
+        }
+        Ok(())
+    }
+
+    /// `t`: extended attributes, `NAME=VALUE` separated by blanks, values perhaps in quotes.
+    fn extended_attributes(&mut self, rule: &Rule, place: &Path) -> Result<()> {
+        if place.symlink_metadata().map_err(Error::file("look at", place))?.is_symlink() {
+            return Ok(());
+        }
+        let mut changed = false;
+        for word in rule::words(rule.argument.as_deref().unwrap_or_default())
+            .map_err(|problem| Error::Rule { line: rule.line.clone(), problem })?
+        {
+            let (name, value) =
+                word.split_once('=').filter(|(name, _)| name.contains('.')).ok_or_else(|| Error::Rule {
+                    line: rule.line.clone(),
+                    problem: format!("`{word}` is not user.NAME=VALUE"),
+                })?;
+            changed |= set_attribute(place, name, value.as_bytes())?;
+        }
+        if changed {
+            self.changed.push(format!("set {}", self.root.inside(place).display()));
         }
         Ok(())
     }
@@ -439,6 +522,24 @@ impl Run<'_> {
         }
         Ok(place)
     }
+}
+
+/// An extended attribute of what is no link.
+fn attribute(place: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; 64 << 10];
+    let length = rustix::fs::lgetxattr(place, name, &mut bytes[..]).ok()?;
+    bytes.truncate(length);
+    Some(bytes)
+}
+
+/// Sets one; false when it is so already.
+fn set_attribute(place: &Path, name: &str, value: &[u8]) -> Result<bool> {
+    if attribute(place, name).as_deref() == Some(value) {
+        return Ok(false);
+    }
+    rustix::fs::lsetxattr(place, name, value, rustix::fs::XattrFlags::empty())
+        .map_err(Error::call("set an extended attribute of", place))?;
+    Ok(true)
 }
 
 /// Makes room for a thing of this type. True: one of the right type is there.

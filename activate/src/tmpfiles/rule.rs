@@ -47,8 +47,10 @@ pub enum Kind {
     Acl,
     /// `A`: access control list of everything below.
     AclTree,
-    /// `t`, `T`: extended attributes.
+    /// `t`: extended attributes.
     Xattr,
+    /// `T`: extended attributes of everything below.
+    XattrTree,
 }
 
 /// The mode field.
@@ -198,7 +200,8 @@ fn kind_of(letters: &str) -> std::result::Result<(Kind, &str), String> {
         "H" => Kind::AttributesTree,
         "a" => Kind::Acl,
         "A" => Kind::AclTree,
-        "t" | "T" => Kind::Xattr,
+        "t" => Kind::Xattr,
+        "T" => Kind::XattrTree,
         other => return Err(format!("`{other}` is no type of line, see tmpfiles.d(5)")),
     };
     Ok((kind, modifiers))
@@ -273,6 +276,18 @@ fn split(line: &str) -> std::result::Result<(Vec<String>, Option<String>), Strin
         other => other,
     };
     Ok((fields, argument))
+}
+
+/// The words of an argument, quotes and escapes undone.
+pub fn words(text: &str) -> std::result::Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (word, tail) = take_field(rest)?;
+        words.push(word);
+        rest = tail.trim_start();
+    }
+    Ok(words)
 }
 
 fn take_field(text: &str) -> std::result::Result<(String, &str), String> {

@@ -149,3 +149,30 @@ fn problems_are_collected_and_stop_no_other_line() {
     let outcome = fixture.run(Occasion::Boot, &["d= /var/lib/file 0755"]);
     assert!(outcome.problems.is_empty() && fixture.root.join("/var/lib/file").is_dir());
 }
+
+#[test]
+fn access_lists_and_attributes_are_set_and_a_second_run_changes_nothing() {
+    let fixture = Fixture::new();
+    if !fixture.root.sets_owners() {
+        return;
+    }
+    std::fs::create_dir_all(fixture.root.join("/var/lib/shared/deep")).unwrap();
+    std::fs::write(fixture.root.join("/var/lib/shared/deep/file"), "x").unwrap();
+    let lines = [
+        "A+ /var/lib/shared - - - - u:nginx:rX,d:u:nginx:rX",
+        "t /var/lib/shared - - - - user.firn=\"two words\"",
+        "T /var/lib/shared/deep - - - - user.firn=below",
+    ];
+    let outcome = fixture.run(Occasion::Boot, &lines);
+    assert_eq!(outcome.problems.len(), 0, "{:?}", outcome.problems);
+    let list = |path: &str| {
+        access_list::decode(&attribute(&fixture.root.join(path), access_list::ACCESS).unwrap_or_default())
+    };
+    assert_eq!(list("/var/lib/shared/deep").get(&(2, 60)), Some(&5));
+    assert_eq!(list("/var/lib/shared/deep/file").get(&(2, 60)), Some(&4));
+    assert!(attribute(&fixture.root.join("/var/lib/shared"), access_list::DEFAULT).is_some());
+    let named = |path: &str| attribute(&fixture.root.join(path), "user.firn").unwrap();
+    assert_eq!(named("/var/lib/shared"), b"two words");
+    assert_eq!(named("/var/lib/shared/deep/file"), b"below");
+    assert_eq!(fixture.run(Occasion::Switch, &lines).changed, Vec::<String>::new());
+}
