@@ -6,7 +6,7 @@ use crate::nix_env::{install_channels, own_collection, profiles_directory};
 use crate::nix_front::{Arguments, Front, print_version};
 use anyhow::{Context as _, Result, bail};
 use evaluator::io::Fetch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -116,10 +116,7 @@ fn read() -> Result<Channels> {
 
 fn write(channels: &Channels) -> Result<()> {
     let file = list_file()?;
-    let mut text = String::new();
-    for (name, url) in channels {
-        text.push_str(&format!("{url} {name}\n"));
-    }
+    let text: String = channels.iter().flat_map(|(name, url)| [url, " ", name, "\n"]).collect();
     let directory = file.parent().unwrap_or(Path::new("/"));
     let draft = tempfile::NamedTempFile::new_in(directory)
         .with_context(|| format!("writing in {}", directory.display()))?;
@@ -133,11 +130,11 @@ fn update(front: Front, profile: &Path, names: &[String]) -> Result<()> {
     own_collection()?;
     let store = front.open()?;
     let channels = read()?;
-    let mut kept = BTreeMap::new();
+    let mut kept = BTreeSet::new();
     let mut packages = Vec::new();
     for (name, url) in &channels {
         if !names.is_empty() && !names.contains(name) && profile.join(name).exists() {
-            kept.insert(name.clone(), ());
+            kept.insert(name.clone());
             continue;
         }
         let archive = archive(&Fetcher { store: &store, time_to_live: 0 }, url)
@@ -151,7 +148,7 @@ fn update(front: Front, profile: &Path, names: &[String]) -> Result<()> {
         ));
     }
     writeln!(std::io::stderr(), "unpacking {} channels...", packages.len())?;
-    install_channels(front, profile, &packages, &kept.into_keys().collect())
+    install_channels(front, profile, &packages, &kept)
 }
 
 /// The archive that a channel's address is, or the one below it.

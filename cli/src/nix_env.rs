@@ -101,7 +101,7 @@ struct Session<'s, 'a> {
     system: String,
 }
 
-impl<'s, 'a> Session<'s, 'a> {
+impl<'a> Session<'_, 'a> {
     fn ask(&mut self) -> Asking<'_, 'a> {
         Asking { evaluator: &mut self.evaluator, request: self.request }
     }

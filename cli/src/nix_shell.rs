@@ -34,7 +34,7 @@ pub(crate) fn nix_shell(words: &[OsString]) -> Result<ExitCode> {
     let path = derivation(&wish, &store)?;
     let derivation = store.read_derivation(&path)?;
     let built = build_inputs(&wish.front, &store, &derivation, &wish.exclude)?;
-    let shell = shell(&wish, &store)?;
+    let shell = shell(&wish, &store);
     run(&wish, &store, &derivation, &built, &shell)
 }
 
@@ -107,9 +107,9 @@ pub(crate) fn build_inputs(
 }
 
 /// The shell to start: `$NIX_BUILD_SHELL`, or the `bashInteractive` of `<nixpkgs>`, or `bash`.
-fn shell(wish: &Wish, store: &Rc<Store>) -> Result<PathBuf> {
+fn shell(wish: &Wish, store: &Rc<Store>) -> PathBuf {
     if let Some(shell) = std::env::var_os("NIX_BUILD_SHELL").filter(|shell| !shell.is_empty()) {
-        return Ok(shell.into());
+        return shell.into();
     }
     let request = Request {
         sources: vec!["(import <nixpkgs> {}).bashInteractive".into()],
@@ -126,12 +126,12 @@ fn shell(wish: &Wish, store: &Rc<Store>) -> Result<PathBuf> {
         Ok(store.real_path(out).join("bin/bash"))
     });
     match built {
-        Ok(shell) => Ok(shell),
+        Ok(shell) => shell,
         Err(error) => {
             log::warn!(
                 "bashInteractive of <nixpkgs> cannot be had, the shell is the `bash` of PATH: {error:#}"
             );
-            Ok(PathBuf::from("bash"))
+            PathBuf::from("bash")
         }
     }
 }

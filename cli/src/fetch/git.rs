@@ -235,7 +235,9 @@ fn mirror(fetcher: &Fetcher<'_>, wanted: &mut Wanted<'_>) -> Result<PathBuf, IoE
     let mut lock = repository.clone().into_os_string();
     lock.push(".lock");
     let lock = std::fs::File::create(&lock).map_err(system("creating", Path::new(&lock)))?;
-    lock.lock().map_err(system("locking", &repository))?;
+    // Held until this function returns.
+    let _lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive)
+        .map_err(|(_, error)| system("locking", &repository)(error.into()))?;
     if !repository.exists() {
         output(
             git(&cache).args(["-c", "init.defaultBranch=firn", "init", "--quiet", "--bare"]).arg(&repository),

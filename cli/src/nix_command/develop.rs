@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use formats::derivation::{Derivation, Output};
 use formats::store_path::StorePath;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -82,7 +82,7 @@ pub(super) fn develop(front: &mut Front, arguments: &mut Arguments) -> Result<Ex
     text.push_str(&environment.script());
     if !command.is_empty() {
         let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-        text.push_str(&format!("exec {}\n", words.join(" ")));
+        text.extend(["exec ", &words.join(" "), "\n"]);
     }
     let file = tempfile::Builder::new().prefix("nix-develop.").tempfile()?;
     // The shell removes what it was started with.
@@ -148,7 +148,7 @@ fn environment(front: &Front, installables: &mut Installables) -> Result<(Enviro
 
 /// Builds the derivation that writes the environment down instead of doing its work.
 fn record(front: &Front, store: &Store, mut derivation: Derivation) -> Result<StorePath> {
-    let script = store.add_text("record-environment.sh", RECORDER.as_bytes(), &Default::default())?;
+    let script = store.add_text("record-environment.sh", RECORDER.as_bytes(), &BTreeSet::default())?;
     derivation.args = vec![store.dir().print(&script).into_bytes()];
     derivation.input_srcs.insert(script);
     for name in ["allowedReferences", "allowedRequisites", "disallowedReferences", "disallowedRequisites"] {
@@ -215,24 +215,24 @@ impl Environment {
         for (name, variable) in self.variables.iter().filter(|(name, _)| !LEFT_OUT.contains(&name.as_str())) {
             match variable {
                 Variable::Exported(value) => {
-                    text.push_str(&format!("{name}={}\nexport {name}\n", quoted(value)))
+                    text.extend([name, "=", &quoted(value), "\nexport ", name, "\n"]);
                 }
-                Variable::Plain(value) => text.push_str(&format!("{name}={}\n", quoted(value))),
+                Variable::Plain(value) => text.extend([name, "=", &quoted(value), "\n"]),
                 Variable::Array(items) => {
                     let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
-                    text.push_str(&format!("declare -a {name}=({})\n", items.join(" ")));
+                    text.extend(["declare -a ", name, "=(", &items.join(" "), ")\n"]);
                 }
                 Variable::Associative(items) => {
                     let items: Vec<String> = items
                         .iter()
                         .map(|(key, item)| format!("[{}]={}", quoted(key), quoted(item)))
                         .collect();
-                    text.push_str(&format!("declare -A {name}=({})\n", items.join(" ")));
+                    text.extend(["declare -A ", name, "=(", &items.join(" "), ")\n"]);
                 }
             }
         }
         for (name, body) in &self.functions {
-            text.push_str(&format!("{body}\n"));
+            text.extend([body, "\n"]);
             log::trace!("function {name}");
         }
         text.push_str(
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn what_was_written_down_is_read() {
         let bytes =
-            b"exported\0A\0it's\0array\0b\02\0x\n\0\0associative\0c\01\0k\0v\0function\0f\0f () { :; }\0";
+            b"exported\0A\0it's\0array\0b\x002\0x\n\0\0associative\0c\x001\0k\0v\0function\0f\0f () { :; }\0";
         let environment = Environment::parse(bytes).unwrap();
         assert_eq!(environment.variables["A"], Variable::Exported("it's".to_owned()));
         assert_eq!(environment.variables["b"], Variable::Array(vec!["x\n".to_owned(), String::new()]));

@@ -92,9 +92,7 @@ impl<'a> Asking<'_, 'a> {
                 Err(error) => return Err(self.request.explain(&error)),
             };
             let place = below(name);
-            if combines {
-                self.packages(inner, arguments, &place, found)?;
-            } else if !self.take(inner, &place, found)? && self.recurses(inner)? {
+            if combines || (!self.take(inner, &place, found)? && self.recurses(inner)?) {
                 self.packages(inner, arguments, &place, found)?;
             }
         }

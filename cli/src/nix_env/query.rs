@@ -69,7 +69,7 @@ fn comparison(package: &Package<'_>, others: &[Package<'_>]) -> String {
 }
 
 /// Answers.
-pub(super) fn query<'a>(session: &mut Session<'_, 'a>, call: &Call) -> Result<()> {
+pub(super) fn query(session: &mut Session<'_, '_>, call: &Call) -> Result<()> {
     let has = |flag: &str| call.flags.contains(flag);
     if let Some(unknown) = call.words.iter().find(|word| word.starts_with('-')) {
         bail!("unknown flag '{unknown}'");
@@ -133,6 +133,30 @@ struct Row {
     xml: String,
 }
 
+/// Where a package is, as far as the flags ask.
+struct Presence {
+    out_path: Option<String>,
+    is_valid: bool,
+    substitutable: bool,
+}
+
+impl Presence {
+    fn of<'a>(session: &mut Session<'_, 'a>, call: &Call, package: &Package<'a>) -> Result<Self> {
+        let asked = |flags: &[&str]| flags.iter().any(|flag| call.flags.contains(*flag));
+        let out_path = if asked(&["--out-path", "--status", "--prebuilt-only"]) {
+            package.out_path(&mut session.ask())?
+        } else {
+            None
+        };
+        let path = out_path.as_ref().and_then(|path| session.store.dir().parse(path).ok());
+        let is_valid = path.as_ref().map_or(Ok(false), |path| session.store.is_valid(path))?;
+        let substitutable = asked(&["--status", "--prebuilt-only"])
+            && !is_valid
+            && path.is_some_and(|path| session.can_substitute(&path));
+        Ok(Self { out_path, is_valid, substitutable })
+    }
+}
+
 impl Row {
     fn of<'a>(
         session: &mut Session<'_, 'a>,
@@ -144,26 +168,7 @@ impl Row {
         let has = |flag: &str| call.flags.contains(flag);
         let (mut columns, mut attributes) = (Vec::new(), BTreeMap::new());
         let paths_wanted = has("--out-path");
-        let out_path = if paths_wanted || has("--status") || has("--prebuilt-only") {
-            package.out_path(&mut session.ask())?
-        } else {
-            None
-        };
-        let valid = |path: &Option<String>| -> Result<bool> {
-            let Some(path) = path else { return Ok(false) };
-            match session.store.dir().parse(path) {
-                Ok(path) => Ok(session.store.is_valid(&path)?),
-                Err(_) => Ok(false),
-            }
-        };
-        let is_valid = valid(&out_path)?;
-        let mut substitutable = false;
-        if (has("--status") || has("--prebuilt-only"))
-            && !is_valid
-            && let Some(path) = out_path.as_ref().and_then(|path| session.store.dir().parse(path).ok())
-        {
-            substitutable = session.can_substitute(&path);
-        }
+        let Presence { out_path, is_valid, substitutable } = Presence::of(session, call, package)?;
         if has("--prebuilt-only") && !is_valid && !substitutable {
             return Ok(None);
         }
@@ -225,20 +230,8 @@ impl Row {
             columns.push(text.clone());
             attributes.insert("description", text);
         }
-        let mut xml = "  <item".to_owned();
-        for (name, value) in attributes {
-            write!(xml, " {name}=\"{}\"", escaped(&value))?;
-        }
-        xml.push_str(">\n");
-        for (output, path) in &outputs {
-            if let Some(path) = path.as_str() {
-                writeln!(xml, "    <output name=\"{}\" path=\"{}\" />", escaped(output), escaped(path))?;
-            }
-        }
-        for (name, value) in meta.iter().filter(|_| has("--meta")) {
-            xml.push_str(&meta_element(name, value));
-        }
-        xml.push_str("  </item>\n");
+        let shown = if has("--meta") { meta } else { BTreeMap::new() };
+        let xml = item_element(&attributes, &outputs, &shown)?;
         let mut json = json!({
             "name": package.name,
             "pname": pname,
@@ -247,14 +240,34 @@ impl Row {
             "outputName": output_name,
             "outputs": outputs,
         });
-        if has("--meta")
-            && let Some(object) = json.as_object_mut()
-        {
-            let values = meta.iter().map(|(name, value)| (name.clone(), value.json.clone())).collect();
-            object.insert("meta".to_owned(), Value::Object(values));
+        if has("--meta") {
+            json["meta"] = shown.iter().map(|(name, value)| (name.clone(), value.json.clone())).collect();
         }
         Ok(Some(Self { columns, json, xml }))
     }
+}
+
+/// What a package is in the XML.
+fn item_element(
+    attributes: &BTreeMap<&str, String>,
+    outputs: &Map<String, Value>,
+    meta: &BTreeMap<String, super::package::Meta>,
+) -> Result<String> {
+    let mut xml = "  <item".to_owned();
+    for (name, value) in attributes {
+        write!(xml, " {name}=\"{}\"", escaped(value))?;
+    }
+    xml.push_str(">\n");
+    for (output, path) in outputs {
+        if let Some(path) = path.as_str() {
+            writeln!(xml, "    <output name=\"{}\" path=\"{}\" />", escaped(output), escaped(path))?;
+        }
+    }
+    for (name, value) in meta {
+        xml.push_str(&meta_element(name, value));
+    }
+    xml.push_str("  </item>\n");
+    Ok(xml)
 }
 
 /// A `meta` attribute in the XML.
@@ -270,17 +283,16 @@ fn meta_element(name: &str, value: &super::package::Meta) -> String {
         Value::Number(number) => one("float", &number.to_string()),
         Value::Array(items) => {
             let lines = items.iter().filter_map(Value::as_str);
-            let lines: String =
-                lines.map(|text| format!("      <string value=\"{}\" />\n", escaped(text))).collect();
+            let lines = lines.map(|text| format!("      <string value=\"{}\" />\n", escaped(text)));
+            let lines = lines.collect::<Vec<_>>().concat();
             format!("    <meta name=\"{name}\" type=\"strings\">\n{lines}    </meta>\n")
         }
         Value::Object(members) => {
             let lines = members.iter().filter_map(|(inner, value)| Some((inner, value.as_str()?)));
-            let lines: String = lines
-                .map(|(inner, text)| {
-                    format!("      <string type=\"{}\" value=\"{}\" />\n", escaped(inner), escaped(text))
-                })
-                .collect();
+            let lines = lines.map(|(inner, text)| {
+                format!("      <string type=\"{}\" value=\"{}\" />\n", escaped(inner), escaped(text))
+            });
+            let lines = lines.collect::<Vec<_>>().concat();
             format!("    <meta name=\"{name}\" type=\"strings\">\n{lines}    </meta>\n")
         }
         Value::Null => String::new(),

@@ -103,12 +103,12 @@ fn collect(directory: &Path, seen: &mut BTreeSet<String>, text: &mut String) -> 
         if name == "manifest.nix" {
             continue;
         }
-        let is_file = found.is_file() && name.ends_with(".nix");
+        let is_file = found.is_file() && path.extension().is_some_and(|extension| extension == "nix");
         if is_file || path.join("default.nix").exists() {
             let attribute = name.strip_suffix(".nix").filter(|_| is_file).unwrap_or(&name).to_owned();
             let (name, place) = (Request::quoted(&attribute), Request::quoted(&path.to_string_lossy()));
             if seen.insert(attribute) {
-                text.push_str(&format!("  {name} = import (/. + {place});\n"));
+                text.extend(["  ", &name, " = import (/. + ", &place, ");\n"]);
             } else {
                 log::warn!("name collision in input Nix expressions, skipping '{}'", path.display());
             }

@@ -205,16 +205,16 @@ impl Wish {
         }
         text.push_str("dontAddDisableDepTrack=1\n");
         if let Some(attributes) = attributes {
-            text.push_str(&format!("source {}\n", quoted(&attributes.to_string_lossy())));
+            text.extend(["source ", &quoted(&attributes.to_string_lossy()), "\n"]);
         }
         text.push_str("[ -e \"$stdenv/setup\" ] && source \"$stdenv/setup\"\n");
         if !self.pure {
             text.push_str("PATH=$PATH:$p; unset p\n");
         }
         if let Some(parent) = shell.parent().filter(|_| shell.is_absolute()) {
-            text.push_str(&format!("PATH={}:$PATH\n", quoted(&parent.to_string_lossy())));
+            text.extend(["PATH=", &quoted(&parent.to_string_lossy()), ":$PATH\n"]);
         }
-        text.push_str(&format!("SHELL={shell_word}\nBASH={shell_word}\nset +e\n"));
+        text.extend(["SHELL=", &shell_word, "\nBASH=", &shell_word, "\nset +e\n"]);
         text.push_str(
             "[ -n \"$PS1\" ] && [ -z \"$NIX_SHELL_PRESERVE_PROMPT\" ] && \
              PS1='\\n\\[\\033[1;32m\\][nix-shell:\\w]\\$\\[\\033[0m\\] '\n\
@@ -222,7 +222,7 @@ impl Wish {
              unset NIX_ENFORCE_PURITY\nshopt -u nullglob\n",
         );
         match std::env::var("TZ") {
-            Ok(zone) => text.push_str(&format!("export TZ={}\n", quoted(&zone))),
+            Ok(zone) => text.extend(["export TZ=", &quoted(&zone), "\n"]),
             Err(_) => text.push_str("unset TZ\n"),
         }
         text.push_str("shopt -s execfail\n");

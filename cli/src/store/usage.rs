@@ -31,13 +31,13 @@ fn mb(bytes: u64) -> String {
 }
 
 fn table(usage: &Usage) -> String {
-    let mut text = format!("{:>10} {:>10}  root\n", "alone MB", "all MB");
-    for root in &usage.roots {
-        text += &format!("{} {}  {}\n", mb(root.own), mb(root.closure), root.link.display());
-    }
-    text += &format!("{:>10} {}  all roots together\n", "", mb(usage.all - usage.dead));
-    text += &format!("{:>10} {}  nothing keeps this: firn gc\n", "", mb(usage.dead));
-    text
+    let head = format!("{:>10} {:>10}  root\n", "alone MB", "all MB");
+    let row =
+        |root: &store::RootUsage| format!("{} {}  {}\n", mb(root.own), mb(root.closure), root.link.display());
+    let sum = |bytes: u64, of: &str| format!("{:>10} {}  {of}\n", "", mb(bytes));
+    let sums =
+        [sum(usage.all - usage.dead, "all roots together"), sum(usage.dead, "nothing keeps this: firn gc")];
+    std::iter::once(head).chain(usage.roots.iter().map(row)).chain(sums).collect()
 }
 
 #[cfg(test)]

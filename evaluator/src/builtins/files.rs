@@ -133,7 +133,7 @@ impl<'a> Evaluator<'a> {
                     _ => continue,
                 }
             };
-            let Some(base) = self.search_path_entry(path)? else { continue };
+            let Some(base) = self.search_path_entry(path) else { continue };
             let mut full = base;
             if !suffix.is_empty() {
                 full.push(b'/');
@@ -158,9 +158,9 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Where an entry of the search path leads; `None` if it does not exist.
-    fn search_path_entry(&mut self, path: &[u8]) -> Eval<'a, Option<Vec<u8>>> {
+    fn search_path_entry(&mut self, path: &[u8]) -> Option<Vec<u8>> {
         if let Some(known) = self.looked_up.get(path) {
-            return Ok(known.clone());
+            return known.clone();
         }
         let text = String::from_utf8_lossy(path).into_owned();
         let found = if super::fetching::is_url(&text) {
@@ -184,7 +184,7 @@ impl<'a> Evaluator<'a> {
             there.then_some(absolute)
         };
         self.looked_up.insert(path.to_vec(), found.clone());
-        Ok(found)
+        found
     }
 
     /// A relative path made absolute: from the directory that the environment calls the current one.

@@ -71,7 +71,7 @@ fn given<'a>(
         return Ok(attributes);
     };
     for attr in attrs.iter() {
-        let name = e.symbols.show(attr.name).to_string();
+        let name = e.symbols.show(attr.name);
         let value = match e.force(attr.slot)? {
             Value::Bool(truth) => TreeAttribute::Bool(truth),
             Value::Int(number) => TreeAttribute::Int(number),

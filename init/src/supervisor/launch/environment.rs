@@ -39,7 +39,7 @@ const NO_SHELLS: [&str; 4] = ["", "nologin", "false", "true"];
 
 /// Whether that is a home: an absolute path and not the root.
 fn has_home(path: &str) -> bool {
-    path.starts_with('/') && path.trim_matches('/') != ""
+    path.starts_with('/') && !path.trim_matches('/').is_empty()
 }
 
 /// LANG and LC_* of locale.conf(5), for every service.
@@ -138,15 +138,22 @@ pub(super) fn variables(
             set(name, value.to_owned());
         }
     }
+    set_from_files(unit, &mut variables)?;
+    unset(unit, &mut variables);
+    Ok(variables)
+}
+
+/// EnvironmentFile=, whose files override what is written in the unit.
+fn set_from_files(unit: &Unit<'_>, variables: &mut Variables) -> io::Result<()> {
     for (is_optional, pattern) in unit.tagged(Key::EnvironmentFiles) {
         for path in crate::glob::paths(pattern) {
             match std::fs::read_to_string(&path) {
                 Ok(text) => {
-                    let found = environment_file::read(&text);
-                    found
-                        .into_iter()
-                        .filter(|(name, _)| is_name(name))
-                        .for_each(|(name, value)| set(&name, value));
+                    for (name, value) in environment_file::read(&text) {
+                        if is_name(&name) {
+                            variables.insert(name, value);
+                        }
+                    }
                 }
                 Err(_) if is_optional != 0 => {}
                 Err(error) => {
@@ -155,6 +162,11 @@ pub(super) fn variables(
             }
         }
     }
+    Ok(())
+}
+
+/// UnsetEnvironment= takes away what all others have set: a name, or a name with exactly that value.
+fn unset(unit: &Unit<'_>, variables: &mut Variables) {
     for wanted in unit.texts(Key::UnsetEnvironment) {
         match wanted.split_once('=') {
             Some((name, value)) if variables.get(name).is_some_and(|has| has == value) => {
@@ -166,7 +178,6 @@ pub(super) fn variables(
             }
         }
     }
-    Ok(variables)
 }
 
 /// The arguments with variables put in: `${NAME}` anywhere, `$NAME` as a word of its own, which is then split at blanks.
