@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 /// Where the kernel keeps what counts for a file.
-pub const ACCESS: &str = "system.posix_acl_access";
+pub(super) const ACCESS: &str = "system.posix_acl_access";
 /// Where it keeps what files made in a directory get.
-pub const DEFAULT: &str = "system.posix_acl_default";
+pub(super) const DEFAULT: &str = "system.posix_acl_default";
 
 const VERSION: u32 = 2;
 const USER_OBJ: u16 = 0x01;
@@ -18,11 +18,11 @@ const OTHER: u16 = 0x20;
 const NO_ID: u32 = u32::MAX;
 
 /// A list: tag and id of each entry, and its permissions.
-pub type List = BTreeMap<(u16, u32), u16>;
+pub(super) type List = BTreeMap<(u16, u32), u16>;
 
 /// What an argument asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub(super) struct Wish {
     /// Entries of the file's own list; permissions with whether `X` stands among them.
     access: BTreeMap<(u16, u32), (u16, bool)>,
     /// Entries of a directory's default list.
@@ -34,7 +34,7 @@ impl Wish {
     ///
     /// # Errors
     /// A sentence about the first entry that is none.
-    pub fn parse(
+    pub(super) fn parse(
         text: &str,
         uid: impl Fn(&str) -> Option<u32>,
         gid: impl Fn(&str) -> Option<u32>,
@@ -77,12 +77,12 @@ impl Wish {
 
     /// The file's own list: what is there (without the named entries when the line replaces them) and what is asked for. Nothing when
     /// nothing is asked for.
-    pub fn access(&self, there: &List, mode: u32, is_directory: bool, adds: bool) -> Option<List> {
+    pub(super) fn access(&self, there: &List, mode: u32, is_directory: bool, adds: bool) -> Option<List> {
         (!self.access.is_empty()).then(|| merge(&self.access, there, mode, is_directory, adds))
     }
 
     /// The default list of a directory, likewise.
-    pub fn inherited(&self, there: &List, mode: u32, adds: bool) -> Option<List> {
+    pub(super) fn inherited(&self, there: &List, mode: u32, adds: bool) -> Option<List> {
         (!self.default.is_empty()).then(|| merge(&self.default, there, mode, true, adds))
     }
 }
@@ -114,7 +114,7 @@ fn merge(
 }
 
 /// As the kernel has it.
-pub fn encode(list: &List) -> Vec<u8> {
+pub(super) fn encode(list: &List) -> Vec<u8> {
     let mut bytes = VERSION.to_le_bytes().to_vec();
     for ((tag, id), permissions) in list {
         bytes.extend(tag.to_le_bytes());
@@ -125,7 +125,7 @@ pub fn encode(list: &List) -> Vec<u8> {
 }
 
 /// Reads what the kernel has; an empty list when that is none.
-pub fn decode(bytes: &[u8]) -> List {
+pub(super) fn decode(bytes: &[u8]) -> List {
     let Some((version, entries)) = bytes.split_first_chunk::<4>() else { return List::new() };
     if u32::from_le_bytes(*version) != VERSION {
         return List::new();
