@@ -380,7 +380,7 @@ impl Remote {
                 10 => dependents.push(path.clone()),
                 _ => failures.push(Failure {
                     derivation: path.clone(),
-                    kind: FailureKind::Daemon { status, message },
+                    kind: FailureKind::Daemon { status, message: message.into() },
                     tail: Vec::new(),
                     log: None,
                     kept: None,

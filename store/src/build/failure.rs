@@ -51,7 +51,7 @@ pub enum FailureKind {
         /// The protocol's number for the kind of failure.
         status: u64,
         /// What it said.
-        message: String,
+        message: Box<str>,
     },
     /// Somebody said stop.
     Cancelled,
@@ -166,10 +166,11 @@ impl BuildError {
         // Bits beside 0x60: 1 out of time, 2 a wrong hash, 4 any of these or another failure, 8 not the same again.
         let mask = self.failures.iter().fold(0, |mask, failure| {
             mask | match failure.kind {
-                FailureKind::Timeout(_) | FailureKind::Silent(_) => 1 | 4,
+                FailureKind::Timeout(_) | FailureKind::Silent(_) | FailureKind::Daemon { status: 8, .. } => {
+                    1 | 4
+                }
                 FailureKind::HashMismatch { .. } => 2 | 4,
                 FailureKind::NotDeterministic(_) | FailureKind::Daemon { status: 12, .. } => 8,
-                FailureKind::Daemon { status: 8, .. } => 1 | 4,
                 _ => 4,
             }
         });

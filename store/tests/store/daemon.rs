@@ -137,7 +137,7 @@ fn our_own_client_adds_builds_asks_and_collects() {
     };
     let options = BuildOptions { sandbox: Sandbox::Off, ..BuildOptions::default() };
     let a = add(derivation("a", "echo a > $out", &[]));
-    assert_eq!(store.missing(&[(a.clone(), Wanted::All)]).unwrap().build, [a.clone()]);
+    assert_eq!(store.missing(&[(a.clone(), Wanted::All)]).unwrap().build, std::slice::from_ref(&a));
     let built = store.build(&[(a.clone(), Wanted::All)], &options).unwrap();
     let out = built.outputs[&a]["out"].clone();
     assert_eq!(std::fs::read(store.real_path(&out)).unwrap(), b"a\n");
