@@ -2,9 +2,11 @@
 //! lays `b` over `a` without copying; after a few layers they are merged.
 
 mod layout;
+mod merge;
 
 pub(crate) use self::layout::Attrs;
 
+use self::merge::merged;
 use crate::position::Pos;
 use crate::shapes::Shapes;
 use crate::symbol::Symbol;
@@ -157,12 +159,14 @@ impl<'a> Attrs<'a> {
         Self::filled(shapes.arena, keys, |index| attrs[index].slot.share())
     }
 
-    /// The same set in one layer.
+    /// The same set in one layer. It stays like that: whoever asks next need not merge it again.
     pub(crate) fn flatten(&'a self, shapes: &Shapes<'a>) -> &'a Self {
         if self.under().is_none() {
             return self;
         }
-        Self::of_attrs(shapes, &merged(self, self.depth() + 1))
+        let flat = Self::of_attrs(shapes, &merged(self, self.depth() + 1));
+        self.becomes(flat);
+        flat
     }
 }
 
@@ -210,45 +214,4 @@ impl<'a> Iterator for Iter<'a> {
             Self::Merged(attrs) => attrs.size_hint(),
         }
     }
-}
-
-/// The attributes of the uppermost layers of a set, in order. Small neighbours are merged first.
-fn merged<'a>(attrs: &'a Attrs<'a>, count: u32) -> Vec<Attr<'a>> {
-    let mut layers: Vec<Vec<Attr<'a>>> = Vec::with_capacity(count as usize);
-    let mut left = Some(attrs);
-    for _ in 0..count {
-        let Some(attrs) = left else { break };
-        layers.push(Iter::flat(attrs).collect());
-        left = attrs.under();
-    }
-    while layers.len() > 1 {
-        let sums = layers.windows(2).map(|pair| pair.iter().map(Vec::len).sum::<usize>());
-        let Some((smallest, _)) = sums.enumerate().min_by_key(|&(_, sum)| sum) else { break };
-        let under = layers.remove(smallest + 1);
-        layers[smallest] = merge(&layers[smallest], &under);
-    }
-    layers.pop().unwrap_or_default()
-}
-
-/// Two lists of attributes as one; where both have a name, that of `over` counts.
-fn merge<'a>(over: &[Attr<'a>], under: &[Attr<'a>]) -> Vec<Attr<'a>> {
-    let mut all = Vec::with_capacity(over.len() + under.len());
-    let mut rest = under;
-    let sparse = over.len() < under.len() / 16;
-    for &attr in over {
-        let before = if sparse {
-            rest.partition_point(|other| other.name < attr.name)
-        } else {
-            rest.iter().take_while(|other| other.name < attr.name).count()
-        };
-        let (smaller, others) = rest.split_at(before);
-        all.extend_from_slice(smaller);
-        all.push(attr);
-        rest = match others.split_first() {
-            Some((first, behind)) if first.name == attr.name => behind,
-            _ => others,
-        };
-    }
-    all.extend_from_slice(rest);
-    all
 }

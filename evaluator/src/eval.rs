@@ -458,6 +458,7 @@ impl<'a> Evaluator<'a> {
         dynamic: &'a [DynamicCode<'a>],
         env: &'a Env<'a>,
     ) -> Eval<'a, Value<'a>> {
+        list.reserve_exact(dynamic.len());
         for attr in dynamic {
             let name = match self.eval(&attr.name, env)? {
                 Value::Null => continue,

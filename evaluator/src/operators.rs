@@ -172,6 +172,7 @@ impl<'a> Evaluator<'a> {
                 if a.len() != b.len() {
                     return Ok(false);
                 }
+                let (a, b) = (a.flatten(&self.shapes), b.flatten(&self.shapes));
                 for (x, y) in a.iter().zip(b.iter()) {
                     if x.name != y.name || !self.equal_slots(x.slot, y.slot, pos)? {
                         return Ok(false);

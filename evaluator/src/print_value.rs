@@ -90,7 +90,7 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn by_name(&self, attrs: &'a Attrs<'a>) -> Vec<crate::attrs::Attr<'a>> {
         if attrs.under().is_some() {
             let mut list: Vec<_> = attrs.iter().collect();
-            list.sort_unstable_by_key(|attr| self.symbols.text(attr.name));
+            self.symbols.sort_by_text(&mut list, |attr| attr.name);
             return list;
         }
         let keys = attrs.keys();
@@ -99,7 +99,7 @@ impl<'a> Evaluator<'a> {
             order
         } else {
             let mut order: Vec<u32> = (0..keys.names.len() as u32).collect();
-            order.sort_unstable_by_key(|&index| self.symbols.text(keys.names[index as usize]));
+            self.symbols.sort_by_text(&mut order, |&index| keys.names[index as usize]);
             let order: &'a [u32] = self.arena.alloc_slice_copy(&order);
             keys.by_text.set(Some(order));
             order

@@ -37,7 +37,8 @@ impl<'a> Shapes<'a> {
             other == short
                 && keys.names.len() == length
                 && keys.positions.is_empty() != (placed && length > 0)
-                && (0..length).all(|index| key(index) == (keys.names[index], keys.position(index)))
+                && keys.names.iter().enumerate().all(|(index, &name)| key(index).0 == name)
+                && keys.positions.iter().enumerate().all(|(index, &pos)| key(index).1 == pos)
         };
         let mut known = self.known.borrow_mut();
         if let Some((_, keys)) = known.find(spread(short), same) {

@@ -144,6 +144,23 @@ impl<'a> Symbols<'a> {
         self.texts[symbol.0 as usize]
     }
 
+    /// Sorts things by the text of a name that each of them has, no two of them the same.
+    pub(crate) fn sort_by_text<T: Copy>(&self, things: &mut [T], name: impl Fn(&T) -> Symbol) {
+        // Most names differ in their first eight bytes, which are compared as one number.
+        let key = |thing: &T| {
+            let text = self.text(name(thing));
+            let mut start = [0; 8];
+            let length = text.len().min(8);
+            start[..length].copy_from_slice(&text[..length]);
+            (u64::from_be_bytes(start), text, *thing)
+        };
+        let mut keyed: Vec<(u64, &[u8], T)> = things.iter().map(key).collect();
+        keyed.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| one.1.cmp(other.1)));
+        for (place, (_, _, thing)) in things.iter_mut().zip(keyed) {
+            *place = thing;
+        }
+    }
+
     /// How many names there are.
     pub(crate) fn len(&self) -> usize {
         self.texts.len()

@@ -189,7 +189,12 @@ impl Hash {
     /// `sha256:<base 16>`, as the database has it.
     #[must_use]
     pub fn base16(&self) -> String {
-        format!("{}:{}", self.algorithm, self.digits16())
+        let name = self.algorithm.name();
+        let mut text = String::with_capacity(name.len() + 1 + 2 * self.bytes().len());
+        text.push_str(name);
+        text.push(':');
+        HEXLOWER.encode_append(self.bytes(), &mut text);
+        text
     }
 
     /// `sha256:<base 32>`, as narinfo files and content addresses have it.

@@ -25,6 +25,7 @@ pub mod nar;
 pub mod narinfo;
 #[cfg(feature = "store")]
 pub mod path_info;
+pub mod scan;
 pub mod service_graph;
 #[cfg(feature = "store")]
 pub mod signature;

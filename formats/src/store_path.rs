@@ -96,7 +96,11 @@ impl StorePath {
     /// A path from the 20 bytes of its hash part and a name.
     pub fn new(hash: &[u8; 20], name: &str) -> Result<Self, StorePathError> {
         check_name(name)?;
-        Ok(Self(format!("{}-{name}", base32::encode(hash)).into()))
+        let mut text = String::with_capacity(HASH_LENGTH + 1 + name.len());
+        text.push_str(&base32::encode(hash));
+        text.push('-');
+        text.push_str(name);
+        Ok(Self(text.into()))
     }
 
     /// `<hash part>-<name>`.
@@ -197,15 +201,18 @@ impl StoreDir {
 
     /// The path of the given type: `SHA-256("<kind>:<inner>:<store>:<name>")`, folded to 20 bytes.
     pub fn make_path(&self, kind: &str, inner: &Hash, name: &str) -> Result<StorePath, StorePathError> {
-        let fingerprint = format!("{kind}:{}:{}:{name}", inner.base16(), self.0);
+        let inner = inner.base16();
+        let fingerprint = [kind, &inner, &self.0, name].join(":");
         StorePath::new(&Hash::sha256(fingerprint).compress20(), name)
     }
 
     fn make_kind(&self, kind: &str, references: &BTreeSet<StorePath>, own: bool) -> String {
         let mut text = kind.to_owned();
+        text.reserve(references.iter().map(|path| path.0.len() + self.0.len() + 2).sum::<usize>() + 5);
         for reference in references {
-            text.push(':');
-            text.push_str(&self.print(reference));
+            for piece in [":", &self.0, "/", &reference.0] {
+                text.push_str(piece);
+            }
         }
         if own {
             text.push_str(":self");

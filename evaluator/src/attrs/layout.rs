@@ -15,9 +15,9 @@ use std::cell::Cell;
 /// A set, or one layer of it and the set below.
 #[repr(C)]
 pub(crate) struct Attrs<'a> {
-    /// The keys' address and the kind.
-    head: usize,
-    /// What follows may change under a shared reference: slots do, and the count of a layered set does.
+    /// The keys' address and the kind. Changes once at most: a layered set that was merged is one layer from then on.
+    head: Cell<usize>,
+    /// What follows may change under a shared reference: slots do, and what a layered set lies on.
     rest: [Slot<'a>; 0],
 }
 
@@ -31,15 +31,15 @@ const KIND: usize = 3;
 
 #[repr(C)]
 struct Apart<'a> {
-    head: usize,
-    slots: &'a Slot<'a>,
+    head: Cell<usize>,
+    slots: Cell<&'a Slot<'a>>,
 }
 
 /// The uppermost layer and what it lies on.
 #[repr(C)]
 struct Layered<'a> {
-    head: usize,
-    slots: &'a Slot<'a>,
+    head: Cell<usize>,
+    slots: Cell<&'a Slot<'a>>,
     under: &'a Attrs<'a>,
     /// How many attributes there are in all layers together; [`UNCOUNTED`] until somebody asks.
     length: Cell<u32>,
@@ -94,7 +94,9 @@ impl<'a> Attrs<'a> {
         match slots.first() {
             Some(first) if slots.len() >= keys.names.len() => {
                 let slots: &'a Slot<'a> = Self::first_of(slots).unwrap_or(first);
-                Self::same(arena.alloc(Apart { head: address(keys) | APART, slots }))
+                Self::same(
+                    arena.alloc(Apart { head: Cell::new(address(keys) | APART), slots: Cell::new(slots) }),
+                )
             }
             _ => Self::filled(arena, keys, |_| Slot::default()),
         }
@@ -112,8 +114,8 @@ impl<'a> Attrs<'a> {
         let Some(slots) = Self::first_of(over.slots()) else { return under };
         let at_least = under.at_least().max(over.slots().len() as u32).min(MOST);
         Self::same(arena.alloc(Layered {
-            head: address(over.keys()) | LAYERED,
-            slots,
+            head: Cell::new(address(over.keys()) | LAYERED),
+            slots: Cell::new(slots),
             under,
             length: Cell::new(UNCOUNTED),
             at_least: at_least | (under.depth() + 1) << 24,
@@ -129,7 +131,7 @@ impl<'a> Attrs<'a> {
     #[inline]
     pub(crate) fn keys(&self) -> &'a Keys<'a> {
         // SAFETY: the word was made from such a reference.
-        unsafe { &*std::ptr::with_exposed_provenance(self.head & !KIND) }
+        unsafe { &*std::ptr::with_exposed_provenance(self.head.get() & !KIND) }
     }
 
     /// The values of the uppermost layer.
@@ -137,12 +139,12 @@ impl<'a> Attrs<'a> {
     pub(crate) fn slots(&self) -> &'a [Slot<'a>] {
         let length = self.keys().names.len();
         let here = std::ptr::from_ref(self).expose_provenance();
-        let first: *const Slot<'a> = if self.head & KIND == INLINE {
+        let first: *const Slot<'a> = if self.head.get() & KIND == INLINE {
             std::ptr::with_exposed_provenance(here + size_of::<usize>())
         } else {
             // SAFETY: both other kinds begin as this one does.
             let apart: &Apart<'a> = unsafe { &*std::ptr::with_exposed_provenance(here) };
-            std::ptr::with_exposed_provenance(address(apart.slots))
+            std::ptr::with_exposed_provenance(address(apart.slots.get()))
         };
         // SAFETY: whoever made the set put as many slots there as there are keys.
         unsafe { std::slice::from_raw_parts(first, length) }
@@ -150,12 +152,20 @@ impl<'a> Attrs<'a> {
 
     #[inline]
     fn layers(&self) -> Option<&Layered<'a>> {
-        if self.head & KIND != LAYERED {
+        if self.head.get() & KIND != LAYERED {
             return None;
         }
         let here = std::ptr::from_ref(self).expose_provenance();
         // SAFETY: the kind says what it is.
         Some(unsafe { &*std::ptr::with_exposed_provenance(here) })
+    }
+
+    /// From now on this layered set is what was made by merging it.
+    pub(super) fn becomes(&self, flat: &'a Self) {
+        if let (Some(layered), Some(slots)) = (self.layers(), Self::first_of(flat.slots())) {
+            layered.slots.set(slots);
+            self.head.set(address(flat.keys()) | APART);
+        }
     }
 
     /// The set that the uppermost layer lies on.

@@ -58,7 +58,8 @@ struct Special<'a> {
     output_hash_algo: Option<&'a [u8]>,
     output_hash_mode: Option<Method>,
     outputs: Vec<String>,
-    json: Vec<(Symbol, Vec<u8>)>,
+    /// With `__structuredAttrs`: the attributes as JSON, one behind the other.
+    json: Vec<u8>,
     platform: Vec<u8>,
     builder: Vec<u8>,
     /// The texts of arguments and variables, one behind the other.
@@ -119,9 +120,12 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
         })?;
     }
     if special.structured {
-        let json = structured_json(e, &special);
+        if special.json.is_empty() {
+            special.json.push(b'{');
+        }
+        special.json.push(b'}');
         let start = special.texts.len();
-        special.texts.extend_from_slice(&json);
+        special.texts.append(&mut special.json);
         special.env.push((b"__json", start..special.texts.len()));
     }
     if special.builder.is_empty() {
@@ -256,9 +260,13 @@ fn structured_attribute<'a>(
              '{ignored}'; use 'outputChecks.<output>.{ignored}' instead"
         ));
     }
-    let mut json = Vec::new();
-    e.write_json(value, pos, true, &mut json, context)?;
-    special.json.push((name, json));
+    // The attributes come in the order of their names, which is the order of the text.
+    if special.json.is_empty() {
+        special.json.reserve(4096);
+    }
+    special.json.push(if special.json.is_empty() { b'{' } else { b',' });
+    json_name(text, &mut special.json);
+    e.write_json(value, pos, true, &mut special.json, context)?;
     match name {
         Known::BUILDER => {
             special.builder = e.expect_string_value(value, pos, context)?;
@@ -313,21 +321,16 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// The text of `__json`: keys sorted by their bytes.
-fn structured_json(e: &Evaluator<'_>, special: &Special<'_>) -> Vec<u8> {
-    let sorted: BTreeMap<&[u8], &[u8]> =
-        special.json.iter().map(|(name, json)| (e.symbols.text(*name), json.as_slice())).collect();
-    let mut text = vec![b'{'];
-    for (index, (name, json)) in sorted.into_iter().enumerate() {
-        if index > 0 {
-            text.push(b',');
-        }
+/// `"name":`, as Nix writes it.
+fn json_name(name: &[u8], json: &mut Vec<u8>) {
+    json.push(b'"');
+    if name.iter().all(|&byte| byte.is_ascii() && !matches!(byte, b'"' | b'\\')) {
+        json.extend_from_slice(name);
+    } else {
         let name = String::from_utf8_lossy(name).replace('\\', "\\\\").replace('"', "\\\"");
-        text.extend_from_slice(format!("\"{name}\":").as_bytes());
-        text.extend_from_slice(json);
+        json.extend_from_slice(name.as_bytes());
     }
-    text.push(b'}');
-    text
+    json.extend_from_slice(b"\":");
 }
 
 fn hash_mode<'a>(e: &Evaluator<'a>, text: &[u8], pos: Pos) -> Eval<'a, Method> {

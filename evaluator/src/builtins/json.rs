@@ -10,6 +10,7 @@ use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
 use crate::value::Value;
+use formats::scan::first_special;
 use std::collections::BTreeMap;
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -34,10 +35,11 @@ fn write_text<'a>(e: &Evaluator<'a>, bytes: &[u8], pos: Pos, out: &mut Vec<u8>) 
             &format!("the string '{shown}' is not UTF-8 and cannot be written as JSON"),
         );
     }
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
     let mut rest = bytes;
     // Whole runs of plain bytes are copied together.
-    while let Some(plain) = rest.iter().position(|&byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+    while let Some(plain) = first_special(rest, 0x20, [b'"', b'\\']) {
         out.extend_from_slice(&rest[..plain]);
         match rest[plain] {
             b'"' => out.extend_from_slice(b"\\\""),

@@ -7,6 +7,7 @@
 use super::{Derivation, Output};
 use crate::content_address::{ContentAddress, Method};
 use crate::hash::{Algorithm, Hash, HashError};
+use crate::scan::first_special;
 use crate::store_path::{StoreDir, StorePath, StorePathError};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -168,6 +169,7 @@ pub(super) fn quote(text: &mut Vec<u8>, value: &[u8]) {
 
 /// A string of any bytes.
 pub(super) fn escape(text: &mut Vec<u8>, value: &[u8]) {
+    text.reserve(value.len() + 2);
     text.push(b'"');
     let mut rest = value;
     while let Some(position) = special_byte(rest) {
@@ -187,23 +189,18 @@ pub(super) fn escape(text: &mut Vec<u8>, value: &[u8]) {
     text.push(b'"');
 }
 
-/// Where the next byte is that has to be escaped. Most texts have few: sixteen bytes are looked at together.
+/// Where the next byte is that has to be escaped.
 fn special_byte(value: &[u8]) -> Option<usize> {
-    let special = |byte: u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t');
-    // Without short cuts, so that the machine compares all sixteen at once.
-    let any = |chunk: &[u8; 16]| {
-        chunk.iter().fold(0_u8, |any, &byte| {
-            any | u8::from(byte == b'"')
-                | u8::from(byte == b'\\')
-                | u8::from(byte == b'\n')
-                | u8::from(byte == b'\r')
-                | u8::from(byte == b'\t')
-        })
-    };
-    let (chunks, _) = value.as_chunks::<16>();
-    let plain = chunks.iter().take_while(|chunk| any(chunk) == 0);
-    let start = plain.count() * 16;
-    value[start..].iter().position(|&byte| special(byte)).map(|position| start + position)
+    let mut start = 0;
+    // Of the bytes below fourteen only three are special; the others hardly ever occur.
+    while let Some(position) = value.get(start..).and_then(|rest| first_special(rest, 14, [b'"', b'\\'])) {
+        let position = start + position;
+        if matches!(value.get(position), Some(b'"' | b'\\' | b'\n' | b'\r' | b'\t')) {
+            return Some(position);
+        }
+        start = position + 1;
+    }
+    None
 }
 
 pub(super) fn strings<'a>(
