@@ -224,6 +224,19 @@ pub(crate) struct LambdaCode<'a> {
     pub(crate) formals: Option<FormalsCode<'a>>,
     pub(crate) body: &'a Code<'a>,
     pub(crate) lifetime: Lifetime,
+    /// `a: b: body` is one function of two arguments, whose values are the slots of one scope. It has two numbers that
+    /// follow each other: the second is what is left when it was given one argument, in a scope that holds that.
+    pub(crate) given: u16,
+    /// How many arguments the body needs, with those that are given.
+    pub(crate) arity: u16,
+}
+
+impl LambdaCode<'_> {
+    /// How many arguments the body still needs.
+    #[inline]
+    pub(crate) fn missing(&self) -> usize {
+        (self.arity - self.given) as usize
+    }
 }
 
 /// The named arguments of a function, sorted by symbol.

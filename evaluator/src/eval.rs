@@ -543,15 +543,24 @@ impl<'a> Evaluator<'a> {
         loop {
             match function {
                 Value::Lambda(number, closure) => {
-                    let Some((first, others)) = rest.split_first() else {
+                    if rest.is_empty() {
                         return Ok(Called::Value(function));
+                    }
+                    let lambda = self.lambdas[number as usize];
+                    let missing = lambda.missing();
+                    self.enter(rest.len().min(missing), call.pos)?;
+                    let Some((now, others)) = rest.split_at_checked(missing) else {
+                        self.depth -= 1;
+                        let given = |index: usize| rest[index].within(env);
+                        let value = self.partly(number, lambda, closure, rest.len(), given);
+                        return Ok(Called::Value(value));
                     };
-                    let argument = first.within(env);
-                    self.enter(call.pos)?;
+                    let number = number + missing as u32 - 1;
                     if self.profile.is_some() {
                         self.profile_call(number);
                     }
-                    let (body, inner, passing) = self.bind(number, closure, argument, call.pos)?;
+                    let bound = self.bind(lambda, closure, call.pos, |index| now[index].within(env))?;
+                    let (body, inner, passing) = bound;
                     if others.is_empty() {
                         *called = Some((number, call.pos));
                         return Ok(Called::Tail(body, inner, passing));
@@ -594,30 +603,55 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Counts a call; the caller takes one off `depth` afterwards.
+    /// Counts a call with so many arguments; the caller takes one off `depth` afterwards.
     #[inline]
-    pub(crate) fn enter(&mut self, pos: Pos) -> Eval<'a, ()> {
+    pub(crate) fn enter(&mut self, arguments: usize, pos: Pos) -> Eval<'a, ()> {
         self.depth += 1;
-        self.statistics.calls += 1;
+        self.statistics.calls += arguments as u64;
         if self.depth > self.options.max_call_depth {
             return self.fail(ErrorKind::StackOverflow, pos, "stack overflow; max-call-depth exceeded");
         }
         Ok(())
     }
 
-    /// The environment of a function's body.
+    /// A function with some of the arguments that it needs, as many as `count` more than it has.
+    fn partly(
+        &self,
+        number: u32,
+        lambda: &'a LambdaCode<'a>,
+        closure: &'a Env<'a>,
+        count: usize,
+        mut argument: impl FnMut(usize) -> Slot<'a>,
+    ) -> Value<'a> {
+        let given = lambda.given as usize;
+        let up = if given == 0 { closure } else { closure.up().unwrap_or(closure) };
+        let before = closure.slots();
+        let env = Env::new(self.arena, up, given + count, |index, _| {
+            if index < given { before[index].share() } else { argument(index - given) }
+        });
+        Value::Lambda(number + count as u32, env)
+    }
+
+    /// The environment of a function's body, given all the arguments that are missing.
     #[inline]
     fn bind(
         &mut self,
-        number: u32,
+        lambda: &'a LambdaCode<'a>,
         closure: &'a Env<'a>,
-        argument: Slot<'a>,
         pos: Pos,
+        mut argument: impl FnMut(usize) -> Slot<'a>,
     ) -> Eval<'a, (&'a Code<'a>, &'a Env<'a>, Option<Passing<'a>>)> {
-        let lambda = self.lambdas[number as usize];
         let (env, passing) = match &lambda.formals {
-            None => Env::of_call(self.arena, closure, argument, lambda.lifetime),
-            Some(formals) => (self.bind_formals(lambda, formals, closure, argument.get(), pos)?, None),
+            Some(formals) => (self.bind_formals(lambda, formals, closure, argument(0).get(), pos)?, None),
+            None if lambda.arity == 1 => Env::of_call(self.arena, closure, 1, lambda.lifetime, argument),
+            None => {
+                let (given, arity) = (lambda.given as usize, lambda.arity as usize);
+                let up = if given == 0 { closure } else { closure.up().unwrap_or(closure) };
+                let before = closure.slots();
+                Env::of_call(self.arena, up, arity, lambda.lifetime, |index| {
+                    if index < given { before[index].share() } else { argument(index - given) }
+                })
+            }
         };
         Ok((lambda.body, env, passing))
     }
@@ -707,21 +741,30 @@ impl<'a> Evaluator<'a> {
     ) -> Eval<'a, Value<'a>> {
         let mut function = self.force_value(function)?;
         let mut rest = arguments;
-        while let Some((&first, others)) = rest.split_first() {
+        while !rest.is_empty() {
             match function {
                 Value::Lambda(number, closure) => {
-                    self.enter(pos)?;
+                    let lambda = self.lambdas[number as usize];
+                    let missing = lambda.missing();
+                    self.enter(rest.len().min(missing), pos)?;
+                    let arena = self.arena;
+                    let Some((now, others)) = rest.split_at_checked(missing) else {
+                        self.depth -= 1;
+                        let given = |index: usize| Slot::new(arena, rest[index]);
+                        return Ok(self.partly(number, lambda, closure, rest.len(), given));
+                    };
+                    let number = number + missing as u32 - 1;
                     if self.profile.is_some() {
                         self.profile_call(number);
                     }
-                    let (body, env, passing) =
-                        match self.bind(number, closure, Slot::new(self.arena, first), pos) {
-                            Ok(bound) => bound,
-                            Err(error) => {
-                                self.depth -= 1;
-                                return Err(error);
-                            }
-                        };
+                    let bound = self.bind(lambda, closure, pos, |index| Slot::new(arena, now[index]));
+                    let (body, env, passing) = match bound {
+                        Ok(bound) => bound,
+                        Err(error) => {
+                            self.depth -= 1;
+                            return Err(error);
+                        }
+                    };
                     let result = self.eval(body, env);
                     self.depth -= 1;
                     if let (Ok(_), Some(passing)) = (&result, passing) {
@@ -743,7 +786,7 @@ impl<'a> Evaluator<'a> {
                         return Err(self.not_a_function(function, pos));
                     };
                     let functor = self.force(functor)?;
-                    self.enter(pos)?;
+                    self.enter(1, pos)?;
                     let result = self.call_values(functor, &[function], pos);
                     self.depth -= 1;
                     function = result?;

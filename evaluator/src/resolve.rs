@@ -16,6 +16,9 @@ use hashbrown::HashMap;
 use std::cell::Cell;
 use std::num::NonZero;
 
+/// Functions of more plain arguments than this become functions that return functions.
+const MOST_ARGUMENTS: usize = 16;
+
 /// What resolution adds to.
 pub(crate) struct Resolver<'a, 'r> {
     pub(crate) arena: &'a Arena,
@@ -414,6 +417,9 @@ impl<'a> Resolver<'a, '_> {
     }
 
     fn lambda(&mut self, node: &LambdaNode<'_>, pos: Pos) -> Resolved<u32> {
+        if node.formals.is_none() && node.argument.is_some() {
+            return self.plain_lambda(node, pos);
+        }
         let mut names = Vec::new();
         let mut next = 0;
         if let Some(argument) = node.argument {
@@ -431,20 +437,56 @@ impl<'a> Resolver<'a, '_> {
         let inside = self.lambda_inside(node);
         self.scopes.pop();
         let (formals, body) = inside?;
-        let lifetime = match &formals {
-            None => crate::escape::lifetime(&body, self.codes),
-            Some(_) => crate::escape::Lifetime::Forever,
-        };
         let code = LambdaCode {
             name: node.name.get(),
             pos,
             argument: node.argument,
             formals,
             body: self.alloc(body),
-            lifetime,
+            lifetime: crate::escape::Lifetime::Forever,
+            given: 0,
+            arity: 1,
         };
         self.lambdas.push(self.arena.alloc(code));
         Ok(self.lambdas.len() as u32 - 1)
+    }
+
+    /// `a: b: c: body`: one function of many arguments, with as many numbers.
+    fn plain_lambda(&mut self, node: &LambdaNode<'_>, pos: Pos) -> Resolved<u32> {
+        let mut levels = vec![(node.argument, node.name.get(), pos)];
+        let mut body = &node.body;
+        while let Kind::Lambda(inner) = &body.kind
+            && inner.formals.is_none()
+            && inner.argument.is_some()
+            && levels.len() < MOST_ARGUMENTS
+        {
+            levels.push((inner.argument, inner.name.get(), body.pos));
+            body = &inner.body;
+        }
+        let mut names: Vec<(Symbol, u32)> = Vec::with_capacity(levels.len());
+        // The last of two arguments of one name is the one that the body sees.
+        for (slot, level) in levels.iter().enumerate().rev() {
+            names.extend(
+                level
+                    .0
+                    .filter(|&name| names.iter().all(|known| known.0 != name))
+                    .map(|name| (name, slot as u32)),
+            );
+        }
+        names.sort_unstable();
+        self.scopes.push(Scope::Names(names));
+        let body = self.code(body);
+        self.scopes.pop();
+        let body = self.alloc(body?);
+        let lifetime = crate::escape::lifetime(body, self.codes);
+        let first = self.lambdas.len() as u32;
+        let arity = levels.len() as u16;
+        for (given, (argument, name, pos)) in levels.into_iter().enumerate() {
+            let given = given as u16;
+            let code = LambdaCode { name, pos, argument, formals: None, body, lifetime, given, arity };
+            self.lambdas.push(self.arena.alloc(code));
+        }
+        Ok(first)
     }
 
     fn lambda_inside(&mut self, node: &LambdaNode<'_>) -> Resolved<(Option<FormalsCode<'a>>, Code<'a>)> {

@@ -28,7 +28,7 @@ pub(crate) enum Value<'a> {
     Path(&'a Str<'a>),
     List(&'a List<'a>),
     Attrs(&'a Attrs<'a>),
-    /// A function: the number of its code and the environment it closes over.
+    /// A function: the number of its code and the environment it closes over, or the arguments that it was given already.
     Lambda(u32, &'a Env<'a>),
     Builtin(&'static Builtin),
     Partial(&'a Partial<'a>),

@@ -12,6 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Words of the longest frames that are used again.
+pub(crate) const LONGEST_REUSED: usize = 5;
 /// Bytes of a span.
 const SPAN: usize = 1 << 20;
 /// What 32 bits can number: 32 GiB. Where the limit on address space is lower, the region is smaller.
@@ -36,8 +38,8 @@ struct Region {
 pub(crate) struct Frames {
     next: Cell<usize>,
     end: Cell<usize>,
-    /// The first of the frames of two words that nobody needs any more; each holds the address of the next one.
-    free: Cell<usize>,
+    /// For each length the first of the frames that nobody needs any more; each holds the address of the next one.
+    free: [Cell<usize>; LONGEST_REUSED + 1],
     /// Address and length of what the region gave.
     spans: RefCell<Vec<(usize, usize)>>,
 }
@@ -45,7 +47,7 @@ pub(crate) struct Frames {
 impl Default for Frames {
     fn default() -> Self {
         reserve();
-        Self { next: Cell::new(0), end: Cell::new(0), free: Cell::new(0), spans: RefCell::default() }
+        Self { next: Cell::new(0), end: Cell::new(0), free: Default::default(), spans: RefCell::default() }
     }
 }
 
@@ -62,29 +64,32 @@ impl Frames {
         self.allocate_in_new_span(words * 8)
     }
 
-    /// The address of two words that may have been used before.
+    /// The address of so many words (one at least), which may have been used before.
     #[inline]
-    pub(crate) fn allocate_pair(&self) -> usize {
-        let address = self.free.get();
+    pub(crate) fn allocate_again(&self, words: usize) -> usize {
+        let Some(free) = self.free.get(words) else { return self.allocate(words) };
+        let address = free.get();
         if address == 0 {
-            return self.allocate(2);
+            return self.allocate(words);
         }
         let place: *const usize = std::ptr::with_exposed_provenance(address);
-        // SAFETY: `give_back` put it there; the two words are this arena's and nobody uses them.
-        self.free.set(unsafe { place.read() });
+        // SAFETY: `give_back` put it there; the words are this arena's and nobody uses them.
+        free.set(unsafe { place.read() });
         address
     }
 
-    /// Takes back the two words at an address, which nobody may use any more.
+    /// Takes back so many words at an address, which nobody may use any more.
     ///
     /// # Safety
-    /// The address must come from [`Self::allocate_pair`] of this arena, and nothing may refer to it from now on.
+    /// The address must come from [`Self::allocate_again`] of this arena for as many words, and nothing may refer to it
+    /// from now on.
     #[inline]
-    pub(crate) unsafe fn give_back(&self, address: usize) {
+    pub(crate) unsafe fn give_back(&self, address: usize, words: usize) {
+        let Some(free) = self.free.get(words) else { return };
         let place: *mut usize = std::ptr::with_exposed_provenance_mut(address);
         // SAFETY: the caller vouches for it.
-        unsafe { place.write(self.free.get()) };
-        self.free.set(address);
+        unsafe { place.write(free.get()) };
+        free.set(address);
     }
 
     #[cold]
@@ -202,6 +207,21 @@ mod tests {
         assert!(taken.iter().all(|&(address, _)| address % 8 == 0));
         let start = START.load(Ordering::Relaxed);
         assert!(taken.iter().all(|&(address, _)| address_of(((address - start) / 8) as u32) == address));
+    }
+
+    #[test]
+    fn frames_are_used_again_for_as_many_words() {
+        let frames = Frames::default();
+        let taken: Vec<usize> = (1..=LONGEST_REUSED + 1).map(|words| frames.allocate_again(words)).collect();
+        for (index, &address) in taken.iter().enumerate() {
+            // SAFETY: they come from there, and nothing refers to them.
+            unsafe { frames.give_back(address, index + 1) };
+        }
+        for words in (1..=LONGEST_REUSED).rev() {
+            assert_eq!(frames.allocate_again(words), taken[words - 1]);
+            assert!(!taken.contains(&frames.allocate_again(words)), "once only");
+        }
+        assert!(!taken.contains(&frames.allocate_again(LONGEST_REUSED + 1)), "too long to be kept");
     }
 
     #[test]

@@ -311,32 +311,57 @@ impl<'a> Env<'a> {
     /// A scope of one variable.
     #[inline]
     pub(crate) fn with_one(arena: &'a Arena, up: &'a Self, variable: &Slot<'a>) -> &'a Self {
-        let address = arena.frames.allocate_pair();
-        let place: *mut u64 = std::ptr::with_exposed_provenance_mut(address);
-        // SAFETY: two words that are this arena's and nobody else's.
-        unsafe { place.write(u64::from(frames::number_of(up)) | 1 << 32) };
-        // SAFETY: the second of them.
-        let slot = unsafe { place.add(1) };
-        // SAFETY: as above.
-        unsafe { slot.write(variable.word.get()) };
-        // SAFETY: the header and the one slot are written.
-        unsafe { at(address) }
+        let address = arena.frames.allocate(2);
+        Self::written(address, up, 1, |_| Self::copy(variable))
     }
 
-    /// The scope of a call, and what ends it where it ends with the call.
+    fn copy(slot: &Slot<'a>) -> Slot<'a> {
+        Slot::of(slot.word.get())
+    }
+
+    /// The scope of a call with its arguments, and what ends it where it ends with the call.
     #[inline]
     pub(crate) fn of_call(
         arena: &'a Arena,
         up: &'a Self,
-        argument: Slot<'a>,
+        length: usize,
         lifetime: Lifetime,
+        mut argument: impl FnMut(usize) -> Slot<'a>,
     ) -> (&'a Self, Option<Passing<'a>>) {
         if lifetime == Lifetime::Forever {
-            return (Self::with_one(arena, up, &argument), None);
+            let address = arena.frames.allocate(1 + length);
+            return (Self::written(address, up, length, argument), None);
         }
-        let shared = lifetime == Lifetime::CallWithSharedArgument;
-        let env = Self::with_one(arena, up, &if shared { argument.moved(arena) } else { argument });
+        let address = arena.frames.allocate_again(1 + length);
+        let env = if lifetime == Lifetime::CallWithSharedArgument {
+            Self::written(address, up, length, |index| argument(index).moved(arena))
+        } else {
+            Self::written(address, up, length, argument)
+        };
         (env, Some(Passing(env)))
+    }
+
+    /// Puts a scope at an address where there are as many words as it needs, one more than its length, that are its
+    /// own. The slots do not get to see the scope.
+    #[inline]
+    fn written(
+        address: usize,
+        up: &'a Self,
+        length: usize,
+        mut fill: impl FnMut(usize) -> Slot<'a>,
+    ) -> &'a Self {
+        let place: *mut u64 = std::ptr::with_exposed_provenance_mut(address);
+        // SAFETY: the first of the words that the caller took.
+        unsafe { place.write(u64::from(frames::number_of(up)) | (length as u64) << 32) };
+        for index in 0..length {
+            let word = fill(index).word.get();
+            // SAFETY: inside of what the caller took.
+            let slot = unsafe { place.add(1 + index) };
+            // SAFETY: as above.
+            unsafe { slot.write(word) };
+        }
+        // SAFETY: the header and all slots are written.
+        unsafe { at(address) }
     }
 
     /// The scope around this one.
@@ -380,9 +405,10 @@ impl Passing<'_> {
     /// The call is over, with a value: the scope's memory is used again. (After an error it stays.)
     #[inline]
     pub(crate) fn end(self, arena: &Arena) {
-        // SAFETY: `of_call` made it with `with_one`, and there is one of these for each such scope. `crate::escape` has
-        // seen that the function's body leaves nothing behind that refers to the scope or to its slot.
-        unsafe { arena.frames.give_back(std::ptr::from_ref(self.0).expose_provenance()) };
+        let words = 1 + self.0.length as usize;
+        // SAFETY: `of_call` made it with `allocate_again`, and there is one of these for each such scope. `crate::escape`
+        // has seen that the function's body leaves nothing behind that refers to the scope or to its slots.
+        unsafe { arena.frames.give_back(std::ptr::from_ref(self.0).expose_provenance(), words) };
     }
 }
 
