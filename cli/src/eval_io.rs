@@ -1,14 +1,14 @@
 //! [`StoreIo`]: the evaluator's door to the world over the real store. Files below `/nix/store` are read where the store
 //! really keeps them; what an evaluation adds is really added.
 //!
-//! Derivations and other texts are kept in memory and written together, in one transaction: when something must be built
-//! during the evaluation, and at its end ([`StoreIo::flush`]).
+//! Derivations and other texts are written together, in few transactions: when some megabytes of them have come together,
+//! when something must be built during the evaluation, and at its end ([`StoreIo::flush`]).
 
 use crate::fetch::Fetcher;
 use crate::nix_conf::NixConf;
 use evaluator::io::{
-    EvalIo, Fetch, FetchedTree, FileType, Filter, Ingestion, IoError, LocalIo, Realised, TreeInput, Wanted,
-    hash_file, write_tree,
+    EvalIo, Fetch, FetchedTree, FileType, Filter, Ingestion, IoError, LocalIo, Place, Realised, Spill,
+    TreeInput, Wanted, hash_file, write_tree,
 };
 use evaluator::trace::Fingerprint;
 use formats::content_address::{ContentAddress, Method};
@@ -27,6 +27,50 @@ use store::{Store, TextObject};
 /// Nix's `tarball-ttl`, in seconds.
 const TARBALL_TTL: u64 = 3600;
 
+/// When so many bytes of texts have come together, they are written to the store.
+const MOST_PENDING: usize = 4 << 20;
+
+/// Texts that are not in the store yet.
+#[derive(Debug, Default)]
+struct Pending {
+    texts: BTreeMap<StorePath, PendingText>,
+    contents: Spill,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct PendingText {
+    contents: Place,
+    references: Box<[StorePath]>,
+}
+
+impl Pending {
+    /// Adds a text; how many bytes there are with it.
+    fn add(&mut self, path: &StorePath, contents: &[u8], references: &BTreeSet<StorePath>) -> usize {
+        if !self.texts.contains_key(path) {
+            let contents_at = self.contents.put(contents);
+            let text =
+                PendingText { contents: contents_at, references: references.iter().cloned().collect() };
+            self.texts.insert(path.clone(), text);
+            self.bytes += contents.len();
+        }
+        self.bytes
+    }
+
+    fn into_texts(self) -> Result<Vec<TextObject>, IoError> {
+        let read = |(path, text): (StorePath, PendingText)| {
+            let contents = self.contents.get(text.contents).map_err(|source| IoError::System {
+                action: "reading what was put aside of",
+                path: path.to_string(),
+                source,
+            })?;
+            let references = text.references.into_iter().collect();
+            Ok(TextObject { name: path.name().to_owned(), contents, references })
+        };
+        self.texts.into_iter().map(read).collect()
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct StoreIo {
@@ -36,7 +80,7 @@ pub(crate) struct StoreIo {
     /// Whether what an evaluation adds is only computed: what it fetches and builds is real all the same.
     computes_only: bool,
     /// Texts that are not in the store yet, by path.
-    pending: RefCell<BTreeMap<StorePath, TextObject>>,
+    pending: RefCell<Pending>,
 }
 
 impl StoreIo {
@@ -54,7 +98,7 @@ impl StoreIo {
 
     /// Writes to the store what evaluation has added so far.
     pub(crate) fn flush(&self) -> Result<(), IoError> {
-        let texts: Vec<TextObject> = std::mem::take(&mut *self.pending.borrow_mut()).into_values().collect();
+        let texts = std::mem::take(&mut *self.pending.borrow_mut()).into_texts()?;
         if texts.is_empty() {
             return Ok(());
         }
@@ -83,7 +127,9 @@ impl StoreIo {
     fn pending_text(&self, path: &[u8]) -> Option<Vec<u8>> {
         let name = path.strip_prefix(self.dir().as_str().as_bytes())?.strip_prefix(b"/")?;
         let path = StorePath::from_base_name(std::str::from_utf8(name).ok()?).ok()?;
-        self.pending.borrow().get(&path).map(|text| text.contents.clone())
+        let pending = self.pending.borrow();
+        let text = pending.texts.get(&path)?;
+        pending.contents.get(text.contents).ok()
     }
 
     /// Adds what a filter leaves of a tree: through its NAR, since the store copies whole trees only.
@@ -211,9 +257,11 @@ impl EvalIo for StoreIo {
             .dir()
             .make_text_path(name, contents, references)
             .map_err(|error| IoError::Store(error.to_string()))?;
-        let text =
-            TextObject { name: name.to_owned(), contents: contents.to_vec(), references: references.clone() };
-        self.pending.borrow_mut().insert(path.clone(), text);
+        let bytes = self.pending.borrow_mut().add(&path, contents, references);
+        // What an evaluation leaves in the store when it fails afterwards is garbage like any other.
+        if bytes > MOST_PENDING && !self.computes_only {
+            self.flush()?;
+        }
         Ok(path)
     }
 
@@ -250,8 +298,8 @@ impl EvalIo for StoreIo {
     }
 
     fn references(&self, path: &StorePath) -> Result<Option<BTreeSet<StorePath>>, IoError> {
-        if let Some(text) = self.pending.borrow().get(path) {
-            return Ok(Some(text.references.clone()));
+        if let Some(text) = self.pending.borrow().texts.get(path) {
+            return Ok(Some(text.references.iter().cloned().collect()));
         }
         let info = self.store.query_path_info(path).map_err(|error| store_error(&error))?;
         Ok(info.map(|info| info.references))

@@ -6,10 +6,12 @@
 mod local;
 mod memory;
 mod nar;
+mod spill;
 
 pub use local::LocalIo;
 pub use memory::MemoryIo;
 pub use nar::{hash_file, hash_tree, write_tree};
+pub use spill::{Place, Spill};
 
 use crate::trace::Fingerprint;
 use formats::derivation::Derivation;

@@ -13,7 +13,7 @@ pub fn first_special(text: &[u8], below: u8, others: [u8; 2]) -> Option<usize> {
         let word = u64::from_le_bytes(*chunk);
         // A byte's highest bit is set where the byte is less; above the first such byte a borrow may set others.
         let less = |word: u64, limit: u8| word.wrapping_sub(LOW * u64::from(limit)) & !word & HIGH;
-        let equal = |byte: u8| less(word ^ LOW * u64::from(byte), 1);
+        let equal = |byte: u8| less(word ^ (LOW * u64::from(byte)), 1);
         let found = less(word, below) | equal(others[0]) | equal(others[1]);
         if found != 0 {
             return Some(index * 8 + found.trailing_zeros() as usize / 8);
@@ -34,21 +34,15 @@ mod tests {
             text.iter().position(|&byte| byte < below || others.contains(&byte))
         };
         // Every byte at every place, among others that are close to being special.
+        let places = (0..20).flat_map(|length| (0..length).map(move |place| (length, place)));
         for filler in [0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
-            for length in 0..20 {
-                for place in 0..length {
-                    for byte in 0..=255 {
-                        let mut text = vec![filler; length];
-                        text[place] = byte;
-                        for below in [0, 1, 0x0e, 0x20] {
-                            let others = [b'"', b'\\'];
-                            assert_eq!(
-                                first_special(&text, below, others),
-                                slow(&text, below, others),
-                                "{text:?}"
-                            );
-                        }
-                    }
+            for ((length, place), byte) in places.clone().flat_map(|at| (0..=255).map(move |byte| (at, byte)))
+            {
+                let mut text = vec![filler; length];
+                text[place] = byte;
+                for below in [0, 1, 0x0e, 0x20] {
+                    let others = [b'"', b'\\'];
+                    assert_eq!(first_special(&text, below, others), slow(&text, below, others), "{text:?}");
                 }
             }
         }

@@ -167,7 +167,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// A set with the given names, and who made it as the value of each.
-    fn layer<'a>(arena: &'a Arena, maker: i64, names: impl Iterator<Item = u32>) -> &'a Attrs<'a> {
+    fn layer(arena: &Arena, maker: i64, names: impl Iterator<Item = u32>) -> &Attrs<'_> {
         let names: Vec<Symbol> = names.map(Symbol).collect();
         let names = arena.alloc_slice_copy(&names);
         let positions = arena.alloc_slice_fill_iter(names.iter().map(|name| Pos(name.0 * 10 + maker as u32)));

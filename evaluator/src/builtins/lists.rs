@@ -211,52 +211,57 @@ fn sort<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Val
         values.push(e.force(item)?);
     }
     let native = matches!(function, Value::Builtin(builtin) if builtin.name == "__lessThan");
-    let sorted = merge_sort(e, values, &mut |e, left, right| {
+    let mut aside = Vec::with_capacity(values.len() / 2);
+    merge_sort(e, &mut values, &mut aside, &mut |e, left, right| {
         if native {
             return e.less_than(left, right, pos);
         }
         let value = e.call_values(function, &[left, right], pos)?;
         e.expect_bool(value, pos)
     })?;
-    Ok(e.new_list(&sorted))
+    Ok(e.new_list(&values))
 }
 
 type Less<'l, 'a> = dyn FnMut(&mut Evaluator<'a>, Value<'a>, Value<'a>) -> Eval<'a, bool> + 'l;
 
-/// Stable, bottom-up from runs that are sorted already; any comparator is safe, sensible or not.
+/// Stable; any comparator is safe, sensible or not. `aside` is room for half of the values.
 fn merge_sort<'a>(
     e: &mut Evaluator<'a>,
-    values: Vec<Value<'a>>,
+    values: &mut [Value<'a>],
+    aside: &mut Vec<Value<'a>>,
     less: &mut Less<'_, 'a>,
-) -> Eval<'a, Vec<Value<'a>>> {
-    if values.len() < 2 {
-        return Ok(values);
+) -> Eval<'a, ()> {
+    let half = values.len() / 2;
+    if half == 0 {
+        return Ok(());
     }
-    let mut right = values;
-    let mut left = right.clone();
-    right.drain(..left.len() / 2);
-    left.truncate(left.len() / 2);
-    let left = merge_sort(e, left, less)?;
-    let right = merge_sort(e, right, less)?;
+    let (left, right) = values.split_at_mut(half);
+    merge_sort(e, left, aside, less)?;
+    merge_sort(e, right, aside, less)?;
     // Nothing to merge when the halves follow each other.
     if let (Some(&last), Some(&first)) = (left.last(), right.first())
         && !less(e, first, last)?
     {
-        return Ok(left.into_iter().chain(right).collect());
+        return Ok(());
     }
-    let mut merged = Vec::with_capacity(left.len() + right.len());
-    let mut left = left.into_iter().peekable();
-    let mut right = right.into_iter().peekable();
-    while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
+    aside.clear();
+    aside.extend_from_slice(left);
+    let (mut from_left, mut from_right, mut to) = (0, half, 0);
+    while let (Some(&a), Some(&b)) = (aside.get(from_left), values.get(from_right)) {
         if less(e, b, a)? {
-            merged.extend(right.next());
+            values[to] = b;
+            from_right += 1;
         } else {
-            merged.extend(left.next());
+            values[to] = a;
+            from_left += 1;
         }
+        to += 1;
     }
-    merged.extend(left);
-    merged.extend(right);
-    Ok(merged)
+    // What is left of the right half is in its place.
+    for (place, &value) in values[to..].iter_mut().zip(&aside[from_left..]) {
+        *place = value;
+    }
+    Ok(())
 }
 
 fn partition<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

@@ -1,6 +1,7 @@
 //! The local machine, read only: files and environment are the machine's; what evaluation adds to the store is kept in
 //! memory under the path that it would have (as Nix does with `--store dummy://`).
 
+use super::spill::{Place, Spill};
 use super::{EvalIo, Fetch, FileType, Filter, Ingestion, IoError, hash_file};
 use crate::trace::Fingerprint;
 use formats::content_address::Method;
@@ -16,15 +17,17 @@ use std::path::Path;
 /// A text that was added to the store.
 #[derive(Debug)]
 struct Text {
-    contents: Vec<u8>,
-    references: BTreeSet<StorePath>,
+    contents: Place,
+    references: Box<[StorePath]>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct LocalIo {
     store: StoreDir,
-    texts: RefCell<BTreeMap<Vec<u8>, Text>>,
+    texts: RefCell<BTreeMap<Box<[u8]>, Text>>,
+    /// Their contents.
+    contents: RefCell<Spill>,
     /// Files and trees that were added: they are where they came from, under these names they only exist.
     copied: RefCell<BTreeSet<StorePath>>,
 }
@@ -32,7 +35,12 @@ pub struct LocalIo {
 impl LocalIo {
     /// The machine, with a store directory that only gives names.
     pub fn new(store_dir: &str) -> Self {
-        Self { store: StoreDir::new(store_dir), texts: RefCell::default(), copied: RefCell::default() }
+        Self {
+            store: StoreDir::new(store_dir),
+            texts: RefCell::default(),
+            contents: RefCell::default(),
+            copied: RefCell::default(),
+        }
     }
 }
 
@@ -69,7 +77,8 @@ impl EvalIo for LocalIo {
         if path.starts_with(self.store.as_str().as_bytes())
             && let Some(text) = self.texts.borrow().get(path)
         {
-            return Ok(text.contents.clone());
+            let contents = self.contents.borrow().get(text.contents);
+            return contents.map_err(|error| system("reading the file", path, error));
         }
         std::fs::read(local(path)).map_err(|error| system("reading the file", path, error))
     }
@@ -186,8 +195,13 @@ impl EvalIo for LocalIo {
             .store
             .make_text_path(name, contents, references)
             .map_err(|error| IoError::Store(error.to_string()))?;
-        let text = Text { contents: contents.to_vec(), references: references.clone() };
-        self.texts.borrow_mut().insert(self.store.print(&path).into_bytes(), text);
+        let name = self.store.print(&path).into_bytes().into_boxed_slice();
+        let mut texts = self.texts.borrow_mut();
+        texts.entry(name).or_insert_with(|| {
+            let contents = self.contents.borrow_mut().put(contents);
+            Text { contents, references: references.iter().cloned().collect() }
+        });
+        drop(texts);
         Ok(path)
     }
 
@@ -196,7 +210,7 @@ impl EvalIo for LocalIo {
             return Ok(Some(BTreeSet::new()));
         }
         let path = self.store.print(path).into_bytes();
-        Ok(self.texts.borrow().get(&path).map(|text| text.references.clone()))
+        Ok(self.texts.borrow().get(path.as_slice()).map(|text| text.references.iter().cloned().collect()))
     }
 
     fn fetch(&self, fetch: &Fetch) -> Result<StorePath, IoError> {
