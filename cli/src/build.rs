@@ -4,6 +4,7 @@
 use crate::eval_cache::{Question, derivations_from_bytes, derivations_to_bytes, has_derivations};
 use crate::eval_io::StoreIo;
 use crate::family::{Failure, Family};
+use crate::progress::LogFormat;
 use crate::settings::Settings;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -69,7 +70,7 @@ fn command() -> Command {
 }
 
 /// The flags that every command that builds shares.
-pub(crate) fn build_arguments() -> [Arg; 6] {
+pub(crate) fn build_arguments() -> [Arg; 8] {
     [
         Arg::new("max-jobs")
             .short('j')
@@ -100,6 +101,15 @@ pub(crate) fn build_arguments() -> [Arg; 6] {
             .long("no-eval-cache")
             .action(ArgAction::SetTrue)
             .help("Evaluate even what was evaluated before and has not changed"),
+        Arg::new("print-build-logs")
+            .short('L')
+            .long("print-build-logs")
+            .action(ArgAction::SetTrue)
+            .help("Show what builders say"),
+        Arg::new("log-format")
+            .long("log-format")
+            .value_name("FORMAT")
+            .help("How builds are shown: bar (a tree), raw (lines), either -with-logs, or internal-json, which is Nix's"),
     ]
 }
 
@@ -131,15 +141,19 @@ impl Builder {
     /// Opens the store; build flags come from the command line when it has them.
     pub(crate) fn new(matches: Option<&ArgMatches>) -> Result<Self> {
         let store = crate::store::open()?;
-        let mut options = BuildOptions {
-            progress: crate::progress::for_terminal(),
-            fallback: crate::nix_conf::NixConf::load().flag("fallback", false),
-            ..BuildOptions::default()
-        };
         let flag = |name: &str| {
             matches.is_some_and(|matches| {
                 matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false)
             })
+        };
+        let log_format = matches
+            .and_then(|matches| matches.try_get_one::<String>("log-format").ok().flatten())
+            .map_or(Ok(LogFormat::Bar), |text| text.parse())?
+            .with_logs(flag("print-build-logs"));
+        let mut options = BuildOptions {
+            progress: log_format.progress(store.dir().to_string(), false),
+            fallback: crate::nix_conf::NixConf::load().flag("fallback", false),
+            ..BuildOptions::default()
         };
         let number = |name: &str| {
             matches.and_then(|matches| matches.try_get_one::<usize>(name).ok().flatten().copied())

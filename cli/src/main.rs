@@ -42,7 +42,9 @@ use std::process::ExitCode;
 
 /// Parses, runs, reports: stdout is data, stderr is talk, a broken pipe is success.
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("FIRN_LOG", "warn")).init();
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("FIRN_LOG", "warn"))
+        .target(env_logger::Target::Pipe(Box::new(progress::StandardError::default())))
+        .init();
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     let name = std::path::Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -59,14 +61,12 @@ fn main() -> ExitCode {
 
 /// Prints the error with its causes and chooses the exit code.
 fn report(error: &anyhow::Error) -> ExitCode {
-    use std::io::Write as _;
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         let code = u8::try_from(usage.exit_code()).unwrap_or(2);
         return if usage.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
     }
     let code = error.downcast_ref::<family::Failure>().map_or(1, |failure| failure.code);
-    let written = writeln!(std::io::stderr(), "error: {error:#}");
-    if written.is_err() { ExitCode::FAILURE } else { ExitCode::from(code) }
+    if progress::error(&format!("error: {error:#}")) { ExitCode::from(code) } else { ExitCode::FAILURE }
 }
 
 /// Whether the reader of our output went away, which is its right.

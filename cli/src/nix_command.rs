@@ -69,6 +69,9 @@ pub(crate) fn nix(arguments: &[OsString]) -> Result<ExitCode> {
     let mut rest = Arguments::new(arguments);
     let mut front = Front::new();
     front.verbosity = 0;
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        front.log_format = crate::progress::LogFormat::Bar;
+    }
     let mut words: Vec<String> = Vec::new();
     while let Some(argument) = rest.next() {
         match argument.as_str() {

@@ -3,6 +3,7 @@
 
 use crate::family::Failure;
 use crate::nix_conf::NixConf;
+use crate::progress::{LogFormat, say};
 use anyhow::{Context as _, Result, bail};
 use formats::store_path::{StoreDir, StorePath};
 use nix::unistd::AccessFlags;
@@ -59,7 +60,6 @@ const VALUES: &[&str] = &[
     "extra-trusted-public-keys",
     "hashed-mirrors",
     "impure-env",
-    "log-format",
     "log-lines",
     "max-build-log-size",
     "max-call-depth",
@@ -143,12 +143,20 @@ pub(crate) struct Front {
     pub(crate) verbosity: i32,
     /// Whether what builders say is shown.
     pub(crate) show_logs: bool,
+    /// How builds are shown.
+    pub(crate) log_format: LogFormat,
 }
 
 impl Front {
     /// Reads the settings.
     pub(crate) fn new() -> Self {
-        Self { conf: NixConf::load(), given: Vec::new(), verbosity: 0, show_logs: true }
+        Self {
+            conf: NixConf::load(),
+            given: Vec::new(),
+            verbosity: 0,
+            show_logs: true,
+            log_format: LogFormat::Raw,
+        }
     }
 
     /// Takes a flag that all commands have. False when it is not one.
@@ -157,10 +165,14 @@ impl Front {
             "-v" | "--verbose" | "--debug" => self.verbosity += 1,
             "--quiet" => self.verbosity -= 1,
             "-Q" | "--no-build-output" => self.show_logs = false,
-            "-L" | "--print-build-logs" => self.show_logs = true,
+            "-L" | "--print-build-logs" => {
+                self.show_logs = true;
+                self.log_format = self.log_format.with_logs(true);
+            }
             "-j" => self.set("max-jobs", &arguments.value(flag)?),
             "-k" => self.set("keep-going", "true"),
             "-K" => self.set("keep-failed", "true"),
+            "--log-format" => self.log_format = arguments.value(flag)?.parse()?,
             "--option" => {
                 let name = arguments.value(flag)?;
                 let value = arguments.value(flag)?;
@@ -249,10 +261,7 @@ impl Front {
     /// How builds run.
     pub(crate) fn build_options(&self, store: &Store) -> BuildOptions {
         BuildOptions {
-            progress: std::sync::Arc::new(crate::store::lines::Lines {
-                store_dir: store.dir().to_string(),
-                show_logs: self.show_logs,
-            }),
+            progress: self.log_format.progress(store.dir().to_string(), self.show_logs),
             ..self.conf.build_options()
         }
     }
@@ -351,16 +360,14 @@ pub(crate) fn print_version(name: &str) -> Result<()> {
 
 /// Says what would be built.
 pub(crate) fn print_missing(store: &Store, requests: &[(StorePath, Wanted)]) -> Result<()> {
-    use std::io::Write as _;
     let missing = store.missing(requests)?;
-    let mut out = std::io::stderr().lock();
     match missing.build.len() {
         0 => {}
-        1 => writeln!(out, "this derivation will be built:")?,
-        count => writeln!(out, "these {count} derivations will be built:")?,
+        1 => say("this derivation will be built:"),
+        count => say(&format!("these {count} derivations will be built:")),
     }
     for path in &missing.build {
-        writeln!(out, "  {}", store.dir().print(path))?;
+        say(&format!("  {}", store.dir().print(path)));
     }
     Ok(())
 }

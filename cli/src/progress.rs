@@ -1,113 +1,121 @@
-//! What a build shows while it runs. On a terminal: one status line that counts, below the lines that last. Elsewhere only
-//! what lasts: a line when a build starts, and its end when it fails.
+//! What a build shows while it runs, by `--log-format` (nix(1), with its names): a live tree on a terminal, a few lines
+//! that last elsewhere, every line of the builders, or JSON for programs.
 
+mod internal_json;
+mod lines;
+mod screen;
+mod standard_error;
+mod tree;
+
+use anyhow::{Result, bail};
 use formats::store_path::StorePath;
-use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::io::IsTerminal as _;
+use std::str::FromStr;
+use std::sync::Arc;
 use store::build::{Event, Progress};
 
-/// Progress for this process's standard error.
-pub(crate) fn for_terminal() -> Arc<dyn Progress> {
-    Arc::new(StatusLine { terminal: std::io::stderr().is_terminal(), state: Mutex::default() })
+pub(crate) use lines::Lines;
+pub(crate) use standard_error::{StandardError, error, say};
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// A tree of what runs, waits and failed; without a terminal what begins.
+    Bar,
+    /// The same, and what builders say.
+    BarWithLogs,
+    /// Lines that last: what begins, and what builders say if that is wanted.
+    Raw,
+    /// The same, always with what builders say.
+    RawWithLogs,
+    /// One JSON object a line.
+    InternalJson,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    builds: usize,
-    fetches: usize,
-    done: usize,
-    /// What runs, with its download's bytes.
-    running: BTreeMap<StorePath, (Instant, u64)>,
-    shown: Option<Instant>,
+impl FromStr for LogFormat {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "bar" | "multiline" => Self::Bar,
+            "bar-with-logs" | "multiline-with-logs" => Self::BarWithLogs,
+            "raw" => Self::Raw,
+            "raw-with-logs" => Self::RawWithLogs,
+            "internal-json" => Self::InternalJson,
+            _ => bail!(
+                "log format `{text}` is not known: give bar, bar-with-logs, raw, raw-with-logs or internal-json"
+            ),
+        })
+    }
 }
 
-/// See the module.
-#[derive(Debug)]
-struct StatusLine {
-    terminal: bool,
-    state: Mutex<State>,
+impl LogFormat {
+    /// The same format with what builders say, if that is wanted.
+    pub(crate) fn with_logs(self, wanted: bool) -> Self {
+        match self {
+            Self::Bar if wanted => Self::BarWithLogs,
+            Self::Raw if wanted => Self::RawWithLogs,
+            other => other,
+        }
+    }
+
+    /// What hears of builds. `show_logs` is the wish of the command, which formats with logs do not need.
+    pub(crate) fn progress(self, store_dir: String, show_logs: bool) -> Arc<dyn Progress> {
+        let show_logs = show_logs || matches!(self, Self::BarWithLogs | Self::RawWithLogs);
+        match self {
+            Self::InternalJson => {
+                standard_error::speak_json();
+                Arc::new(internal_json::InternalJson::new(store_dir))
+            }
+            Self::Bar | Self::BarWithLogs if std::io::stderr().is_terminal() => {
+                screen::start(matches!(self, Self::BarWithLogs))
+            }
+            Self::Bar | Self::BarWithLogs => Arc::new(Brief { show_logs }),
+            Self::Raw | Self::RawWithLogs => Arc::new(Lines { store_dir, show_logs }),
+        }
+    }
+}
+
+/// Progress for this process's standard error when nothing is asked for.
+pub(crate) fn usual() -> Arc<dyn Progress> {
+    LogFormat::Bar.progress(String::new(), false)
 }
 
 /// The name without hash and `.drv`.
-fn name(derivation: &StorePath) -> &str {
-    derivation.name().strip_suffix(".drv").unwrap_or(derivation.name())
+fn name(path: &StorePath) -> &str {
+    path.name().strip_suffix(".drv").unwrap_or(path.name())
 }
 
-impl StatusLine {
-    /// Prints the counts, at most ten times a second.
-    fn show(&self, state: &mut State, always: bool) {
-        let now = Instant::now();
-        if !self.terminal
-            || !always && state.shown.is_some_and(|shown| now.duration_since(shown).as_millis() < 100)
-        {
-            return;
-        }
-        state.shown = Some(now);
-        let mut text = format!("[{}/{}]", state.done, state.builds + state.fetches);
-        for (derivation, (_, bytes)) in state.running.iter().take(4) {
-            text.push(' ');
-            text.push_str(name(derivation));
-            if *bytes > 0 {
-                let size = format!(" ({:.1} MB)", *bytes as f64 / 1e6);
-                text.push_str(&size);
-            }
-        }
-        if state.running.len() > 4 {
-            let others = format!(" and {} more", state.running.len() - 4);
-            text.push_str(&others);
-        }
-        let text: String = text.chars().take(110).collect();
-        write(&format!("\r\x1b[K{text}"));
-    }
-
-    /// A line that stays.
-    fn line(&self, text: &str) {
-        let clear = if self.terminal { "\r\x1b[K" } else { "" };
-        write(&format!("{clear}{text}\n"));
-    }
+/// What is left of the tree where there is no terminal: the plan, and each build as it begins.
+#[derive(Debug)]
+struct Brief {
+    show_logs: bool,
 }
 
-fn write(text: &str) {
-    let mut output = std::io::stderr().lock();
-    // Progress that nobody can see is no reason to stop a build.
-    if output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_err() {
-        log::debug!("standard error is gone");
-    }
-}
-
-impl Progress for StatusLine {
+impl Progress for Brief {
     fn event(&self, event: &Event<'_>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Planned { builds, fetches } => {
-                (state.builds, state.fetches) = (*builds, *fetches);
-                if builds + fetches > 0 {
-                    self.line(&format!("{builds} to build, {fetches} to download"));
-                }
+            Event::Planned { builds, fetches } if builds + fetches > 0 => {
+                say(&format!("{builds} to build, {fetches} to download"));
             }
-            Event::Started { derivation, fetch } => {
-                state.running.insert((*derivation).clone(), (Instant::now(), 0));
-                if !self.terminal && !fetch {
-                    self.line(&format!("building {}", name(derivation)));
-                }
-            }
-            Event::Downloaded { derivation, done, .. } => {
-                if let Some((_, bytes)) = state.running.get_mut(*derivation) {
-                    *bytes = *done;
-                }
-            }
-            Event::Finished { derivation, .. } => {
-                state.running.remove(*derivation);
-                state.done += 1;
-                if self.terminal && state.running.is_empty() && state.done == state.builds + state.fetches {
-                    write("\r\x1b[K");
-                    return;
-                }
+            Event::Started { derivation, fetch: false } => say(&format!("building {}", name(derivation))),
+            Event::Line { derivation, line } if self.show_logs => {
+                say(&format!("{}> {line}", name(derivation)));
             }
             _ => {}
         }
-        self.show(&mut state, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_have_the_names_that_nix_has() {
+        assert_eq!("multiline-with-logs".parse::<LogFormat>().unwrap(), LogFormat::BarWithLogs);
+        assert_eq!("internal-json".parse::<LogFormat>().unwrap(), LogFormat::InternalJson);
+        let error = "json".parse::<LogFormat>().unwrap_err().to_string();
+        assert!(error.contains("internal-json"), "{error}");
     }
 }

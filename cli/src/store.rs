@@ -5,7 +5,6 @@ pub(crate) mod copy;
 pub(crate) mod daemon;
 mod hash;
 mod key;
-pub(crate) mod lines;
 mod objects;
 mod path_info;
 mod usage;

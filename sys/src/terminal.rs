@@ -64,6 +64,16 @@ pub fn reset(terminal: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSANOW, &raw const settings) })
 }
 
+/// Columns and lines of a terminal; nothing if it does not say (a serial line) or is none.
+#[must_use]
+pub fn size(terminal: BorrowedFd<'_>) -> Option<(usize, usize)> {
+    // SAFETY: zeroed is a valid value of this plain structure.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is writable and outlives the call.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
 /// Takes over a descriptor that the parent left open at that number.
 pub fn adopt(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: plain system call; tells whether the number is open.

@@ -140,7 +140,7 @@ pub(crate) fn fetch_paths(
     // Said here with its reason and not set aside.
     drop(Cache::open(address, store.dir())?);
     let before = store.all_valid()?.len();
-    let build = BuildOptions { progress: crate::progress::for_terminal(), ..BuildOptions::default() };
+    let build = BuildOptions { progress: crate::progress::usual(), ..BuildOptions::default() };
     store.substitute(paths, &build)?;
     Ok(store.all_valid()?.len().saturating_sub(before))
 }

@@ -268,7 +268,7 @@ fn realise(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
         keep_going: matches.get_flag("keep-going"),
         keep_failed: matches.get_flag("keep-failed"),
         check: matches.get_flag("check"),
-        progress: std::sync::Arc::new(super::lines::Lines {
+        progress: std::sync::Arc::new(crate::progress::Lines {
             store_dir: store.dir().to_string(),
             show_logs: true,
         }),

@@ -15,6 +15,17 @@ pub enum Event<'a> {
         /// Downloads.
         fetches: usize,
     },
+    /// One step of the plan; what it needs was told before.
+    Step {
+        /// The derivation to build, or the path to fetch.
+        path: &'a StorePath,
+        /// The steps that come before it.
+        needs: &'a [&'a StorePath],
+        /// Whether it is a download.
+        fetch: bool,
+        /// Bytes to download, if known.
+        size: Option<u64>,
+    },
     /// Somebody else builds it; we wait for the lock.
     Waiting {
         /// The derivation.
@@ -76,6 +87,8 @@ pub enum Event<'a> {
         /// Why.
         kind: &'a FailureKind,
     },
+    /// Nothing of the plan runs any more.
+    Ended,
 }
 
 /// Hears events, from several threads.

@@ -113,6 +113,7 @@ impl Schedule {
     pub(super) fn run(&self, store: &Store, options: &BuildOptions) -> Outcome {
         let downloads = self.steps.iter().filter(|step| step.download).count();
         options.progress.event(&Event::Planned { builds: self.steps.len() - downloads, fetches: downloads });
+        self.tell(options);
         let state = State {
             waiting_for: self.steps.iter().map(|step| step.needs.len()).collect(),
             // A stack: what became ready last is likely to make more ready.
@@ -133,7 +134,22 @@ impl Schedule {
             std::thread::scope(|scope| self.start(scope, &pool, downloads));
             ended.set();
         });
+        options.progress.event(&Event::Ended);
         pool.state.into_inner().unwrap_or_else(PoisonError::into_inner).outcome
+    }
+
+    /// Tells who listens what there is to do, and what waits for what.
+    fn tell(&self, options: &BuildOptions) {
+        for step in &self.steps {
+            let needs: Vec<&StorePath> =
+                step.needs.iter().filter_map(|need| Some(self.steps.get(*need)?.path())).collect();
+            let size = match &step.work {
+                Work::Fetch(offer) => offer.narinfo.file_size,
+                Work::Build(_) => None,
+            };
+            let (path, fetch) = (step.path(), step.download);
+            options.progress.event(&Event::Step { path, needs: &needs, fetch, size });
+        }
     }
 
     /// Starts the threads.
