@@ -52,6 +52,8 @@ const FAMILIES: &[Family] = &[
     crate::store::HASH,
     crate::store::COPY,
     crate::store::KEY,
+    crate::store::DERIVATION,
+    crate::profile::FAMILY,
     crate::store::daemon::FAMILY,
     Family { command: crate::machine::switch_command, run: crate::machine::switch },
     Family { command: crate::machine::boot_command, run: crate::machine::boot },

@@ -35,6 +35,7 @@ pub(crate) fn command() -> Command {
                 .arg(number("to").help("[default: the current one]"))
                 .arg(json()),
         )
+        .subcommands(crate::profile::annotations())
         .subcommand(
             Command::new("delete")
                 .about(
@@ -57,6 +58,9 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("show", matches)) => show(&machine, matches)?,
         Some(("diff", matches)) => diff(&machine, matches)?,
         Some(("delete", matches)) => delete(&machine, matches)?,
+        Some((change @ ("pin" | "unpin" | "label"), matches)) => {
+            crate::profile::annotate(&machine.profile(), change, matches)?;
+        }
         Some((_, matches)) => list(&machine, matches)?,
         None => {}
     }
@@ -83,13 +87,23 @@ fn list(machine: &Machine, matches: &ArgMatches) -> Result<()> {
         }
         let created =
             generation.created.duration_since(UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default();
+        if generation.pinned {
+            marks.push("pinned");
+        }
+        let name = generation.label.as_ref().map(|name| format!("  “{name}”")).unwrap_or_default();
         if matches.get_flag("json") {
             documents.push(serde_json::json!({
                 "number": generation.number, "toplevel": generation.target, "created": created, "label": label, "marks": marks,
+                "name": generation.label,
             }));
         } else {
             let marks = if marks.is_empty() { String::new() } else { format!("  ({})", marks.join(", ")) };
-            writeln!(output, "{:>4}  {}  {label}{marks}", generation.number, difference::date_time(created))?;
+            writeln!(
+                output,
+                "{:>4}  {}  {label}{name}{marks}",
+                generation.number,
+                difference::date_time(created)
+            )?;
         }
     }
     if matches.get_flag("json") {
@@ -179,7 +193,8 @@ fn delete(machine: &Machine, matches: &ArgMatches) -> Result<()> {
             .iter()
             .find(|generation| generation.number == number)
             .map(|generation| &generation.target);
-        current == Some(number)
+        generations.iter().any(|generation| generation.number == number && generation.pinned)
+            || current == Some(number)
             || (target.is_some() && (target == running.as_ref() || target == booted.as_ref()))
     };
     let mut numbers: Vec<u64> = Vec::new();
@@ -203,7 +218,9 @@ fn delete(machine: &Machine, matches: &ArgMatches) -> Result<()> {
                 bail!("there is no generation {number}");
             }
             if needed(number) {
-                bail!("generation {number} is the current, the running or the booted one and stays");
+                bail!(
+                    "generation {number} is the current, the running, the booted or a pinned one and stays"
+                );
             }
             numbers.push(number);
         }

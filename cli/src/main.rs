@@ -29,6 +29,7 @@ mod nix_hash;
 mod nix_shell;
 mod nix_store;
 mod parse;
+mod profile;
 mod progress;
 mod repl;
 mod service;

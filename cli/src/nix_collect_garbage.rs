@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use store::CollectOptions;
 use store::profile::Profile;
 
@@ -80,20 +80,10 @@ fn remove_old(directory: &Path, older_than: Option<Duration>, dry_run: bool) -> 
             continue;
         }
         let profile = Profile::at(&path);
-        let Some(current) = profile.current()? else { continue };
-        let generations = profile.generations()?;
-        let mut doomed = Vec::new();
-        for (index, generation) in generations.iter().enumerate() {
-            if generation.number == current {
-                continue;
-            }
-            // It was current until the next one was made.
-            let ended = generations.get(index + 1).map_or(generation.created, |next| next.created);
-            let limit = older_than.and_then(|age| SystemTime::now().checked_sub(age));
-            if limit.is_none_or(|limit| ended < limit) {
-                doomed.push(generation.number);
-            }
+        if profile.current()?.is_none() {
+            continue;
         }
+        let doomed = profile.old_generations(older_than)?;
         for number in &doomed {
             eprintln_line(&format!("removing profile version {number}"))?;
         }

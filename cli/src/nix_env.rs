@@ -518,7 +518,7 @@ pub(crate) fn profiles_directory() -> Result<PathBuf> {
 }
 
 /// The profile that `~/.nix-profile` names; where there is no such link, it is made.
-fn own_profile() -> Result<PathBuf> {
+pub(crate) fn own_profile() -> Result<PathBuf> {
     let home = PathBuf::from(std::env::var_os("HOME").context("HOME is not set; name a profile with -p")?);
     let own = home.join(".nix-profile");
     if let Ok(target) = std::fs::read_link(&own) {

@@ -3,6 +3,7 @@
 mod collect;
 pub(crate) mod copy;
 pub(crate) mod daemon;
+pub(crate) mod derivation;
 mod hash;
 mod key;
 mod objects;
@@ -11,6 +12,7 @@ mod usage;
 
 pub(crate) use collect::FAMILY as COLLECT;
 pub(crate) use copy::FAMILY as COPY;
+pub(crate) use derivation::FAMILY as DERIVATION;
 pub(crate) use hash::FAMILY as HASH;
 pub(crate) use key::FAMILY as KEY;
 pub(crate) use objects::FAMILY as STORE;

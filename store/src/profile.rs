@@ -1,5 +1,6 @@
 //! Profiles: numbered generations (`NAME-N-link`) and a link to the current one, all symbolic links, changed atomically.
-//! Nix manual, "Profiles".
+//! Nix manual, "Profiles". Beside a generation's link there may be two files of ours, which Nix passes over: `NAME-N-pin` keeps it from
+//! being deleted as old, `NAME-N-label` is what its owner calls it.
 
 use crate::error::{Error, Result};
 use crate::lock::{FileLock, Mode};
@@ -8,7 +9,11 @@ use crate::root::replace_link;
 use formats::store_path::StorePath;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// The notes' kinds.
+const PIN: &str = "pin";
+const LABEL: &str = "label";
 
 /// A profile, by the path of its current link.
 #[derive(Debug, Clone)]
@@ -27,6 +32,10 @@ pub struct Generation {
     pub target: PathBuf,
     /// When the link was made.
     pub created: SystemTime,
+    /// Whether its owner wants it kept.
+    pub pinned: bool,
+    /// What its owner calls it.
+    pub label: Option<String>,
 }
 
 impl Profile {
@@ -58,6 +67,11 @@ impl Profile {
 
     fn generation_link(&self, number: u64) -> PathBuf {
         self.directory().join(format!("{}-{number}-link", self.name()))
+    }
+
+    /// A file beside a generation's link.
+    fn note(&self, number: u64, kind: &str) -> PathBuf {
+        self.directory().join(format!("{}-{number}-{kind}", self.name()))
     }
 
     fn lock(&self) -> Result<FileLock> {
@@ -92,7 +106,9 @@ impl Profile {
             let created = fs::symlink_metadata(&link)
                 .and_then(|found| found.modified())
                 .map_err(Error::file("examining", &link))?;
-            generations.push(Generation { number, link, target, created });
+            let pinned = self.note(number, PIN).exists();
+            let label = fs::read_to_string(self.note(number, LABEL)).ok();
+            generations.push(Generation { number, link, target, created, pinned, label });
         }
         generations.sort_by_key(|generation| generation.number);
         Ok(generations)
@@ -138,20 +154,74 @@ impl Profile {
         replace_link(Path::new(link.file_name().unwrap_or_default()), &self.link)
     }
 
-    /// Makes an existing generation the current one.
-    pub fn switch(&self, number: u64) -> Result<()> {
-        let _lock = self.lock()?;
+    /// The generation of that number, or an error that says which there are.
+    fn generation(&self, number: u64) -> Result<Generation> {
         let generations = self.generations()?;
-        if !generations.iter().any(|generation| generation.number == number) {
-            let known: Vec<String> =
-                generations.iter().map(|generation| generation.number.to_string()).collect();
-            return Err(Error::Invalid(format!(
+        let known: Vec<String> = generations.iter().map(|generation| generation.number.to_string()).collect();
+        generations.into_iter().find(|generation| generation.number == number).ok_or_else(|| {
+            Error::Invalid(format!(
                 "profile `{}` has no generation {number}; it has {}",
                 self.link.display(),
                 if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-            )));
-        }
+            ))
+        })
+    }
+
+    /// Makes an existing generation the current one.
+    pub fn switch(&self, number: u64) -> Result<()> {
+        let _lock = self.lock()?;
+        self.generation(number)?;
         self.point_to(number)
+    }
+
+    /// Keeps a generation from being deleted, or no longer.
+    pub fn pin(&self, number: u64, pinned: bool) -> Result<()> {
+        self.write_note(number, PIN, pinned.then_some(""))
+    }
+
+    /// Gives a generation a name, or takes it away.
+    pub fn set_label(&self, number: u64, label: Option<&str>) -> Result<()> {
+        if label.is_some_and(|label| label.chars().any(char::is_control)) {
+            return Err(Error::Invalid("a generation's label is one line of text".to_owned()));
+        }
+        self.write_note(number, LABEL, label)
+    }
+
+    fn write_note(&self, number: u64, kind: &str, text: Option<&str>) -> Result<()> {
+        let _lock = self.lock()?;
+        self.generation(number)?;
+        let note = self.note(number, kind);
+        match text {
+            Some(text) => {
+                let draft = self.note(number, &format!("{kind}.tmp"));
+                fs::write(&draft, text).map_err(Error::file("writing", &draft))?;
+                fs::rename(&draft, &note).map_err(Error::file("writing", &note))?;
+            }
+            None => remove_if_there(&note)?,
+        }
+        crate::tree::sync_directory(self.directory())
+    }
+
+    /// Generations that nothing wants: neither current nor pinned and, if an age is given, not current within it.
+    pub fn old_generations(&self, age: Option<Duration>) -> Result<Vec<u64>> {
+        let limit = match age {
+            Some(age) => Some(SystemTime::now().checked_sub(age).ok_or_else(|| {
+                Error::Invalid(format!("an age of {} seconds is before all time", age.as_secs()))
+            })?),
+            None => None,
+        };
+        let current = self.current()?;
+        let generations = self.generations()?;
+        let mut old = Vec::new();
+        for (index, generation) in generations.iter().enumerate() {
+            // It was current until the next one was made.
+            let ended = generations.get(index + 1).map_or(generation.created, |next| next.created);
+            let is_old = limit.is_none_or(|limit| ended < limit);
+            if is_old && !generation.pinned && Some(generation.number) != current {
+                old.push(generation.number);
+            }
+        }
+        Ok(old)
     }
 
     /// Makes the generation before the current one current. Returns its number.
@@ -179,9 +249,108 @@ impl Profile {
                     self.link.display()
                 )));
             }
+            if self.note(*number, PIN).exists() {
+                return Err(Error::Invalid(format!(
+                    "cannot delete generation {number} of `{}`: it is pinned; `firn profile unpin {number}` allows it",
+                    self.link.display()
+                )));
+            }
+        }
+        for number in numbers {
             let link = self.generation_link(*number);
             fs::remove_file(&link).map_err(Error::file("deleting generation", &link))?;
+            remove_if_there(&self.note(*number, LABEL))?;
         }
         crate::tree::sync_directory(self.directory())
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::file("deleting", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A store, a profile of three generations, and their paths.
+    fn three() -> (tempfile::TempDir, Store, Profile, Vec<StorePath>) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let profile = Profile::named(&store, "tools");
+        let paths: Vec<StorePath> = ["one", "two", "three"]
+            .map(|name| store.add_text(name, name.as_bytes(), &BTreeSet::new()).unwrap())
+            .into();
+        for (path, number) in paths.iter().zip(1..) {
+            assert_eq!(profile.set(&store, path).unwrap(), number);
+        }
+        (directory, store, profile, paths)
+    }
+
+    fn numbers(profile: &Profile) -> Vec<u64> {
+        profile.generations().unwrap().into_iter().map(|generation| generation.number).collect()
+    }
+
+    #[test]
+    fn generations_are_set_switched_and_rolled_back() {
+        let (_directory, store, profile, paths) = three();
+        assert_eq!(profile.set(&store, &paths[2]).unwrap(), 3, "the same again is no new generation");
+        assert_eq!((numbers(&profile), profile.current().unwrap()), (vec![1, 2, 3], Some(3)));
+        assert_eq!(profile.rollback().unwrap(), 2);
+        profile.switch(1).unwrap();
+        let error = profile.rollback().unwrap_err().to_string();
+        assert!(error.contains("no generation before"), "{error}");
+        let error = profile.switch(9).unwrap_err().to_string();
+        assert!(error.contains("no generation 9; it has 1, 2, 3"), "{error}");
+        assert_eq!(profile.set(&store, &paths[0]).unwrap(), 4, "a new generation comes after the newest");
+        let missing = store.dir().make_text_path("none", b"", &BTreeSet::new()).unwrap();
+        assert!(profile.set(&store, &missing).is_err(), "what is not valid becomes no generation");
+        assert_eq!(profile.current().unwrap(), Some(4));
+    }
+
+    #[test]
+    fn what_is_deleted_is_garbage_then_and_the_current_one_stays() {
+        let (directory, store, profile, paths) = three();
+        drop(store);
+        let store = Store::open(directory.path()).unwrap();
+        let error = profile.delete(&[1, 3]).unwrap_err().to_string();
+        assert!(error.contains("the current one"), "{error}");
+        assert_eq!(numbers(&profile), [1, 2, 3], "nothing goes when one must stay");
+        profile.delete(&[1]).unwrap();
+        store.collect_garbage(&crate::CollectOptions::default()).unwrap();
+        let valid: Vec<bool> = paths.iter().map(|path| store.is_valid(path).unwrap()).collect();
+        assert_eq!(valid, [false, true, true]);
+    }
+
+    #[test]
+    fn pinned_generations_are_kept_and_labels_are_remembered() {
+        let (_directory, _store, profile, _) = three();
+        profile.pin(1, true).unwrap();
+        profile.set_label(2, Some("before the move")).unwrap();
+        assert!(profile.set_label(2, Some("two\nlines")).is_err());
+        assert!(profile.pin(7, true).is_err(), "only what there is can be pinned");
+        let found = profile.generations().unwrap();
+        let notes: Vec<_> = found.iter().map(|found| (found.pinned, found.label.as_deref())).collect();
+        assert_eq!(notes, [(true, None), (false, Some("before the move")), (false, None)]);
+        assert_eq!(profile.old_generations(None).unwrap(), [2]);
+        assert_eq!(profile.old_generations(Some(Duration::from_secs(3600))).unwrap(), [0; 0]);
+        let error = profile.delete(&[1]).unwrap_err().to_string();
+        assert!(error.contains("firn profile unpin 1"), "{error}");
+        profile.pin(1, false).unwrap();
+        profile.delete(&[1, 2]).unwrap();
+        assert_eq!(numbers(&profile), [3]);
+        let mut left: Vec<_> = fs::read_dir(profile.directory())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("tools"))
+            .collect();
+        left.sort();
+        assert_eq!(left, ["tools", "tools-3-link", "tools.lock"]);
     }
 }

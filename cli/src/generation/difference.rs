@@ -118,7 +118,7 @@ fn signed(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec
 }
 
 /// Packages whose set of versions differs; store paths without a version only when they come or go.
-fn packages(old: &BTreeSet<String>, new: &BTreeSet<String>) -> Vec<String> {
+pub(crate) fn packages(old: &BTreeSet<String>, new: &BTreeSet<String>) -> Vec<String> {
     let grouped = |paths: &BTreeSet<String>| {
         let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for path in paths {

@@ -25,7 +25,8 @@ impl Machine {
         })
     }
 
-    fn profile(&self) -> Profile {
+    /// The system's profile.
+    pub(crate) fn profile(&self) -> Profile {
         Profile::at(&self.place("/nix/var/nix/profiles").join(SYSTEM))
     }
 

@@ -3,7 +3,6 @@
 use super::build::Installables;
 use crate::nix_front::{Arguments, Front, layout};
 use anyhow::{Context as _, Result, bail};
-use formats::derivation::Output;
 use formats::path_info::PathInfo;
 use formats::store_path::{StoreDir, StorePath};
 use serde_json::{Map, Value, json};
@@ -288,51 +287,7 @@ pub(super) fn show_derivation(front: &mut Front, arguments: &mut Arguments) -> R
     if flags.contains("-r") || flags.contains("--recursive") {
         derivations = store.closure(derivations)?.into_iter().filter(StorePath::is_derivation).collect();
     }
-    let mut shown = Map::new();
-    for path in derivations {
-        let derivation = store.read_derivation(&path)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut outputs = Map::new();
-        for (name, output) in &derivation.outputs {
-            let path = derivation.output_path(store.dir(), name)?.map(|path| store.dir().print(&path));
-            let value = match output {
-                Output::Fixed(address) => json!({
-                    "path": path,
-                    "hashAlgo": format!("{}{}", address.method.prefix(), address.hash.algorithm()),
-                    "hash": address.hash.digits16(),
-                }),
-                Output::Floating { method, algorithm } => {
-                    json!({"hashAlgo": format!("{}{algorithm}", method.prefix())})
-                }
-                Output::Impure { method, algorithm } => {
-                    json!({"hashAlgo": format!("{}{algorithm}", method.prefix()), "impure": true})
-                }
-                Output::InputAddressed(_) => json!({"path": path}),
-                Output::Deferred => json!({}),
-            };
-            outputs.insert(name.clone(), value);
-        }
-        let inputs: Map<String, Value> = derivation
-            .input_drvs
-            .iter()
-            .map(|(path, outputs)| (store.dir().print(path), json!(outputs)))
-            .collect();
-        let sources: Vec<String> = derivation.input_srcs.iter().map(|path| store.dir().print(path)).collect();
-        let env: BTreeMap<String, String> =
-            derivation.env.iter().map(|(name, value)| (text(name), text(value))).collect();
-        let value = json!({
-            "name": derivation.name,
-            "outputs": outputs,
-            "inputSrcs": sources,
-            "inputDrvs": inputs,
-            "system": text(&derivation.platform),
-            "builder": text(&derivation.builder),
-            "args": derivation.args.iter().map(|argument| text(argument)).collect::<Vec<_>>(),
-            "env": env,
-        });
-        shown.insert(store.dir().print(&path), value);
-    }
-    writeln!(std::io::stdout(), "{:#}", Value::Object(shown))?;
+    writeln!(std::io::stdout(), "{:#}", crate::store::derivation::as_json(&store, derivations)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

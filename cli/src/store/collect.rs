@@ -1,12 +1,12 @@
 //! `firn gc`: deletes what no root needs, after old generations if asked.
 
 use crate::family::Family;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use store::profile::Profile;
 use store::{CollectOptions, Store};
 
@@ -57,7 +57,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     };
     if let Some(age) = age {
         for profile in profiles(&store)? {
-            let old = old_generations(&profile, age)?;
+            let old = profile.old_generations(Some(age).filter(|age| !age.is_zero()))?;
             for number in &old {
                 writeln!(out, "generation {number} of {}", profile.link().display())?;
             }
@@ -117,20 +117,4 @@ fn profiles(store: &Store) -> Result<Vec<Profile>> {
 
 fn is_profile(link: &Path) -> bool {
     Profile::at(link).current().is_ok_and(|current| current.is_some())
-}
-
-/// Generations that are not current and were not current within the age either.
-fn old_generations(profile: &Profile, age: Duration) -> Result<Vec<u64>> {
-    let Some(limit) = SystemTime::now().checked_sub(age) else { bail!("that age is before all time") };
-    let current = profile.current()?;
-    let generations = profile.generations()?;
-    let mut old = Vec::new();
-    for (index, generation) in generations.iter().enumerate() {
-        // It was in use until the next was made.
-        let used_until = generations.get(index + 1).map_or(generation.created, |next| next.created);
-        if Some(generation.number) != current && (age.is_zero() || used_until < limit) {
-            old.push(generation.number);
-        }
-    }
-    Ok(old)
 }
