@@ -114,7 +114,7 @@ impl<'a> Attrs<'a> {
         if self.under().is_none() {
             return Iter::flat(self);
         }
-        Iter::Merged(merged(self, self.depth() + 1).into_iter())
+        Iter::Merged(merged(self).into_iter())
     }
 
     /// `under // over`.
@@ -128,23 +128,7 @@ impl<'a> Attrs<'a> {
         if under.depth() + over.depth() < MAX_DEPTH {
             return Self::laid(shapes.arena, under, over);
         }
-        // The lowest layer stays as it is when it is large beside what lies on it: a package set and its overlays.
-        let over = over.flatten(shapes);
-        let (mut base, mut above) = (under, 1_u32);
-        let mut size = over.at_least();
-        while let Some(under) = base.under()
-            && base.slots().len() < 2 * size as usize
-        {
-            size += base.slots().len() as u32;
-            base = under;
-            above += 1;
-        }
-        let layered = Self::laid(shapes.arena, under, over);
-        if base.depth() + 1 < MAX_DEPTH && base.at_least() > 2 * size {
-            let above = Self::of_attrs(shapes, &merged(layered, above));
-            return Self::layered(shapes.arena, above, base);
-        }
-        layered.flatten(shapes)
+        merge::settled(shapes, under, over)
     }
 
     /// All layers of `over` on `under`.
@@ -164,7 +148,7 @@ impl<'a> Attrs<'a> {
         if self.under().is_none() {
             return self;
         }
-        let flat = Self::of_attrs(shapes, &merged(self, self.depth() + 1));
+        let flat = Self::of_attrs(shapes, &merged(self));
         self.becomes(flat);
         flat
     }

@@ -1,6 +1,7 @@
-//! What becomes of a function's scope: when nothing that outlives a call can refer to it, its memory is used again as
-//! soon as the call is over. That is so for a body that only computes: it makes no function, no scope of its own and
-//! nothing that waits and would need the scope when it runs.
+//! What becomes of a function's scope: when nothing that outlives a call refers to it, its memory is used again as soon as
+//! the call is over. Who makes something that refers to a scope marks the scope; here is seen which bodies only compute
+//! (they make no function, no scope of their own and nothing that waits and would need the scope when it runs), so that
+//! an argument that is handed on as it is need not keep the scope.
 
 use crate::code::{Code, Lazy, Step};
 use crate::value::Value;
@@ -8,8 +9,8 @@ use crate::value::Value;
 /// How long the scope of a function of one plain argument lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifetime {
-    /// As long as everything else: something may keep it.
-    Forever,
+    /// Until the call is over, unless something keeps it that was made meanwhile.
+    Open,
     /// Until the call is over, but others may get to know the argument: it must lie elsewhere while it waits.
     CallWithSharedArgument,
     /// Until the call is over, and the argument's slot stays in it.
@@ -20,7 +21,7 @@ pub(crate) enum Lifetime {
 pub(crate) fn lifetime<'a>(body: &Code<'a>, codes: &[&'a Code<'a>]) -> Lifetime {
     let mut escape = Escape { codes, shared: false };
     match (escape.keeps(body), escape.shared) {
-        (true, _) => Lifetime::Forever,
+        (true, _) => Lifetime::Open,
         (false, true) => Lifetime::CallWithSharedArgument,
         (false, false) => Lifetime::Call,
     }

@@ -160,13 +160,16 @@ impl<'a> Evaluator<'a> {
                     let items = arena.alloc_slice_fill_with(items.len(), |index| items[index].within(env));
                     return Ok(Value::List(arena.alloc(List { items })));
                 }
-                Code::Lambda(number) => return Ok(Value::Lambda(*number, env)),
+                Code::Lambda(number) => {
+                    env.keep();
+                    return Ok(Value::Lambda(*number, env));
+                }
                 Code::Call(call) => match self.call_code(call, env, called)? {
                     Called::Value(value) => return Ok(value),
                     Called::Tail(body, inner, passing) => {
                         code = body;
                         env = inner;
-                        if let Some(done) = std::mem::replace(own, passing) {
+                        if let Some(done) = own.replace(passing) {
                             done.end(self.arena);
                         }
                     }
@@ -567,7 +570,7 @@ impl<'a> Evaluator<'a> {
                     }
                     let result = self.eval(body, inner);
                     self.depth -= 1;
-                    if let (Ok(_), Some(passing)) = (&result, passing) {
+                    if result.is_ok() {
                         passing.end(self.arena);
                     }
                     function = result.map_err(|error| {
@@ -640,9 +643,9 @@ impl<'a> Evaluator<'a> {
         closure: &'a Env<'a>,
         pos: Pos,
         mut argument: impl FnMut(usize) -> Slot<'a>,
-    ) -> Eval<'a, (&'a Code<'a>, &'a Env<'a>, Option<Passing<'a>>)> {
+    ) -> Eval<'a, (&'a Code<'a>, &'a Env<'a>, Passing<'a>)> {
         let (env, passing) = match &lambda.formals {
-            Some(formals) => (self.bind_formals(lambda, formals, closure, argument(0).get(), pos)?, None),
+            Some(formals) => self.bind_formals(lambda, formals, closure, argument(0).get(), pos)?,
             None if lambda.arity == 1 => Env::of_call(self.arena, closure, 1, lambda.lifetime, argument),
             None => {
                 let (given, arity) = (lambda.given as usize, lambda.arity as usize);
@@ -663,14 +666,14 @@ impl<'a> Evaluator<'a> {
         closure: &'a Env<'a>,
         argument: Value<'a>,
         pos: Pos,
-    ) -> Eval<'a, &'a Env<'a>> {
+    ) -> Eval<'a, (&'a Env<'a>, Passing<'a>)> {
         let value = self.force_value(argument)?;
         let Value::Attrs(attrs) = value else {
             let error = self.wrong_type(value, "a set", pos);
             return Err(error.within(self.arena, What::Call(lambda.name), lambda.pos));
         };
         let first = usize::from(lambda.argument.is_some());
-        let env = Env::new(self.arena, closure, first + formals.list.len(), |_, _| Slot::default());
+        let (env, passing) = Env::of_call_by_name(self.arena, closure, first + formals.list.len());
         let slots = env.slots();
         if first == 1 {
             slots[0].set(self.arena, value);
@@ -703,7 +706,7 @@ impl<'a> Evaluator<'a> {
         if !formals.ellipsis && used != attrs.len() {
             return Err(self.unexpected_argument(lambda, formals, attrs, pos));
         }
-        Ok(env)
+        Ok((env, passing))
     }
 
     #[inline]
@@ -767,7 +770,7 @@ impl<'a> Evaluator<'a> {
                     };
                     let result = self.eval(body, env);
                     self.depth -= 1;
-                    if let (Ok(_), Some(passing)) = (&result, passing) {
+                    if result.is_ok() {
                         passing.end(self.arena);
                     }
                     function = result.map_err(|error| {
@@ -896,5 +899,5 @@ impl<'a> Evaluator<'a> {
 enum Called<'a> {
     Value(Value<'a>),
     /// Run this in tail position; what ends the scope afterwards.
-    Tail(&'a Code<'a>, &'a Env<'a>, Option<Passing<'a>>),
+    Tail(&'a Code<'a>, &'a Env<'a>, Passing<'a>),
 }

@@ -443,7 +443,7 @@ impl<'a> Resolver<'a, '_> {
             argument: node.argument,
             formals,
             body: self.alloc(body),
-            lifetime: crate::escape::Lifetime::Forever,
+            lifetime: crate::escape::Lifetime::Open,
             given: 0,
             arity: 1,
         };

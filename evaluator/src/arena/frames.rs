@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Words of the longest frames that are used again.
-pub(crate) const LONGEST_REUSED: usize = 5;
+pub(crate) const LONGEST_REUSED: usize = 12;
 /// Bytes of a span.
 const SPAN: usize = 1 << 20;
 /// What 32 bits can number: 32 GiB. Where the limit on address space is lower, the region is smaller.

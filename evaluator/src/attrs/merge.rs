@@ -1,43 +1,87 @@
 //! Many layers as one: what stands where when sets lie on each other. Two neighbours are merged at a time, the smallest
 //! first, so that the large lowest layer of a package set is walked once.
 
-use super::{Attr, Attrs, Keys};
+use super::{Attr, Attrs};
 use crate::position::Pos;
+use crate::shapes::Shapes;
 use crate::symbol::Symbol;
 use crate::value::Slot;
 
-/// Something sorted by name to be merged: a layer as it lies in the arena, or what came of merging some.
+/// So many layers are left of too many.
+const LAYERS_LEFT: usize = 4;
+
+/// Something sorted by name to be merged: a layer as it lies in the arena (the uppermost one of that set), or what came of
+/// merging some.
 enum Layer<'a> {
-    Stored { keys: &'a Keys<'a>, slots: &'a [Slot<'a>] },
+    Stored(&'a Attrs<'a>),
     Merged(Vec<Attr<'a>>),
 }
 
-/// The attributes of the uppermost layers of a set, in order.
-pub(super) fn merged<'a>(attrs: &'a Attrs<'a>, count: u32) -> Vec<Attr<'a>> {
-    let mut layers: Vec<Layer<'a>> = Vec::with_capacity(count as usize);
-    let mut left = Some(attrs);
-    for _ in 0..count {
-        let Some(attrs) = left else { break };
-        layers.push(Layer::Stored { keys: attrs.keys(), slots: attrs.slots() });
-        left = attrs.under();
-    }
-    while layers.len() > 1 {
+/// The layers of a set, the uppermost first.
+fn layers_of<'a>(attrs: &'a Attrs<'a>) -> impl Iterator<Item = Layer<'a>> {
+    std::iter::successors(Some(attrs), |attrs| attrs.under()).map(Layer::Stored)
+}
+
+/// Merges neighbours until so many layers are left.
+fn reduce(layers: &mut Vec<Layer<'_>>, count: usize) {
+    while layers.len() > count {
         let sums = layers.windows(2).map(|pair| pair.iter().map(Layer::len).sum::<usize>());
         let Some((smallest, _)) = sums.enumerate().min_by_key(|&(_, sum)| sum) else { break };
         let under = layers.remove(smallest + 1);
         layers[smallest] = Layer::Merged(layers[smallest].on(&under));
     }
+}
+
+/// All attributes of a set, in order.
+pub(super) fn merged<'a>(attrs: &'a Attrs<'a>) -> Vec<Attr<'a>> {
+    let mut layers: Vec<Layer<'a>> = layers_of(attrs).collect();
+    reduce(&mut layers, 1);
     match layers.pop() {
         Some(Layer::Merged(attrs)) => attrs,
-        Some(Layer::Stored { keys, slots }) => Stored::of(keys, slots).attrs().collect(),
+        Some(Layer::Stored(attrs)) => Stored::of(attrs).attrs().collect(),
         None => Vec::new(),
+    }
+}
+
+/// One set on another that together have too many layers: some are merged. What is large (a package set) mostly stays as
+/// it is, and what lies at the bottom is used again with all that is below it.
+pub(super) fn settled<'a>(shapes: &Shapes<'a>, under: &'a Attrs<'a>, over: &'a Attrs<'a>) -> &'a Attrs<'a> {
+    let mut layers: Vec<Layer<'a>> = layers_of(over).chain(layers_of(under)).collect();
+    reduce(&mut layers, LAYERS_LEFT);
+    let mut lower: Option<&'a Attrs<'a>> = None;
+    // Where the layers that are left are those of `under` from some place down.
+    let mut same = true;
+    for layer in layers.into_iter().rev() {
+        let upper = match layer {
+            Layer::Stored(attrs) => {
+                same = same && same_or_none(attrs.under(), lower);
+                if same {
+                    lower = Some(attrs);
+                    continue;
+                }
+                attrs
+            }
+            Layer::Merged(attrs) => {
+                same = false;
+                Attrs::of_attrs(shapes, &attrs)
+            }
+        };
+        lower = Some(lower.map_or(upper, |lower| Attrs::layered(shapes.arena, upper, lower)));
+    }
+    lower.unwrap_or(under)
+}
+
+fn same_or_none<'a>(one: Option<&'a Attrs<'a>>, other: Option<&'a Attrs<'a>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => std::ptr::eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 
 impl<'a> Layer<'a> {
     fn len(&self) -> usize {
         match self {
-            Self::Stored { slots, .. } => slots.len(),
+            Self::Stored(attrs) => attrs.keys().names.len(),
             Self::Merged(attrs) => attrs.len(),
         }
     }
@@ -45,15 +89,9 @@ impl<'a> Layer<'a> {
     /// The attributes of both; where both have a name, that of `self` counts.
     fn on(&self, under: &Self) -> Vec<Attr<'a>> {
         match (self, under) {
-            (Self::Stored { keys, slots }, Self::Stored { keys: below, slots: others }) => {
-                merge(&Stored::of(keys, slots), &Stored::of(below, others))
-            }
-            (Self::Stored { keys, slots }, Self::Merged(below)) => {
-                merge(&Stored::of(keys, slots), below.as_slice())
-            }
-            (Self::Merged(over), Self::Stored { keys, slots }) => {
-                merge(over.as_slice(), &Stored::of(keys, slots))
-            }
+            (Self::Stored(over), Self::Stored(below)) => merge(&Stored::of(over), &Stored::of(below)),
+            (Self::Stored(over), Self::Merged(below)) => merge(&Stored::of(over), below.as_slice()),
+            (Self::Merged(over), Self::Stored(below)) => merge(over.as_slice(), &Stored::of(below)),
             (Self::Merged(over), Self::Merged(below)) => merge(over.as_slice(), below.as_slice()),
         }
     }
@@ -92,8 +130,9 @@ struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    fn of(keys: &'a Keys<'a>, slots: &'a [Slot<'a>]) -> Self {
-        Self { names: keys.names, positions: keys.positions, slots }
+    /// The uppermost layer of a set.
+    fn of(attrs: &Attrs<'a>) -> Self {
+        Self { names: attrs.keys().names, positions: attrs.keys().positions, slots: attrs.slots() }
     }
 
     fn attrs(&self) -> impl Iterator<Item = Attr<'a>> {
@@ -163,6 +202,7 @@ fn first_from<'a>(source: &(impl Source<'a> + ?Sized), start: usize, name: Symbo
 mod tests {
     use super::*;
     use crate::arena::Arena;
+    use crate::attrs::Keys;
     use crate::value::Value;
     use std::collections::BTreeMap;
 
@@ -175,43 +215,85 @@ mod tests {
         Attrs::filled(arena, keys, |_| Slot::new(arena, Value::Int(maker)))
     }
 
+    /// What a set has: each name and its maker.
+    fn contents<'a>(attrs: impl Iterator<Item = Attr<'a>>) -> Vec<(u32, i64)> {
+        attrs
+            .map(|attr| match attr.slot.get() {
+                Value::Int(maker) if attr.pos == Pos(attr.name.0 * 10 + maker as u32) => (attr.name.0, maker),
+                other => panic!("{other:?} at {:?}", attr.pos),
+            })
+            .collect()
+    }
+
     #[test]
     fn the_uppermost_layer_that_has_a_name_counts() {
         let arena = Arena::new();
         // Steps and lengths: dense and sparse ones, long ones under short ones and the other way round, empty ones.
-        let shapes: [&[(u32, u32)]; 6] = [
+        let piles: [&[(u32, u32)]; 7] = [
             &[(1, 5), (2, 5)],
             &[(7, 3), (1, 100), (3, 10)],
             &[(1, 100), (50, 2)],
             &[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (1, 60)],
             &[(1, 0), (1, 4), (9, 0)],
             &[(3, 30)],
+            &[
+                (2, 9),
+                (1, 70),
+                (5, 1),
+                (3, 2),
+                (2, 50),
+                (1, 1),
+                (8, 8),
+                (1, 200),
+                (2, 2),
+                (4, 4),
+                (1, 100),
+                (6, 3),
+            ],
         ];
-        for shape in shapes {
+        for pile in piles {
             let mut set: Option<&Attrs<'_>> = None;
             let mut expected = BTreeMap::new();
-            let mut layers = 0;
             // From below.
-            for (maker, &(step, length)) in shape.iter().enumerate().rev() {
+            for (maker, &(step, length)) in pile.iter().enumerate().rev() {
                 let names = || (0..length).map(move |index| 4 + index * step);
                 let upper = layer(&arena, maker as i64, names());
                 expected.extend(names().map(|name| (name, maker as i64)));
                 if length > 0 {
-                    layers += 1;
                     set = Some(set.map_or(upper, |under| Attrs::layered(&arena, upper, under)));
                 }
             }
-            let all = merged(set.expect("a layer"), layers);
-            let found: Vec<_> = all
-                .iter()
-                .map(|attr| match attr.slot.get() {
-                    Value::Int(maker) if attr.pos == Pos(attr.name.0 * 10 + maker as u32) => {
-                        (attr.name.0, maker)
-                    }
-                    other => panic!("{other:?} at {:?}", attr.pos),
-                })
-                .collect();
-            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{shape:?}");
+            let all = merged(set.expect("a layer"));
+            assert_eq!(contents(all.iter().copied()), expected.into_iter().collect::<Vec<_>>(), "{pile:?}");
         }
+    }
+
+    #[test]
+    fn sets_on_each_other_have_few_layers_and_all_that_is_in_them() {
+        let arena = Arena::new();
+        let shapes = Shapes::new(&arena);
+        let large = layer(&arena, 0, 1000..4000);
+        let mut set = large;
+        let mut expected: BTreeMap<u32, i64> = (1000..4000).map(|name| (name, 0)).collect();
+        for maker in 1..40_i64 {
+            // One or many layers at a time, a few names or more.
+            let mut upper = layer(&arena, maker, (0..5).map(|index| 900 + index * 37 + maker as u32 * 3));
+            expected.extend(contents(upper.iter()));
+            if maker % 3 == 0 {
+                let over = layer(&arena, maker + 100, (0..60).map(|index| 10 + index * 90));
+                expected.extend(contents(over.iter()));
+                upper = Attrs::layered(&arena, over, upper);
+            }
+            set = Attrs::update(&shapes, set, upper);
+            assert!(set.depth() <= 8, "{maker}");
+            assert_eq!(contents(set.iter()), expected.clone().into_iter().collect::<Vec<_>>(), "{maker}");
+            for (&name, &maker) in &expected {
+                assert!(
+                    matches!(set.get(Symbol(name)).map(Slot::get), Some(Value::Int(found)) if found == maker)
+                );
+            }
+        }
+        let lowest = std::iter::successors(Some(set), |set| set.under()).last();
+        assert!(lowest.is_some_and(|lowest| std::ptr::eq(lowest, large)), "the large one is not copied");
     }
 }

@@ -60,9 +60,13 @@ pub(crate) struct Slot<'a> {
 #[repr(C)]
 pub(crate) struct Env<'a> {
     up: u32,
-    length: u32,
+    /// How many slots there are, and [`KEPT`].
+    length: Cell<u32>,
     slots: [Slot<'a>; 0],
 }
+
+/// Something that may outlive the scope's call refers to the scope or to one of its slots.
+const KEPT: u32 = 1 << 31;
 
 /// What to store for something that is evaluated when it is needed: a slot's word without the frame.
 #[derive(Debug, Clone, Copy)]
@@ -240,10 +244,16 @@ impl<'a> Slot<'a> {
     /// What waits here moves to a slot of its own, to which this one then refers.
     #[inline]
     pub(crate) fn moved(self, arena: &'a Bump) -> Self {
-        if (THUNK..=BLACKHOLE).contains(&(self.word.get() as u8)) {
+        if self.waits() {
             return Self::of(pointed(REF, arena.alloc(self)));
         }
         self
+    }
+
+    /// Whether others that want the value must refer to this slot.
+    #[inline]
+    fn waits(&self) -> bool {
+        (THUNK..=BLACKHOLE).contains(&(self.word.get() as u8))
     }
 
     /// Whether nothing is left to evaluate at the top.
@@ -255,19 +265,14 @@ impl<'a> Slot<'a> {
     /// The same value for another place: a copy of what is evaluated, else a reference to this slot.
     #[inline]
     pub(crate) fn share(&'a self) -> Self {
-        let word = self.word.get();
-        if (THUNK..=BLACKHOLE).contains(&(word as u8)) {
-            Self::of(pointed(REF, self))
-        } else {
-            Self::of(word)
-        }
+        if self.waits() { Self::of(pointed(REF, self)) } else { Self::of(self.word.get()) }
     }
 }
 
 impl<'a> Env<'a> {
     /// The scope around everything.
     pub(crate) fn root(arena: &'a Arena) -> &'a Self {
-        Self::allocate(arena, u32::MAX, 0, |_, _| Slot::of(0))
+        Self::empty(arena.frames.allocate(1), u32::MAX, 0)
     }
 
     /// A scope inside another. The slots are filled in order; `fill` gets the number and the scope, in which the slots
@@ -279,19 +284,25 @@ impl<'a> Env<'a> {
         length: usize,
         fill: impl FnMut(usize, &'a Self) -> Slot<'a>,
     ) -> &'a Self {
-        Self::allocate(arena, frames::number_of(up), length, fill)
+        up.keep();
+        let address = arena.frames.allocate(1 + length);
+        Self::empty(address, frames::number_of(up), length).fill(fill)
     }
 
+    /// The scope of a call with named arguments, to be filled, and what ends it.
     #[inline]
-    fn allocate(
-        arena: &'a Arena,
-        up: u32,
-        length: usize,
-        mut fill: impl FnMut(usize, &'a Self) -> Slot<'a>,
-    ) -> &'a Self {
-        let address = arena.frames.allocate(1 + length);
+    pub(crate) fn of_call_by_name(arena: &'a Arena, up: &'a Self, length: usize) -> (&'a Self, Passing<'a>) {
+        let address = arena.frames.allocate_again(1 + length);
+        let env = Self::empty(address, frames::number_of(up), length);
+        (env, Passing(env))
+    }
+
+    /// Puts a scope of blackholes at an address where there are as many words as it needs, one more than its length, that
+    /// are its own.
+    #[inline]
+    fn empty(address: usize, up: u32, length: usize) -> &'a Self {
         let place: *mut u64 = std::ptr::with_exposed_provenance_mut(address);
-        // SAFETY: the words are this arena's, nobody else has them, and they are aligned for what is put there.
+        // SAFETY: the words are the caller's, nobody else has them, and they are aligned for what is put there.
         unsafe { place.write(u64::from(up) | (length as u64) << 32) };
         for index in 0..length {
             // SAFETY: inside of what was allocated.
@@ -301,16 +312,32 @@ impl<'a> Env<'a> {
         }
         // SAFETY: the header and all the slots are written: `up` is the lower half of the word on a little-endian
         // machine (checked below), the length the upper one.
-        let env: &'a Self = unsafe { at(address) };
-        for (index, slot) in env.slots().iter().enumerate() {
-            slot.word.set(fill(index, env).word.get());
+        unsafe { at(address) }
+    }
+
+    #[inline]
+    fn fill(&'a self, mut fill: impl FnMut(usize, &'a Self) -> Slot<'a>) -> &'a Self {
+        for (index, slot) in self.slots().iter().enumerate() {
+            slot.word.set(fill(index, self).word.get());
         }
-        env
+        self
+    }
+
+    /// Notes that something refers to the scope or to one of its slots that may outlive the call whose scope it is.
+    #[inline]
+    pub(crate) fn keep(&self) {
+        self.length.set(self.length.get() | KEPT);
+    }
+
+    #[inline]
+    fn length(&self) -> usize {
+        (self.length.get() & !KEPT) as usize
     }
 
     /// A scope of one variable.
     #[inline]
     pub(crate) fn with_one(arena: &'a Arena, up: &'a Self, variable: &Slot<'a>) -> &'a Self {
+        up.keep();
         let address = arena.frames.allocate(2);
         Self::written(address, up, 1, |_| Self::copy(variable))
     }
@@ -327,18 +354,14 @@ impl<'a> Env<'a> {
         length: usize,
         lifetime: Lifetime,
         mut argument: impl FnMut(usize) -> Slot<'a>,
-    ) -> (&'a Self, Option<Passing<'a>>) {
-        if lifetime == Lifetime::Forever {
-            let address = arena.frames.allocate(1 + length);
-            return (Self::written(address, up, length, argument), None);
-        }
+    ) -> (&'a Self, Passing<'a>) {
         let address = arena.frames.allocate_again(1 + length);
         let env = if lifetime == Lifetime::CallWithSharedArgument {
             Self::written(address, up, length, |index| argument(index).moved(arena))
         } else {
             Self::written(address, up, length, argument)
         };
-        (env, Some(Passing(env)))
+        (env, Passing(env))
     }
 
     /// Puts a scope at an address where there are as many words as it needs, one more than its length, that are its
@@ -380,12 +403,18 @@ impl<'a> Env<'a> {
         let first = std::ptr::from_ref(self).expose_provenance() + size_of::<Self>();
         let first: *const Slot<'a> = std::ptr::with_exposed_provenance(first);
         // SAFETY: `allocate` put so many slots behind the header.
-        unsafe { std::slice::from_raw_parts(first, self.length as usize) }
+        unsafe { std::slice::from_raw_parts(first, self.length()) }
     }
 
     /// A variable so many scopes further out.
     #[inline]
     pub(crate) fn variable(&'a self, depth: u32, slot: u32) -> &'a Slot<'a> {
+        &self.outwards(depth).slots()[slot as usize]
+    }
+
+    /// The scope so many scopes further out.
+    #[inline]
+    fn outwards(&'a self, depth: u32) -> &'a Self {
         let mut env = self;
         for _ in 0..depth {
             match env.up() {
@@ -393,22 +422,27 @@ impl<'a> Env<'a> {
                 None => break,
             }
         }
-        &env.slots()[slot as usize]
+        env
     }
 }
 
-/// A scope that nothing refers to once its call is over.
+/// The scope of a call that is running.
 #[derive(Debug)]
 pub(crate) struct Passing<'a>(&'a Env<'a>);
 
 impl Passing<'_> {
-    /// The call is over, with a value: the scope's memory is used again. (After an error it stays.)
+    /// The call is over, with a value: the scope's memory is used again unless something refers to it. (After an error it
+    /// stays.)
     #[inline]
     pub(crate) fn end(self, arena: &Arena) {
-        let words = 1 + self.0.length as usize;
-        // SAFETY: `of_call` made it with `allocate_again`, and there is one of these for each such scope. `crate::escape`
-        // has seen that the function's body leaves nothing behind that refers to the scope or to its slots.
-        unsafe { arena.frames.give_back(std::ptr::from_ref(self.0).expose_provenance(), words) };
+        let length = self.0.length.get();
+        if length & KEPT == 0 {
+            let words = 1 + length as usize;
+            // SAFETY: it was made with `allocate_again`, and there is one of these for each such scope. Whatever may
+            // outlive the call and refers to the scope or to its slots (a function, something that waits, a scope inside,
+            // a reference to what waits in a slot) called `keep` when it was made.
+            unsafe { arena.frames.give_back(std::ptr::from_ref(self.0).expose_provenance(), words) };
+        }
     }
 }
 
@@ -494,8 +528,18 @@ impl<'a> Lazy<'a> {
     #[inline]
     pub(crate) fn within(self, env: &'a Env<'a>) -> Slot<'a> {
         match self.word as u8 {
-            VARIABLE => env.variable(number(self.word), (self.word >> 32) as u32).share(),
-            LAMBDA | THUNK => Slot::of(self.word | u64::from(frames::number_of(env)) << 32),
+            VARIABLE => {
+                let env = env.outwards(number(self.word));
+                let slot = &env.slots()[(self.word >> 32) as usize];
+                if slot.waits() {
+                    env.keep();
+                }
+                slot.share()
+            }
+            LAMBDA | THUNK => {
+                env.keep();
+                Slot::of(self.word | u64::from(frames::number_of(env)) << 32)
+            }
             _ => Slot::of(self.word),
         }
     }
