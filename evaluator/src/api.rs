@@ -232,7 +232,7 @@ impl<'a> Evaluator<'a> {
             value = self.auto_called(value, arguments)?;
             value = match (value, step.parse::<usize>()) {
                 (Value::List(list), Ok(index)) => {
-                    if let Some(slot) = list.items.get(index) {
+                    if let Some(slot) = list.items().get(index) {
                         self.force(slot)?
                     } else {
                         let message =
@@ -311,7 +311,7 @@ impl<'a> Evaluator<'a> {
     /// The text of a string value, exactly.
     pub fn as_string(&self, value: Handle<'a>) -> Option<&'a [u8]> {
         match value.0 {
-            Value::String(string) => Some(string.bytes),
+            Value::String(string) => Some(string.bytes()),
             _ => None,
         }
     }
@@ -341,7 +341,8 @@ impl<'a> Evaluator<'a> {
     pub fn items(&mut self, value: Handle<'a>) -> Result<Option<Vec<Handle<'a>>>> {
         self.measure_stack();
         let Value::List(list) = value.0 else { return Ok(None) };
-        let result = list.items.iter().map(|slot| self.force(slot).map(Handle)).collect::<Eval<'a, Vec<_>>>();
+        let result =
+            list.items().iter().map(|slot| self.force(slot).map(Handle)).collect::<Eval<'a, Vec<_>>>();
         self.outward(result.map(Some))
     }
 
@@ -376,7 +377,7 @@ impl<'a> Evaluator<'a> {
             let Some(slot) = attrs.get(name) else { return Ok(String::new()) };
             let value = evaluator.force(slot)?;
             let text = evaluator.coerce(value, Coercion::PLAIN, Pos::NONE)?;
-            Ok(String::from_utf8_lossy(text.bytes).into_owned())
+            Ok(String::from_utf8_lossy(text.bytes()).into_owned())
         };
         let drv_path = text(self, Known::DRV_PATH)?;
         let output = text(self, Known::OUTPUT_NAME)?;

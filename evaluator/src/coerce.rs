@@ -65,14 +65,14 @@ impl<'a> Evaluator<'a> {
 
     /// A string without context.
     pub(crate) fn expect_plain(&self, value: Value<'a>, pos: Pos) -> Eval<'a, &'a [u8]> {
-        Ok(self.expect_plain_string(value, pos)?.bytes)
+        Ok(self.expect_plain_string(value, pos)?.bytes())
     }
 
     /// A string without context, as it is stored.
     pub(crate) fn expect_plain_string(&self, value: Value<'a>, pos: Pos) -> Eval<'a, &'a Str<'a>> {
         let string = self.expect_string(value, pos)?;
         if string.context.is_some() {
-            let text = String::from_utf8_lossy(string.bytes);
+            let text = String::from_utf8_lossy(string.bytes());
             let message = format!(
                 "the string '{text}' is not allowed to refer to a store path (such as '{}')",
                 self.context_elements(string.context)
@@ -107,7 +107,7 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn is_derivation(&mut self, value: Value<'a>) -> Eval<'a, bool> {
         let Value::Attrs(attrs) = value else { return Ok(false) };
         let Some(slot) = attrs.get(Known::TYPE) else { return Ok(false) };
-        Ok(matches!(self.force(slot)?, Value::String(string) if string.bytes == b"derivation"))
+        Ok(matches!(self.force(slot)?, Value::String(string) if string.bytes() == b"derivation"))
     }
 
     /// Appends a value's text.
@@ -124,19 +124,19 @@ impl<'a> Evaluator<'a> {
         }
         match value {
             Value::String(string) => {
-                text.extend_from_slice(string.bytes);
+                text.extend_from_slice(string.bytes());
                 context.add(string.context);
                 Ok(())
             }
             Value::Path(path) if how.copy => {
-                let stored = self.copy_to_store(path.bytes, pos)?;
+                let stored = self.copy_to_store(path.bytes(), pos)?;
                 text.extend_from_slice(stored);
                 let number = self.context_number(Element::Opaque(stored));
                 context.elements.push(number);
                 Ok(())
             }
             Value::Path(path) => {
-                text.extend_from_slice(path.bytes);
+                text.extend_from_slice(path.bytes());
                 Ok(())
             }
             Value::Attrs(attrs) => self.coerce_set(value, attrs, how, pos, text, context),
@@ -209,12 +209,12 @@ impl<'a> Evaluator<'a> {
         if self.depth > self.options.max_call_depth {
             return self.fail(ErrorKind::StackOverflow, pos, "stack overflow; max-call-depth exceeded");
         }
-        for (index, slot) in list.items.iter().enumerate() {
+        for (index, slot) in list.items().iter().enumerate() {
             let item = self.force(slot)?;
             self.coerce_into(item, how, pos, text, context)?;
             // Nix puts no blank after an empty list.
-            let empty = matches!(item, Value::List(list) if list.items.is_empty());
-            if index + 1 < list.items.len() && !empty {
+            let empty = matches!(item, Value::List(list) if list.is_empty());
+            if index + 1 < list.len() && !empty {
                 text.push(b' ');
             }
         }
@@ -244,7 +244,7 @@ impl<'a> Evaluator<'a> {
         context: &mut ContextBuilder,
     ) -> Eval<'a, Vec<u8>> {
         if let Value::Path(path) = value {
-            return Ok(path.bytes.to_vec());
+            return Ok(path.bytes().to_vec());
         }
         if let Value::Attrs(attrs) = value {
             if let Some(to_string) = attrs.get(Known::TO_STRING) {

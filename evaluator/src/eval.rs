@@ -157,8 +157,8 @@ impl<'a> Evaluator<'a> {
                 Code::List(list) => {
                     let arena = self.arena;
                     let items = list.items;
-                    let items = arena.alloc_slice_fill_with(items.len(), |index| items[index].within(env));
-                    return Ok(Value::List(arena.alloc(List { items })));
+                    let made = List::filled(arena, items.len(), |index| items[index].within(env));
+                    return Ok(Value::List(made));
                 }
                 Code::Lambda(number) => {
                     env.keep();
@@ -292,8 +292,8 @@ impl<'a> Evaluator<'a> {
     #[inline]
     fn copied_list(&self, value: Value<'a>) -> Value<'a> {
         match value {
-            Value::List(list) if matches!(list.items.len(), 1 | 2) => {
-                Value::List(self.arena.alloc(List { items: list.items }))
+            Value::List(list) if matches!(list.len(), 1 | 2) && list.is_held() => {
+                Value::List(List::over(self.arena, list.items()))
             }
             value => value,
         }
@@ -319,7 +319,7 @@ impl<'a> Evaluator<'a> {
         let place = index as usize;
         let function = self.force(&mapped.function)?;
         match mapped.over.get() {
-            Value::List(list) => self.call_values(function, &[share(&list.items[place])], Pos::NONE),
+            Value::List(list) => self.call_values(function, &[share(&list.items()[place])], Pos::NONE),
             Value::Attrs(attrs) => {
                 let name = Value::String(self.symbols.string(attrs.keys().names[place]));
                 self.call_values(function, &[name, share(&attrs.slots()[place])], Pos::NONE)
@@ -519,17 +519,14 @@ impl<'a> Evaluator<'a> {
 
     /// Concatenates lists, sharing the items.
     pub(crate) fn concat_lists(&self, lists: &[&'a List<'a>]) -> &'a List<'a> {
-        let mut filled = lists.iter().filter(|list| !list.items.is_empty());
+        let mut filled = lists.iter().filter(|list| !list.is_empty());
         match (filled.next(), filled.next()) {
             (None, _) => self.empty_list,
             (Some(only), None) => only,
             _ => {
-                let total = lists.iter().map(|list| list.items.len()).sum();
-                let mut items = lists.iter().flat_map(|list| list.items.iter());
-                let items = self
-                    .arena
-                    .alloc_slice_fill_with(total, |_| items.next().map_or_else(Slot::default, Slot::share));
-                self.arena.alloc(List { items })
+                let total = lists.iter().map(|list| list.len()).sum();
+                let mut items = lists.iter().flat_map(|list| list.items().iter());
+                List::filled(self.arena, total, |_| items.next().map_or_else(Slot::default, Slot::share))
             }
         }
     }

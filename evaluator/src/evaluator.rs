@@ -93,7 +93,7 @@ impl<'a> Evaluator<'a> {
             lambdas: Vec::with_capacity(4096),
             globals: HashMap::new(),
             contexts: Contexts::default(),
-            empty_list: arena.alloc(List { items: &[] }),
+            empty_list: List::over(arena, &[]),
             empty_string: arena.alloc(Str::new(&[], None)),
             root,
             depth: 0,
@@ -413,8 +413,7 @@ impl<'a> Evaluator<'a> {
         if values.is_empty() {
             return Value::List(self.empty_list);
         }
-        let items =
-            self.arena.alloc_slice_fill_with(values.len(), |index| Slot::new(self.arena, values[index]));
-        Value::List(self.arena.alloc(List { items }))
+        let slot = |index: usize| Slot::new(self.arena, values[index]);
+        Value::List(List::filled(self.arena, values.len(), slot))
     }
 }

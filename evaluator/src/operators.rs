@@ -58,19 +58,21 @@ impl<'a> Evaluator<'a> {
             (Value::Float(a), Value::Float(b)) => Ok(a < b),
             (Value::Int(a), Value::Float(b)) => Ok((a as f64) < b),
             (Value::Float(a), Value::Int(b)) => Ok(a < b as f64),
-            (Value::String(a), Value::String(b)) | (Value::Path(a), Value::Path(b)) => Ok(a.bytes < b.bytes),
+            (Value::String(a), Value::String(b)) | (Value::Path(a), Value::Path(b)) => {
+                Ok(a.bytes() < b.bytes())
+            }
             (Value::List(a), Value::List(b)) => {
                 if self.stack_is_low() {
                     return self.on_new_stack(|evaluator| evaluator.less_than(left, right, pos));
                 }
-                for (x, y) in a.items.iter().zip(b.items) {
+                for (x, y) in a.items().iter().zip(b.items()) {
                     if !self.equal_slots(x, y, pos)? {
                         let x = self.force(x)?;
                         let y = self.force(y)?;
                         return self.less_than(x, y, pos);
                     }
                 }
-                Ok(a.items.len() < b.items.len())
+                Ok(a.len() < b.len())
             }
             (left, right) if std::mem::discriminant(&left) == std::mem::discriminant(&right) => {
                 let message = format!(
@@ -126,7 +128,9 @@ impl<'a> Evaluator<'a> {
             (Value::Float(a), Value::Float(b)) => Ok(a == b),
             (Value::Int(a), Value::Float(b)) => Ok(a as f64 == b),
             (Value::Float(a), Value::Int(b)) => Ok(a == b as f64),
-            (Value::String(a), Value::String(b)) | (Value::Path(a), Value::Path(b)) => Ok(a.bytes == b.bytes),
+            (Value::String(a), Value::String(b)) | (Value::Path(a), Value::Path(b)) => {
+                Ok(a.bytes() == b.bytes())
+            }
             (Value::List(_), Value::List(_)) | (Value::Attrs(_), Value::Attrs(_)) => {
                 self.depth += 1;
                 if self.depth > self.options.max_call_depth {
@@ -151,10 +155,10 @@ impl<'a> Evaluator<'a> {
     fn equal_compound(&mut self, left: Value<'a>, right: Value<'a>, pos: Pos) -> Eval<'a, bool> {
         match (left, right) {
             (Value::List(a), Value::List(b)) => {
-                if a.items.len() != b.items.len() {
+                if a.len() != b.len() {
                     return Ok(false);
                 }
-                for (x, y) in a.items.iter().zip(b.items) {
+                for (x, y) in a.items().iter().zip(b.items()) {
                     if !self.equal_slots(x, y, pos)? {
                         return Ok(false);
                     }

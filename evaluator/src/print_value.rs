@@ -158,14 +158,14 @@ impl<'a> Printer<'_, 'a> {
             Value::Bool(false) => self.put("false"),
             Value::Int(number) => self.put(&number.to_string()),
             Value::Float(number) => self.put(&crate::float_format::print_g(number)),
-            Value::String(string) if string.bytes.len() > self.limits.string => {
-                write_string(&mut self.out, &string.bytes[..self.limits.string]);
-                let more = string.bytes.len() - self.limits.string;
+            Value::String(string) if string.bytes().len() > self.limits.string => {
+                write_string(&mut self.out, &string.bytes()[..self.limits.string]);
+                let more = string.bytes().len() - self.limits.string;
                 self.put(&format!(" «{more} bytes elided»"));
             }
-            Value::String(string) => write_string(&mut self.out, string.bytes),
-            Value::Path(path) => self.out.extend_from_slice(path.bytes),
-            Value::List(list) => self.list(list.items, std::ptr::from_ref(list).addr(), depth),
+            Value::String(string) => write_string(&mut self.out, string.bytes()),
+            Value::Path(path) => self.out.extend_from_slice(path.bytes()),
+            Value::List(list) => self.list(list.items(), std::ptr::from_ref(list).addr(), depth),
             Value::Attrs(attrs) => self.attrs(attrs, depth),
             Value::Ref(slot) => match followed(slot) {
                 Some(value) => self.value(value, depth),
@@ -261,15 +261,15 @@ impl<'a> Printer<'_, 'a> {
             Value::Ref(inner) => inner.get(),
             value => value,
         };
-        let is_derivation = attrs
-            .get(Known::TYPE)
-            .is_some_and(|slot| matches!(followed(slot), Value::String(text) if text.bytes == b"derivation"));
+        let is_derivation = attrs.get(Known::TYPE).is_some_and(
+            |slot| matches!(followed(slot), Value::String(text) if text.bytes() == b"derivation"),
+        );
         if !is_derivation {
             return false;
         }
         match attrs.get(Known::DRV_PATH).map(followed) {
             Some(Value::String(path)) => {
-                self.put(&format!("«derivation {}»", String::from_utf8_lossy(path.bytes)));
+                self.put(&format!("«derivation {}»", String::from_utf8_lossy(path.bytes())));
             }
             _ => self.put("«derivation»"),
         }

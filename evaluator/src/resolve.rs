@@ -182,7 +182,7 @@ impl<'a> Resolver<'a, '_> {
             }
             Kind::Attrs(node) if node.recursive.get() => Code::RecAttrs(self.recursive(node, true)?),
             Kind::Attrs(node) => self.attrs(node)?,
-            Kind::List([]) => self.constant(Value::List(self.arena.alloc(List { items: &[] }))),
+            Kind::List([]) => self.constant(Value::List(List::over(self.arena, &[]))),
             Kind::List(items) => {
                 let items = items.iter().map(|item| self.lazy(item)).collect::<Resolved<Vec<_>>>()?;
                 Code::List(self.arena.alloc(ListCode { items: self.arena.alloc_slice_copy(&items) }))

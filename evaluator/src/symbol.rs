@@ -113,7 +113,7 @@ impl<'a> Symbols<'a> {
         if let Some(known) = string.symbol.get() {
             return Symbol(known.get() - 1);
         }
-        let symbol = self.intern(string.bytes);
+        let symbol = self.intern(string.bytes());
         string.symbol.set(NonZero::new(symbol.0 + 1));
         symbol
     }
@@ -124,7 +124,7 @@ impl<'a> Symbols<'a> {
         if let Some(known) = string.symbol.get() {
             return Some(Symbol(known.get() - 1));
         }
-        let symbol = self.find(string.bytes)?;
+        let symbol = self.find(string.bytes())?;
         string.symbol.set(NonZero::new(symbol.0 + 1));
         Some(symbol)
     }
@@ -136,7 +136,7 @@ impl<'a> Symbols<'a> {
 
     /// The name's text.
     pub(crate) fn text(&self, symbol: Symbol) -> &'a [u8] {
-        self.texts[symbol.0 as usize].bytes
+        self.texts[symbol.0 as usize].bytes()
     }
 
     /// The name as a string value's payload.

@@ -4,15 +4,17 @@
 //!
 //! Sharing: whoever copies a slot that is not evaluated yet copies a [`Value::Ref`] to it, so every thunk is run once.
 
+mod list;
 pub(crate) mod slot;
+mod text;
 
+pub(crate) use self::list::List;
 pub(crate) use self::slot::{Env, Passing, Slot};
+pub(crate) use self::text::{Context, Str};
 
 use crate::attrs::Attrs;
 use crate::builtins::Builtin;
 use crate::error::Error;
-use std::cell::Cell;
-use std::num::NonZero;
 
 /// A value or the promise of one. The kind is a whole half word: a value is copied in the same pieces that it was written
 /// in, or the processor waits for the pieces to come together.
@@ -44,33 +46,6 @@ pub(crate) enum Value<'a> {
     Blackhole,
     /// Evaluation failed, and would fail again.
     Failed(Error<'a>),
-}
-
-/// A string's bytes and the store paths that it depends on.
-#[derive(Debug)]
-pub(crate) struct Str<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) context: Option<&'a Context<'a>>,
-    /// The text as a name, once it was used as one.
-    pub(crate) symbol: Cell<Option<NonZero<u32>>>,
-}
-
-impl<'a> Str<'a> {
-    pub(crate) fn new(bytes: &'a [u8], context: Option<&'a Context<'a>>) -> Self {
-        Self { bytes, context, symbol: Cell::new(None) }
-    }
-}
-
-/// Numbers of context elements, sorted, never empty.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Context<'a> {
-    pub(crate) elements: &'a [u32],
-}
-
-/// A list's items.
-#[derive(Debug)]
-pub(crate) struct List<'a> {
-    pub(crate) items: &'a [Slot<'a>],
 }
 
 /// A function applied to many things, each when it is needed: what `map`, `mapAttrs` and `genList` make.

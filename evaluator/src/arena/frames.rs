@@ -5,7 +5,7 @@
 //! The region is handed out to arenas in spans; an arena that goes gives its spans back, for the next one.
 #![expect(
     unsafe_code,
-    reason = "reserving address space and turning numbers into places in it; one of the three homes of unsafe in this crate"
+    reason = "reserving address space and turning numbers into places in it; one of the homes of unsafe in this crate"
 )]
 
 use std::cell::{Cell, RefCell};

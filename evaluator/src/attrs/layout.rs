@@ -3,7 +3,7 @@
 //! small and flat, and cost one word more than their values.
 #![expect(
     unsafe_code,
-    reason = "objects whose length is known only when they are made; one of the three homes of unsafe in this crate, beside arena/frames.rs and value/slot.rs"
+    reason = "objects whose length is known only when they are made; one of the homes of unsafe in this crate, beside arena/frames.rs, value/list.rs, value/slot.rs and value/text.rs"
 )]
 
 use crate::attrs::Keys;

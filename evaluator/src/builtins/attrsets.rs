@@ -7,7 +7,6 @@ use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
 use crate::value::{Mapped, Value};
-use hashbrown::HashMap;
 
 pub(super) const TABLE: &[Builtin] = &[
     builtin("__attrNames", 1, 1, attr_names, "set: the names of the attributes, sorted"),
@@ -94,8 +93,8 @@ fn attr_pos<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
 fn remove_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let attrs = e.expect_attrs(args[0], pos)?;
     let list = e.expect_list(args[1], pos)?;
-    let mut names: Vec<Symbol> = Vec::with_capacity(list.items.len());
-    for item in list.items {
+    let mut names: Vec<Symbol> = Vec::with_capacity(list.len());
+    for item in list.items() {
         let value = e.force(item)?;
         let name = e.expect_plain_string(value, pos)?;
         names.extend(e.symbols.find_string(name));
@@ -110,8 +109,8 @@ fn remove_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval
 
 fn list_to_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let list = e.expect_list(args[0], pos)?;
-    let mut attrs: Vec<(Symbol, Pos, Value<'a>)> = Vec::with_capacity(list.items.len());
-    for item in list.items {
+    let mut attrs: Vec<(Symbol, Pos, Value<'a>)> = Vec::with_capacity(list.len());
+    for item in list.items() {
         let value = e.force(item)?;
         let pair = e.expect_attrs(value, pos)?;
         let name = e.required(pair, Known::NAME, pos)?;
@@ -143,7 +142,7 @@ fn cat_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     let name = e.expect_name(args[0], pos)?;
     let list = e.expect_list(args[1], pos)?;
     let mut found = Vec::new();
-    for item in list.items {
+    for item in list.items() {
         let value = e.force(item)?;
         if let Some(slot) = e.expect_attrs(value, pos)?.get(name) {
             found.push(share(slot));
@@ -182,26 +181,21 @@ fn zip_with<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
     e.expect_function(function, pos)?;
     let list = e.force_value(args[1])?;
     let list = e.expect_list(list, pos)?;
-    let mut order: Vec<Symbol> = Vec::new();
-    let mut groups: HashMap<Symbol, Vec<Value<'a>>> = HashMap::new();
-    for item in list.items {
+    let mut all: Vec<(Symbol, Value<'a>)> = Vec::new();
+    for item in list.items() {
         let value = e.force(item)?;
-        for attr in e.expect_attrs(value, pos)?.iter() {
-            groups
-                .entry(attr.name)
-                .or_insert_with(|| {
-                    order.push(attr.name);
-                    Vec::new()
-                })
-                .push(share(attr.slot));
-        }
+        all.extend(e.expect_attrs(value, pos)?.iter().map(|attr| (attr.name, share(attr.slot))));
     }
-    let mut attrs = Vec::with_capacity(order.len());
-    for name in order {
-        let values = groups.remove(&name).unwrap_or_default();
-        let values = e.new_list(&values);
-        let text = Value::String(e.symbols.string(name));
-        attrs.push((name, Pos::NONE, e.apply_later(function, &[text, values])));
+    // Stable: the values of a name stay in the order of the sets.
+    all.sort_by_key(|one| one.0);
+    let mut attrs = Vec::new();
+    let mut values = Vec::new();
+    for group in all.chunk_by(|one, other| one.0 == other.0) {
+        values.clear();
+        values.extend(group.iter().map(|one| one.1));
+        attrs.extend(group.first().map(|first| (first.0, Pos::NONE, e.new_list(&values))));
     }
-    Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
+    let lists = Attrs::from_sorted(&e.shapes, &attrs);
+    let mapped = Mapped::over(e.arena, function, Value::Attrs(lists));
+    Ok(Value::Attrs(Attrs::filled(e.arena, lists.keys(), |index| mapped.item(index))))
 }

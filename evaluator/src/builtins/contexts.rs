@@ -123,13 +123,13 @@ fn append_context<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Ev
         if let Some(slot) = info.get(Known::OUTPUTS) {
             let value = e.force(slot)?;
             let outputs = e.expect_list(value, pos)?;
-            if !outputs.items.is_empty() && !is_drv {
+            if !outputs.is_empty() && !is_drv {
                 let message = format!(
                     "tried to add derivation output context of {shown}, which is not a derivation, to a string"
                 );
                 return e.fail(ErrorKind::Other, pos, &message);
             }
-            for item in outputs.items {
+            for item in outputs.items() {
                 let value = e.force(item)?;
                 let output = e.expect_plain(value, pos)?;
                 let number = e.context_number(Element::Built { drv: path, output });
@@ -137,7 +137,7 @@ fn append_context<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Ev
             }
         }
     }
-    Ok(e.string_with(string.bytes, context))
+    Ok(e.string_with(string.bytes(), context))
 }
 
 fn discard<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -145,7 +145,7 @@ fn discard<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, 
     if string.context.is_none() {
         return Ok(Value::String(string));
     }
-    Ok(Value::String(e.arena.alloc(Str::new(string.bytes, None))))
+    Ok(Value::String(e.arena.alloc(Str::new(string.bytes(), None))))
 }
 
 fn discard_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -159,7 +159,7 @@ fn discard_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval
         let number = e.context_number(element);
         context.elements.push(number);
     }
-    Ok(e.string_with(string.bytes, context))
+    Ok(e.string_with(string.bytes(), context))
 }
 
 fn add_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -168,7 +168,7 @@ fn add_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
     let [element] = elements.as_slice() else {
         let message = format!(
             "context of string '{}' must have exactly one element, but has {}",
-            String::from_utf8_lossy(string.bytes),
+            String::from_utf8_lossy(string.bytes()),
             elements.len()
         );
         return e.fail(ErrorKind::Other, pos, &message);
@@ -188,5 +188,5 @@ fn add_deep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
             return e.fail(ErrorKind::Other, pos, &message);
         }
     };
-    Ok(e.string_needing(string.bytes, deep))
+    Ok(e.string_needing(string.bytes(), deep))
 }

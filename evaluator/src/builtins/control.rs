@@ -32,7 +32,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
 fn message<'a>(e: &mut Evaluator<'a>, value: Value<'a>, pos: Pos) -> Eval<'a, String> {
     let text = e.coerce(value, Coercion::INTERPOLATION, pos)?;
-    Ok(String::from_utf8_lossy(text.bytes).into_owned())
+    Ok(String::from_utf8_lossy(text.bytes()).into_owned())
 }
 
 fn throw<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -65,7 +65,7 @@ fn deep_seq<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
 
 fn shown<'a>(e: &Evaluator<'a>, value: Value<'a>) -> String {
     match value {
-        Value::String(text) => String::from_utf8_lossy(text.bytes).into_owned(),
+        Value::String(text) => String::from_utf8_lossy(text.bytes()).into_owned(),
         other => String::from_utf8_lossy(&e.print_value(other, Style::Talkative)).into_owned(),
     }
 }
@@ -86,7 +86,7 @@ fn trace_verbose<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eva
 
 fn warn<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let text = e.expect_string(args[0], pos)?;
-    let text = String::from_utf8_lossy(text.bytes).into_owned();
+    let text = String::from_utf8_lossy(text.bytes()).into_owned();
     e.io.message(&format!("evaluation warning: {text}"));
     if e.options.abort_on_warn {
         return e.fail(ErrorKind::Abort, pos, "aborting because of a warning (abort-on-warn is set)");
@@ -100,7 +100,7 @@ fn add_error_context<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) ->
         e.depth = depth;
         match e.force_value(args[0]).and_then(|text| e.coerce(text, Coercion::INTERPOLATION, pos)) {
             Ok(text) => {
-                let text = e.arena.alloc_str(&String::from_utf8_lossy(text.bytes));
+                let text = e.arena.alloc_str(&String::from_utf8_lossy(text.bytes()));
                 error.within(e.arena, What::Context(text), pos)
             }
             Err(own) => own,
@@ -134,7 +134,7 @@ impl<'a> Evaluator<'a> {
                 }
             }
             Value::List(list) if seen.insert(std::ptr::from_ref(list).addr()) => {
-                for slot in list.items {
+                for slot in list.items() {
                     let inner = self.force(slot)?;
                     self.force_deep(inner, pos, seen)?;
                 }

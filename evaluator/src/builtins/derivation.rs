@@ -195,7 +195,7 @@ fn attribute<'a>(
             }
         }
         Known::ARGS => {
-            for item in e.expect_list(value, pos)?.items {
+            for item in e.expect_list(value, pos)?.items() {
                 let value = e.force(item)?;
                 let start = special.texts.len();
                 e.coerce_into(value, Coercion::ENVIRONMENT, pos, &mut special.texts, context)?;
@@ -285,7 +285,7 @@ fn structured_attribute<'a>(
         }
         Known::OUTPUTS => {
             special.outputs.clear();
-            for item in e.expect_list(value, pos)?.items {
+            for item in e.expect_list(value, pos)?.items() {
                 let value = e.force(item)?;
                 special.outputs.push(String::from_utf8_lossy(e.expect_plain(value, pos)?).into_owned());
             }

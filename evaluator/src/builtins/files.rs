@@ -230,7 +230,7 @@ impl<'a> Evaluator<'a> {
 fn path_exists<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     // "dir/" and "dir/." ask for a directory.
     let must_be_directory = match args[0] {
-        Value::String(text) => text.bytes.ends_with(b"/") || text.bytes.ends_with(b"/."),
+        Value::String(text) => text.bytes().ends_with(b"/") || text.bytes().ends_with(b"/."),
         _ => false,
     };
     let path = e.realised_path(args[0], pos)?;
@@ -300,7 +300,7 @@ fn find_file<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     let list = e.expect_list(args[0], pos)?;
     let name = e.expect_plain(args[1], pos)?;
     let mut entries = Vec::new();
-    for item in list.items {
+    for item in list.items() {
         let value = e.force(item)?;
         let attrs = e.expect_attrs(value, pos)?;
         let prefix = match attrs.get(Known::PREFIX) {
@@ -359,7 +359,7 @@ fn to_file<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, 
         return e.fail(ErrorKind::Other, pos, &error.to_string());
     }
     let io = Rc::clone(&e.io);
-    let path = io.add_text(&name, contents.bytes, &references).map_err(|error| e.io_error(&error, pos))?;
+    let path = io.add_text(&name, contents.bytes(), &references).map_err(|error| e.io_error(&error, pos))?;
     let printed = format!("{}/{}", e.io.store_dir(), path.base_name());
     Ok(e.string_needing(printed.as_bytes(), Element::Opaque(printed.as_bytes())))
 }

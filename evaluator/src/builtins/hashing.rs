@@ -36,7 +36,7 @@ fn hash_string<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<
     let name = e.expect_plain(args[0], pos)?;
     let algorithm = algorithm(e, name, pos)?;
     let text = e.expect_string(args[1], pos)?;
-    Ok(e.new_string(Hash::of(algorithm, text.bytes).digits16().as_bytes()))
+    Ok(e.new_string(Hash::of(algorithm, text.bytes()).digits16().as_bytes()))
 }
 
 fn hash_file<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {

@@ -83,18 +83,18 @@ impl<'a> Evaluator<'a> {
             Value::Float(number) => out.extend_from_slice(crate::float_format::print_json(number).as_bytes()),
             Value::String(string) => {
                 context.add(string.context);
-                write_text(self, string.bytes, pos, out)?;
+                write_text(self, string.bytes(), pos, out)?;
             }
             Value::Path(path) if copy => {
-                let stored = self.copy_to_store(path.bytes, pos)?;
+                let stored = self.copy_to_store(path.bytes(), pos)?;
                 let number = self.context_number(Element::Opaque(stored));
                 context.elements.push(number);
                 write_text(self, stored, pos, out)?;
             }
-            Value::Path(path) => write_text(self, path.bytes, pos, out)?,
+            Value::Path(path) => write_text(self, path.bytes(), pos, out)?,
             Value::List(list) => {
                 out.push(b'[');
-                for (index, slot) in list.items.iter().enumerate() {
+                for (index, slot) in list.items().iter().enumerate() {
                     if index > 0 {
                         out.push(b',');
                     }

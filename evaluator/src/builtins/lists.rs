@@ -59,37 +59,37 @@ pub(super) const TABLE: &[Builtin] = &[
 fn elem_at<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let index = e.expect_int(args[1], pos)?;
     let list = e.expect_list(args[0], pos)?;
-    if let Some(slot) = usize::try_from(index).ok().and_then(|index| list.items.get(index)) {
+    if let Some(slot) = usize::try_from(index).ok().and_then(|index| list.items().get(index)) {
         e.force(slot)
     } else {
-        let message = format!("list index {index} is out of bounds: the list has {} items", list.items.len());
+        let message = format!("list index {index} is out of bounds: the list has {} items", list.len());
         e.fail(ErrorKind::Other, pos, &message)
     }
 }
 
 fn head<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    match e.expect_list(args[0], pos)?.items.first() {
+    match e.expect_list(args[0], pos)?.items().first() {
         Some(slot) => e.force(slot),
         None => e.fail(ErrorKind::Other, pos, "'head' called on an empty list"),
     }
 }
 
 fn tail<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    match e.expect_list(args[0], pos)?.items.split_first() {
+    match e.expect_list(args[0], pos)?.items().split_first() {
         // The items lie in the arena already: the tail is a part of the same array.
-        Some((_, items)) => Ok(Value::List(e.arena.alloc(crate::value::List { items }))),
+        Some((_, items)) => Ok(Value::List(List::over(e.arena, items))),
         None => e.fail(ErrorKind::Other, pos, "'tail' called on an empty list"),
     }
 }
 
 fn map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let list = e.expect_list(args[1], pos)?;
-    if list.items.is_empty() {
+    if list.is_empty() {
         return Ok(args[1]);
     }
     let function = e.force_value(args[0])?;
     e.expect_function(function, pos)?;
-    Ok(e.mapped_list(function, Some(list), list.items.len()))
+    Ok(e.mapped_list(function, Some(list), list.len()))
 }
 
 impl<'a> Evaluator<'a> {
@@ -99,33 +99,33 @@ impl<'a> Evaluator<'a> {
             return Value::List(self.empty_list);
         }
         let arena = self.arena;
-        let items: &'a [Slot<'a>] = if length < 1 << NUMBER_BITS {
+        let list = if length < 1 << NUMBER_BITS {
             let mapped = Mapped::over(arena, function, over.map_or(Value::Null, Value::List));
-            arena.alloc_slice_fill_with(length, |index| mapped.item(index))
+            List::filled(arena, length, |index| mapped.item(index))
         } else {
-            arena.alloc_slice_fill_with(length, |index| {
-                let argument = over.map_or(Value::Int(index as i64), |list| share(&list.items[index]));
+            List::filled(arena, length, |index| {
+                let argument = over.map_or(Value::Int(index as i64), |list| share(&list.items()[index]));
                 Slot::new(arena, self.apply_later(function, &[argument]))
             })
         };
-        Value::List(arena.alloc(List { items }))
+        Value::List(list)
     }
 }
 
 fn filter<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let list = e.expect_list(args[1], pos)?;
-    if list.items.is_empty() {
+    if list.is_empty() {
         return Ok(args[1]);
     }
     let function = e.force_value(args[0])?;
-    let mut kept = Vec::with_capacity(list.items.len());
-    for item in list.items {
+    let mut kept = Vec::with_capacity(list.len());
+    for item in list.items() {
         let value = e.call1(function, share(item), pos)?;
         if e.expect_bool(value, pos)? {
             kept.push(share(item));
         }
     }
-    if kept.len() == list.items.len() {
+    if kept.len() == list.len() {
         return Ok(args[1]);
     }
     Ok(e.new_list(&kept))
@@ -133,11 +133,11 @@ fn filter<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, V
 
 fn elem<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let list = e.expect_list(args[1], pos)?;
-    if list.items.is_empty() {
+    if list.is_empty() {
         return Ok(Value::Bool(false));
     }
     let wanted = Slot::alone(e.arena, args[0]);
-    for item in list.items {
+    for item in list.items() {
         if e.equal_slots(wanted, item, pos)? {
             return Ok(Value::Bool(true));
         }
@@ -147,8 +147,8 @@ fn elem<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Val
 
 fn concat_lists<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let lists = e.expect_list(args[0], pos)?;
-    let mut all = Vec::with_capacity(lists.items.len());
-    for item in lists.items {
+    let mut all = Vec::with_capacity(lists.len());
+    for item in lists.items() {
         let value = e.force(item)?;
         all.push(e.expect_list(value, pos)?);
     }
@@ -156,7 +156,7 @@ fn concat_lists<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval
 }
 
 fn length<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    Ok(Value::Int(e.expect_list(args[0], pos)?.items.len() as i64))
+    Ok(Value::Int(e.expect_list(args[0], pos)?.len() as i64))
 }
 
 fn fold<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -164,7 +164,7 @@ fn fold<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Val
     e.expect_function(function, pos)?;
     let list = e.expect_list(args[2], pos)?;
     let mut value = args[1];
-    for item in list.items {
+    for item in list.items() {
         value = e.call_values(function, &[value, share(item)], pos)?;
     }
     e.force_value(value)
@@ -180,7 +180,7 @@ fn all<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Valu
 
 fn any_is<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos, wanted: bool) -> Eval<'a, bool> {
     e.expect_function(args[0], pos)?;
-    for item in e.expect_list(args[1], pos)?.items {
+    for item in e.expect_list(args[1], pos)?.items() {
         let value = e.call1(args[0], share(item), pos)?;
         if e.expect_bool(value, pos)? == wanted {
             return Ok(true);
@@ -201,13 +201,13 @@ fn gen_list<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
 
 fn sort<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let list = e.expect_list(args[1], pos)?;
-    if list.items.is_empty() {
+    if list.is_empty() {
         return Ok(args[1]);
     }
     let function = e.force_value(args[0])?;
     e.expect_function(function, pos)?;
-    let mut values = Vec::with_capacity(list.items.len());
-    for item in list.items {
+    let mut values = Vec::with_capacity(list.len());
+    for item in list.items() {
         values.push(e.force(item)?);
     }
     let native = matches!(function, Value::Builtin(builtin) if builtin.name == "__lessThan");
@@ -268,7 +268,7 @@ fn partition<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     e.expect_function(args[0], pos)?;
     let list = e.expect_list(args[1], pos)?;
     let (mut right, mut wrong) = (Vec::new(), Vec::new());
-    for item in list.items {
+    for item in list.items() {
         let value = e.call1(args[0], share(item), pos)?;
         if e.expect_bool(value, pos)? {
             right.push(share(item));
@@ -285,7 +285,7 @@ fn group_by<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
     e.expect_function(args[0], pos)?;
     let list = e.expect_list(args[1], pos)?;
     let mut groups: BTreeMap<Symbol, Vec<Value<'a>>> = BTreeMap::new();
-    for item in list.items {
+    for item in list.items() {
         let value = e.call1(args[0], share(item), pos)?;
         let name = e.expect_name(value, pos)?;
         groups.entry(name).or_default().push(share(item));
@@ -297,8 +297,8 @@ fn group_by<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
 fn concat_map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     e.expect_function(args[0], pos)?;
     let list = e.expect_list(args[1], pos)?;
-    let mut all = Vec::with_capacity(list.items.len());
-    for item in list.items {
+    let mut all = Vec::with_capacity(list.len());
+    for item in list.items() {
         let value = e.call1(args[0], share(item), pos)?;
         all.push(e.expect_list(value, pos)?);
     }
@@ -318,7 +318,7 @@ fn generic_closure<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
     let start = e.required(attrs, Known::START_SET, pos)?;
     let start = e.force(start)?;
     let start = e.expect_list(start, pos)?;
-    let mut queue: std::collections::VecDeque<Value<'a>> = start.items.iter().map(share).collect();
+    let mut queue: std::collections::VecDeque<Value<'a>> = start.items().iter().map(share).collect();
     if queue.is_empty() {
         return Ok(Value::List(start));
     }
@@ -344,8 +344,8 @@ fn generic_closure<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
         let fresh = match key {
             Value::Int(number) => seen.insert(Key::Number((number as f64).to_bits()), ()).is_none(),
             Value::Float(number) => seen.insert(Key::Number(number.to_bits()), ()).is_none(),
-            Value::String(text) => seen.insert(Key::Bytes(text.bytes.to_vec()), ()).is_none(),
-            Value::Path(path) => seen.insert(Key::Bytes(path.bytes.to_vec()), ()).is_none(),
+            Value::String(text) => seen.insert(Key::Bytes(text.bytes().to_vec()), ()).is_none(),
+            Value::Path(path) => seen.insert(Key::Bytes(path.bytes().to_vec()), ()).is_none(),
             other => {
                 let mut fresh = true;
                 for &known in &others {
@@ -366,7 +366,7 @@ fn generic_closure<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
         }
         result.push(item);
         let more = e.call1(operator, item, pos)?;
-        for next in e.expect_list(more, pos)?.items {
+        for next in e.expect_list(more, pos)?.items() {
             let next = e.force(next)?;
             queue.push_back(next);
         }

@@ -45,36 +45,36 @@ fn substring<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     }
     let length = e.expect_int(args[1], pos)?;
     let string = e.coerce(args[2], Coercion::INTERPOLATION, pos)?;
-    let total = string.bytes.len();
+    let total = string.bytes().len();
     let start = usize::try_from(start).unwrap_or(usize::MAX).min(total);
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(total - start);
     if length == total {
         return Ok(Value::String(string));
     }
     // The bytes lie in the arena already.
-    let bytes = &string.bytes[start..start + length];
+    let bytes = &string.bytes()[start..start + length];
     Ok(Value::String(e.arena.alloc(crate::value::Str::new(bytes, string.context))))
 }
 
 fn string_length<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let string = e.coerce(args[0], Coercion::INTERPOLATION, pos)?;
-    Ok(Value::Int(string.bytes.len() as i64))
+    Ok(Value::Int(string.bytes().len() as i64))
 }
 
 fn replace_strings<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let from = e.expect_list(args[0], pos)?;
     let to = e.expect_list(args[1], pos)?;
-    if from.items.len() != to.items.len() {
+    if from.len() != to.len() {
         return e.fail(
             ErrorKind::Other,
             pos,
             "'from' and 'to' arguments passed to 'replaceStrings' have different lengths",
         );
     }
-    let mut patterns = Vec::with_capacity(from.items.len());
-    for item in from.items {
+    let mut patterns = Vec::with_capacity(from.len());
+    for item in from.items() {
         let value = e.force(item)?;
-        patterns.push(e.expect_string(value, pos)?.bytes);
+        patterns.push(e.expect_string(value, pos)?.bytes());
     }
     let string = e.expect_string(args[2], pos)?;
     let mut firsts = [false; 256];
@@ -84,7 +84,7 @@ fn replace_strings<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
             None => firsts.fill(true),
         }
     }
-    let text = string.bytes;
+    let text = string.bytes();
     let mut context = ContextBuilder::default();
     context.add(string.context);
     let mut result = Vec::with_capacity(text.len());
@@ -99,9 +99,9 @@ fn replace_strings<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
         };
         if let Some(index) = found {
             changed = true;
-            let value = e.force(&to.items[index])?;
+            let value = e.force(&to.items()[index])?;
             let replacement = e.expect_string(value, pos)?;
-            result.extend_from_slice(replacement.bytes);
+            result.extend_from_slice(replacement.bytes());
             context.add(replacement.context);
             if patterns[index].is_empty() {
                 result.extend(rest.first());
@@ -126,9 +126,9 @@ fn concat_sep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'
     let mut text = Vec::new();
     let mut context = ContextBuilder::default();
     context.add(separator.context);
-    for (index, item) in list.items.iter().enumerate() {
+    for (index, item) in list.items().iter().enumerate() {
         if index > 0 {
-            text.extend_from_slice(separator.bytes);
+            text.extend_from_slice(separator.bytes());
         }
         let value = e.force(item)?;
         e.coerce_into(value, Coercion::INTERPOLATION, pos, &mut text, &mut context)?;
@@ -172,13 +172,13 @@ fn piece<'a>(e: &Evaluator<'a>, bytes: &'a [u8]) -> Value<'a> {
 
 fn match_regex<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let regex = regex(e, args[0], pos)?;
-    let text = e.expect_string(args[1], pos)?.bytes;
+    let text = e.expect_string(args[1], pos)?.bytes();
     Ok(regex.full_match(text).map_or(Value::Null, |groups| group_values(e, text, &groups)))
 }
 
 fn split<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let regex = regex(e, args[0], pos)?;
-    let text = e.expect_string(args[1], pos)?.bytes;
+    let text = e.expect_string(args[1], pos)?.bytes();
     let pieces = regex.split(text);
     if let [Piece::Text(_)] = pieces.as_slice() {
         // Nothing matched: the string itself, with what it depends on.
@@ -196,13 +196,13 @@ fn split<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Va
 
 fn base_name_of<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let string = e.coerce(args[0], Coercion::PLAIN, pos)?;
-    Ok(e.string_in_context(crate::paths::base_name(string.bytes), string.context))
+    Ok(e.string_in_context(crate::paths::base_name(string.bytes()), string.context))
 }
 
 fn dir_of<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     if let Value::Path(path) = args[0] {
-        return Ok(e.new_path(crate::paths::dir_name(path.bytes)));
+        return Ok(e.new_path(crate::paths::dir_name(path.bytes())));
     }
     let string = e.coerce(args[0], Coercion::PLAIN, pos)?;
-    Ok(e.string_in_context(crate::paths::dir_name(string.bytes), string.context))
+    Ok(e.string_in_context(crate::paths::dir_name(string.bytes()), string.context))
 }

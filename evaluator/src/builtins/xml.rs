@@ -119,14 +119,14 @@ impl<'a> Evaluator<'a> {
             }
             Value::String(string) => {
                 document.context.add(string.context);
-                document.empty("string", &[("value", string.bytes)]);
+                document.empty("string", &[("value", string.bytes())]);
             }
-            Value::Path(path) => document.empty("path", &[("value", path.bytes)]),
+            Value::Path(path) => document.empty("path", &[("value", path.bytes())]),
             Value::List(list) => {
-                let address = list.items.as_ptr().addr();
+                let address = list.items().as_ptr().addr();
                 self.xml_enter(address, document, pos)?;
                 document.open("list", &[]);
-                for slot in list.items {
+                for slot in list.items() {
                     let item = if document.strict { self.force(slot)? } else { slot.get() };
                     self.xml_value(item, document, pos)?;
                 }
@@ -182,7 +182,7 @@ impl<'a> Evaluator<'a> {
             Some(slot) => {
                 let value = if document.strict { self.force(slot) } else { Ok(slot.get()) };
                 value.map(|value| match value {
-                    Value::String(string) => Some(string.bytes.to_vec()),
+                    Value::String(string) => Some(string.bytes().to_vec()),
                     _ => None,
                 })
             }

@@ -5,7 +5,7 @@
 //! [`Value`] is the same thing unpacked, to be matched on and passed around; a slot is unpacked when it is read.
 #![expect(
     unsafe_code,
-    reason = "turns packed words back into the references that they were made of; one of the three homes of unsafe in this crate"
+    reason = "turns packed words back into the references that they were made of; one of the homes of unsafe in this crate"
 )]
 
 use crate::arena::Arena;
@@ -101,7 +101,10 @@ fn pack<'a>(arena: &'a Bump, value: Value<'a>) -> u64 {
         Value::Float(number) => pointed(WIDE_FLOAT, arena.alloc(number)),
         Value::String(string) => pointed(STRING, string),
         Value::Path(string) => pointed(PATH, string),
-        Value::List(list) => pointed(LIST, list),
+        Value::List(list) => {
+            list.hold();
+            pointed(LIST, list)
+        }
         Value::Attrs(attrs) => pointed(ATTRS, attrs),
         Value::Lambda(number, env) => framed(LAMBDA, number, env),
         Value::Builtin(builtin) => pointed(BUILTIN, builtin),
