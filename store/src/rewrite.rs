@@ -95,12 +95,22 @@ impl<W: Write> Write for Rewriter<W> {
     }
 }
 
+/// How the places where a path names itself count in its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// As Nix has it up to 2.16 and again from 2.35.
+    Counted,
+    /// As the Nix between those has it, by an oversight: such paths are about, and are taken.
+    Forgotten,
+}
+
 /// The hash of a file or tree in which `own`, its own hash part, counts as zeros, with the places where it stood.
 pub(crate) fn hash_modulo(
     place: &Path,
     method: Method,
     algorithm: Algorithm,
     own: &HashPart,
+    places: Places,
 ) -> Result<Hash> {
     let zeros = BTreeMap::from([(*own, [0; HASH_LENGTH])]);
     let hashing = HashingWriter::new(io::sink(), algorithm);
@@ -121,7 +131,7 @@ pub(crate) fn hash_modulo(
         rewriter
     };
     let (mut hashing, offsets) = rewriter.finish().map_err(failed())?;
-    for offset in offsets {
+    for offset in offsets.iter().filter(|_| places == Places::Counted) {
         write!(hashing, "|{offset}").map_err(failed())?;
     }
     Ok(hashing.finish().1)
@@ -156,7 +166,7 @@ impl Store {
         references: &BTreeSet<StorePath>,
         mentions_itself: bool,
     ) -> Result<(ContentAddress, StorePath)> {
-        let hash = hash_modulo(place, method, algorithm, own)?;
+        let hash = hash_modulo(place, method, algorithm, own, Places::Counted)?;
         let address = ContentAddress { method, hash };
         let path = self.dir().make_content_address_path(name, &address, references, mentions_itself)?;
         Ok((address, path))
@@ -174,6 +184,10 @@ impl Store {
         let (address, path) =
             self.address_of(place, info.path.name(), kind, &hash_part(&info.path), &others, own)?;
         if address.hash != claimed.hash {
+            let part = hash_part(&info.path);
+            if own && hash_modulo(place, kind.0, kind.1, &part, Places::Forgotten)? == claimed.hash {
+                return self.check_claimed_path(info, &others, own);
+            }
             return Err(Error::HashMismatch {
                 what: format!("the content address of `{}`", self.dir().print(&info.path)),
                 specified: Box::new(claimed.hash),
@@ -181,13 +195,24 @@ impl Store {
             });
         }
         if path != info.path {
-            return Err(Error::Invalid(format!(
-                "`{}` is not the path that its content address gives, `{}`",
-                self.dir().print(&info.path),
-                self.dir().print(&path)
-            )));
+            return Err(self.other_path(info, &path));
         }
         Ok(())
+    }
+
+    /// Refuses a path that is not the one of the content address that it claims.
+    fn check_claimed_path(&self, info: &PathInfo, others: &BTreeSet<StorePath>, own: bool) -> Result<()> {
+        let Some(claimed) = &info.content_address else { return Ok(()) };
+        let path = self.dir().make_content_address_path(info.path.name(), claimed, others, own)?;
+        if path == info.path { Ok(()) } else { Err(self.other_path(info, &path)) }
+    }
+
+    fn other_path(&self, info: &PathInfo, path: &StorePath) -> Error {
+        Error::Invalid(format!(
+            "`{}` is not the path that its content address gives, `{}`",
+            self.dir().print(&info.path),
+            self.dir().print(path)
+        ))
     }
 }
 

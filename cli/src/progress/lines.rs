@@ -18,6 +18,7 @@ impl Progress for Lines {
                 super::say(&format!("building '{}/{derivation}'...", self.store_dir));
             }
             Event::Line { line, .. } if self.show_logs => super::say(line),
+            Event::Warning { text, .. } => super::say(&format!("warning: {text}")),
             Event::HookLine { line, .. } => super::say(&format!("post-build-hook: {line}")),
             _ => {}
         }

@@ -70,9 +70,22 @@ impl<'a> BuildLog<'a> {
         let text = text.trim_end_matches(['\n', '\r']);
         // What a program overwrote in its line is not interesting afterwards.
         let text = text.rsplit('\r').next().unwrap_or(text);
-        if let Some(phase) = phase_of(text) {
-            self.progress.event(&Event::Phase { derivation: self.derivation, phase: &phase });
-            return;
+        match text.strip_prefix("@nix ").map(Message::parse) {
+            Some(Message::Phase(phase)) => {
+                self.progress.event(&Event::Phase { derivation: self.derivation, phase: &phase });
+                return;
+            }
+            Some(Message::Other) => return,
+            Some(Message::Strange(why)) => {
+                let text = format!("Unable to handle a JSON message from the derivation builder: {why}");
+                self.progress.event(&Event::Warning { derivation: self.derivation, text: &text });
+                return;
+            }
+            Some(Message::NoJson(why)) => {
+                let text = format!("bad JSON log message from the derivation builder: {why}");
+                self.progress.event(&Event::Warning { derivation: self.derivation, text: &text });
+            }
+            None => {}
         }
         self.progress.event(&Event::Line { derivation: self.derivation, line: text });
         if self.tail.len() >= self.tail_limit {
@@ -91,13 +104,33 @@ impl<'a> BuildLog<'a> {
     }
 }
 
-/// The phase in a line that stdenv writes for the build tool: `@nix {"action":"setPhase","phase":"…"}`.
-fn phase_of(line: &str) -> Option<String> {
-    let message: serde_json::Value = serde_json::from_str(line.strip_prefix("@nix ")?).ok()?;
-    if message.get("action")?.as_str()? != "setPhase" {
-        return None;
+/// What a line says that is meant for the build tool and not for people: `@nix {"action":"setPhase","phase":"…"}`, as
+/// stdenv writes it.
+#[derive(Debug, PartialEq, Eq)]
+enum Message {
+    Phase(String),
+    /// Something that only Nix's own programs say of themselves.
+    Other,
+    /// JSON of another shape.
+    Strange(String),
+    /// Text that is no JSON.
+    NoJson(String),
+}
+
+impl Message {
+    fn parse(text: &str) -> Self {
+        let message: serde_json::Value = match serde_json::from_str(text) {
+            Ok(message) => message,
+            Err(error) => return Self::NoJson(error.to_string()),
+        };
+        let field = |name: &str| message.get(name).and_then(serde_json::Value::as_str);
+        match (field("action"), field("phase")) {
+            (Some("setPhase"), Some(phase)) => Self::Phase(phase.to_owned()),
+            (Some("setPhase"), None) => Self::Strange("`setPhase` without a `phase`".to_owned()),
+            (Some(_), _) => Self::Other,
+            (None, _) => Self::Strange(format!("no `action` in {message}")),
+        }
     }
-    Some(message.get("phase")?.as_str()?.to_owned())
 }
 
 impl crate::open::Store {
@@ -117,5 +150,21 @@ impl crate::open::Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::file("reading log", &plain)(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_builders() {
+        let phase = Message::parse(r#"{"action":"setPhase","phase":"buildPhase"}"#);
+        assert_eq!(phase, Message::Phase("buildPhase".to_owned()));
+        assert_eq!(Message::parse(r#"{"action":"stop","id":1}"#), Message::Other);
+        for strange in ["1", "{}", r#"{"action":null}"#, r#"{"action":123}"#, r#"{"action":"setPhase"}"#] {
+            assert!(matches!(Message::parse(strange), Message::Strange(_)), "{strange}");
+        }
+        assert!(matches!(Message::parse("]["), Message::NoJson(_)));
     }
 }

@@ -72,6 +72,8 @@ impl<'a> Planner<'a> {
             }
             level.push((path.clone(), wanted.clone(), check));
         }
+        // As Nix does, by name: which of several that fail is the first does not hang on their hashes.
+        level.sort_by(|(one, ..), (other, ..)| (one.name(), one).cmp(&(other.name(), other)));
         while !level.is_empty() {
             let mut candidates = Vec::new();
             for (path, wanted, check) in std::mem::take(&mut level) {
@@ -254,12 +256,10 @@ impl<'a> Planner<'a> {
                 let Some(slot) = builds.get_mut(index) else { continue };
                 let Some((_, derivation, _)) = &*slot else { continue };
                 if !leaving {
-                    let inputs: Vec<_> = derivation
-                        .input_drvs
-                        .keys()
-                        .filter_map(|input| self.build_index.get(input))
-                        .map(|index| (*index, false))
-                        .collect();
+                    let mut inputs: Vec<_> = derivation.input_drvs.keys().collect();
+                    inputs.sort_by_key(|input| std::cmp::Reverse((input.name(), *input)));
+                    let inputs = inputs.into_iter().filter_map(|input| self.build_index.get(input));
+                    let inputs: Vec<_> = inputs.map(|index| (*index, false)).collect();
                     stack.push((index, true));
                     stack.extend(inputs);
                     continue;

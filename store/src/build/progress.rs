@@ -59,6 +59,13 @@ pub enum Event<'a> {
         /// The phase.
         phase: &'a str,
     },
+    /// The builder said something to the build tool that means nothing.
+    Warning {
+        /// The derivation.
+        derivation: &'a StorePath,
+        /// What is wrong, and with what.
+        text: &'a str,
+    },
     /// A download went on.
     Downloaded {
         /// The derivation.

@@ -110,6 +110,12 @@ impl Progress for Messages {
                 }
                 Some(message)
             }
+            Event::Warning { text, .. } => {
+                if self.client.message(&format!("warning: {text}")).is_err() {
+                    log::debug!("the client does not listen any more");
+                }
+                None
+            }
             Event::Finished { derivation, .. } | Event::Failed { derivation, .. } => {
                 Some(self.stop(derivation))
             }

@@ -44,7 +44,7 @@ const STORE_SETTINGS: [&str; 5] =
     ["substituters", "substitute", "trusted-public-keys", "require-sigs", "secret-key-files"];
 
 /// What a client never decides, whoever it is: it concerns the client's own program, or the daemon as a whole.
-const NEVER_SET: [&str; 9] = [
+const NEVER_SET: [&str; 8] = [
     "experimental-features",
     "extra-experimental-features",
     "plugin-files",
@@ -53,7 +53,6 @@ const NEVER_SET: [&str; 9] = [
     "trusted-users",
     "extra-trusted-users",
     "ssh-auth-sock",
-    "impure-env",
 ];
 
 /// Requests that a builder has no business with: roots, collections, repairs, signatures, foreign archives and logs.

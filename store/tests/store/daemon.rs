@@ -20,9 +20,11 @@ fn start(directory: &Path) -> (Layout, PathBuf) {
     let mut layout = Layout::below(&directory);
     layout.store_dir = formats::store_path::StoreDir::new(layout.real_store.to_str().unwrap());
     let socket = directory.join("socket");
+    let mut nix = NixSettings::default();
+    nix.set("trusted-users", "*");
     let settings = Settings {
         build: BuildOptions { sandbox: Sandbox::Off, ..BuildOptions::default() },
-        nix: NixSettings::default(),
+        nix,
         store_options: |_| Ok(Options::default()),
         version: "2.8.0".to_owned(),
         restriction: None,
