@@ -181,7 +181,7 @@ impl Request {
     pub(crate) fn question(&self, kind: &str, options: &Options, io: &dyn EvalIo) -> Question {
         let refused = |(name, value): &(String, String)| name == "eval-cache" && value != "true";
         // Standard input is gone once it is read.
-        let piped = !self.expressions && self.sources.iter().any(|source| source == "-");
+        let piped = self.sources.iter().any(|source| source == "-");
         // An impure derivation is built anew each time.
         let impure = options.features.contains("impure-derivations");
         if self.no_cache || piped || impure || self.options.iter().any(refused) {
@@ -284,10 +284,10 @@ impl Request {
     ) -> Result<Handle<'a>> {
         let here = current_directory()?;
         let here = here.as_os_str().as_bytes();
-        let result = if self.expressions {
-            evaluator.eval_bytes(source.as_bytes(), false, here)
-        } else if source == "-" {
+        let result = if source == "-" {
             evaluator.eval_bytes(&standard_input()?, true, here)
+        } else if self.expressions {
+            evaluator.eval_bytes(source.as_bytes(), false, here)
         } else {
             let path = self.file_path(evaluator, source)?;
             evaluator.eval_file(&path)

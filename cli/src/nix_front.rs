@@ -288,8 +288,9 @@ pub(crate) fn layout(store: Option<&str>) -> Result<Layout> {
     let parameter = |name: &str| {
         parameters.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(PathBuf::from)
     };
-    let from_environment =
-        ["NIX_STORE_DIR", "NIX_STATE_DIR"].into_iter().any(|name| std::env::var_os(name).is_some());
+    let from_environment = ["NIX_STORE_DIR", "NIX_STORE", "NIX_STATE_DIR"]
+        .into_iter()
+        .any(|name| std::env::var_os(name).is_some());
     let mut layout = match address.strip_prefix("local://").unwrap_or(address) {
         "" | "auto" | "daemon" | "local" if from_environment => {
             crate::store::daemon::layout_from_environment()

@@ -85,6 +85,9 @@ impl Store {
 
     /// Keeps a log that was made elsewhere.
     pub fn add_build_log(&self, derivation: &StorePath, content: &mut dyn Read) -> Result<()> {
+        if let Some(keeper) = &self.remote {
+            return keeper.add_build_log(derivation, content);
+        }
         let mut path = self.layout.build_log(derivation).into_os_string();
         path.push(".bz2");
         let path = PathBuf::from(path);

@@ -3,6 +3,7 @@
 
 mod address;
 mod compression;
+mod keeper;
 mod memory;
 mod substituters;
 mod transport;

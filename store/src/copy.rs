@@ -1,11 +1,10 @@
-//! Copies paths from one local store to another: archive by archive, references first, each checked on arrival.
+//! Copies paths from one store to another: archive by archive, references first, each checked on arrival.
 
 use crate::error::{Error, Result};
 use crate::open::Store;
-use crate::tree;
 use formats::store_path::StorePath;
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write as _};
 
 impl Store {
     /// Copies valid paths, whose references must be among them or valid there, to another store of the same store
@@ -37,14 +36,11 @@ impl Store {
                 target.check_signatures(&info)?;
             }
             let (mut reader, writer) = io::pipe().map_err(Error::file("copying", path.base_name()))?;
-            let real = self.real_path(&path);
             std::thread::scope(|scope| {
                 let dumping = scope.spawn(|| {
-                    let output = tree::dump(&real, io::BufWriter::with_capacity(64 * 1024, writer))?;
-                    output
-                        .into_inner()
-                        .map(drop)
-                        .map_err(|error| Error::file("copying", &real)(error.into_error()))
+                    let mut output = io::BufWriter::with_capacity(64 * 1024, writer);
+                    self.archive(&path, &mut output)?;
+                    output.flush().map_err(Error::file("copying", path.base_name()))
                 });
                 let added = target.add_nar(&info, &mut reader);
                 drop(reader);

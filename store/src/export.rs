@@ -4,7 +4,7 @@
 use crate::daemon::wire::{Answer, read_number, read_text, read_texts};
 use crate::error::{Error, Result};
 use crate::open::Store;
-use crate::tree::{self, Nothing};
+use crate::tree::Nothing;
 use formats::hash::{Algorithm, HashingReader, HashingWriter};
 use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
@@ -22,9 +22,9 @@ impl Store {
         let broken = || Error::file("exporting to", "standard output");
         for path in self.sort_by_references(paths)? {
             let info = self.path_info(&path)?;
-            let place = self.real_path(&path);
             output.write_all(&1_u64.to_le_bytes()).map_err(broken())?;
-            let hashing = tree::dump(&place, HashingWriter::new(&mut *output, Algorithm::Sha256))?;
+            let mut hashing = HashingWriter::new(&mut *output, Algorithm::Sha256);
+            self.archive(&path, &mut hashing)?;
             let (_, hash, _) = hashing.finish();
             if hash != info.nar_hash {
                 return Err(Error::HashMismatch {

@@ -15,6 +15,7 @@ mod error;
 mod export;
 mod garbage;
 mod image_database;
+mod keeper;
 mod layout;
 mod lock;
 mod nix_settings;

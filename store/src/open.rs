@@ -3,6 +3,7 @@
 use crate::cache::Substituters;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::keeper::Keeper;
 use crate::layout::Layout;
 use crate::remote::Remote;
 use crate::temp_roots::TempRoots;
@@ -11,6 +12,7 @@ use formats::derivation::ModuloHash;
 use formats::signature::SecretKey;
 use formats::store_path::{StoreDir, StorePath};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,8 +43,8 @@ pub struct Store {
     pub(crate) database: Mutex<Database>,
     pub(crate) temp_roots: TempRoots,
     pub(crate) modulo_hashes: Mutex<BTreeMap<StorePath, ModuloHash>>,
-    /// The daemon that keeps it, if we do not.
-    pub(crate) remote: Option<Remote>,
+    /// Who keeps it, if we do not.
+    pub(crate) remote: Option<Box<dyn Keeper>>,
 }
 
 impl Store {
@@ -75,8 +77,14 @@ impl Store {
         socket: &Path,
         settings: Vec<(String, String)>,
     ) -> Result<Self> {
+        let remote = Remote::open(socket, &layout.store_dir, settings)?;
+        Self::kept(layout, options, Box::new(remote))
+    }
+
+    /// A store that somebody else keeps.
+    pub(crate) fn kept(layout: Layout, options: Options, keeper: Box<dyn Keeper>) -> Result<Self> {
         Ok(Self {
-            remote: Some(Remote::open(socket, &layout.store_dir, settings)?),
+            remote: Some(keeper),
             temp_roots: TempRoots::new(&layout),
             database: Mutex::new(Database::none(&layout.store_dir)?),
             layout,
@@ -85,9 +93,22 @@ impl Store {
         })
     }
 
-    /// Whether a daemon keeps it.
+    /// Whether somebody else keeps it.
     pub const fn is_remote(&self) -> bool {
         self.remote.is_some()
+    }
+
+    /// Whether the files of its paths are where [`Store::real_path`] says.
+    pub fn has_files(&self) -> bool {
+        self.remote.as_ref().is_none_or(|keeper| keeper.has_files())
+    }
+
+    /// Writes the NAR of a valid path, wherever it is.
+    pub fn archive(&self, path: &StorePath, mut output: &mut dyn Write) -> Result<()> {
+        match &self.remote {
+            Some(keeper) if !keeper.has_files() => keeper.archive(path, output),
+            _ => crate::tree::dump(&self.real_path(path), &mut output).map(drop),
+        }
     }
 
     /// Its directories.

@@ -33,6 +33,10 @@ impl Store {
     }
 
     fn add_root_to(&self, path: &StorePath, target: &Path, link: &Path) -> Result<()> {
+        // What is not here can have no link to it.
+        if self.remote.as_ref().is_some_and(|keeper| !keeper.has_roots()) {
+            return Ok(());
+        }
         self.add_temp_root(path)?;
         let link = std::path::absolute(link).map_err(Error::file("making absolute", link))?;
         if link.starts_with(&self.layout.real_store) || link.starts_with(self.dir().as_str()) {

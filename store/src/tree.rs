@@ -3,16 +3,19 @@
 
 mod canonical;
 mod copy;
+mod describe;
 mod dump;
 mod durable;
 mod nothing;
 mod remove;
 mod rename;
 mod restore;
+mod single;
 mod unpack;
 
 pub(crate) use canonical::{Inode, canonicalise};
 pub(crate) use copy::{Copied, copy};
+pub(crate) use describe::{describe, dump_by};
 pub use dump::{dump, hash_file, hash_tree};
 pub(crate) use durable::{sync_directory, sync_file_system, sync_tree};
 pub(crate) use nothing::Nothing;
@@ -20,6 +23,7 @@ pub(crate) use remove::Directory;
 pub use remove::remove;
 pub(crate) use rename::{exchange, rename};
 pub(crate) use restore::restore;
+pub(crate) use single::{archive_of, only_file};
 pub use unpack::unpack;
 
 use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, chmod, fstat, openat};

@@ -72,7 +72,7 @@ fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCo
 pub(crate) fn layout_from_environment() -> Layout {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let mut layout = Layout::below(Path::new("/"));
-    if let Some(store) = variable("NIX_STORE_DIR") {
+    if let Some(store) = variable("NIX_STORE_DIR").or_else(|| variable("NIX_STORE")) {
         let store = std::fs::canonicalize(store.parent().unwrap_or(Path::new("/")))
             .map(|parent| parent.join(store.file_name().unwrap_or_default()))
             .unwrap_or(store);

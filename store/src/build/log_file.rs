@@ -136,6 +136,9 @@ impl Message {
 impl crate::open::Store {
     /// The log of a derivation's last build here, uncompressed; `None` when there is none.
     pub fn build_log(&self, derivation: &StorePath) -> Result<Option<Vec<u8>>> {
+        if let Some(keeper) = self.remote.as_ref().filter(|keeper| !keeper.has_files()) {
+            return keeper.build_log(derivation);
+        }
         let plain = self.layout.build_log(derivation);
         let mut compressed = plain.clone().into_os_string();
         compressed.push(".bz2");

@@ -5,9 +5,9 @@ use super::compression::Encoder;
 use super::{Cache, TransportError, narinfo_name, transport};
 use crate::error::{Error, Result};
 use crate::open::Store;
-use crate::tree;
 use formats::hash::{Algorithm, HashingWriter};
 use formats::narinfo::NarInfo;
+use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -51,10 +51,8 @@ impl Cache {
         packed.sort_by_key(|(index, _)| *index);
         let mut done = Vec::new();
         for (_, narinfo) in packed {
-            let path = narinfo.info.path.clone();
-            transport::put_text(&self.place, &narinfo_name(&path), &narinfo.print(&self.store))
-                .map_err(|error| self.failed(&path, &error))?;
-            done.push(path);
+            self.put_narinfo(&narinfo)?;
+            done.push(narinfo.info.path);
         }
         Ok(done)
     }
@@ -67,12 +65,11 @@ impl Cache {
             .map_err(|error| cannot(error.to_string()))?
             .ok_or_else(|| cannot("it is not there".to_owned()))?;
         narinfo.info.signatures.insert(key.sign(&narinfo.info.fingerprint(&self.store)));
-        transport::put_text(&self.place, &narinfo_name(path), &narinfo.print(&self.store))
-            .map_err(|error| self.failed(path, &error))
+        self.put_narinfo(&narinfo)
     }
 
     /// Writes `nix-cache-info` where there is none yet.
-    fn announce(&self) -> Result<()> {
+    pub(super) fn announce(&self) -> Result<()> {
         if self.info.store_dir.is_some() {
             return Ok(());
         }
@@ -93,23 +90,39 @@ impl Cache {
         }
         progress(path);
         let mut info = store.path_info(path)?;
+        let known = (info.nar_hash, info.nar_size);
+        let narinfo =
+            self.put_archive(&mut info, store.options.durable, |output| store.archive(path, output))?;
+        if (narinfo.info.nar_hash, narinfo.info.nar_size) != known {
+            return Err(Error::HashMismatch {
+                what: format!("`{}`: it was damaged after it was registered", store.dir().print(path)),
+                specified: Box::new(known.0),
+                got: Box::new(narinfo.info.nar_hash),
+            });
+        }
+        Ok(Some(narinfo))
+    }
+
+    /// Writes an archive and signs its description, in which its hash and size are set. The narinfo is left to write.
+    pub(super) fn put_archive(
+        &self,
+        info: &mut PathInfo,
+        durable: bool,
+        dump: impl FnOnce(&mut dyn io::Write) -> Result<()>,
+    ) -> Result<NarInfo> {
+        let path = info.path.clone();
+        let failed = |error: TransportError| self.failed(&path, &error);
         let temporary = transport::temporary(&self.place, path.base_name()).map_err(failed)?;
-        let written = self.write_archive(store, path, &temporary);
+        let written = self.write_archive(&temporary, durable, dump);
         let put = written.and_then(|(nar_hash, nar_size, file_hash, file_size)| {
-            if nar_hash != info.nar_hash || nar_size != info.nar_size {
-                return Err(Error::HashMismatch {
-                    what: format!("`{}`: it was damaged after it was registered", store.dir().print(path)),
-                    specified: Box::new(info.nar_hash),
-                    got: Box::new(nar_hash),
-                });
-            }
+            (info.nar_hash, info.nar_size) = (nar_hash, nar_size);
             let url = format!("nar/{}.nar{}", file_hash.digits32(), self.compression.suffix());
             transport::put(&self.place, &url, &temporary).map_err(failed)?;
             if let Some(key) = &self.secret_key {
                 info.signatures.insert(key.sign(&info.fingerprint(&self.store)));
             }
             Ok(NarInfo {
-                info,
+                info: info.clone(),
                 url,
                 compression: self.compression,
                 file_hash: Some(file_hash),
@@ -120,37 +133,44 @@ impl Cache {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::file("removing", &temporary)(error))
             }
-            _ => put.map(Some),
+            _ => put,
         }
+    }
+
+    /// Writes the description of a path whose archive is there.
+    pub(super) fn put_narinfo(&self, narinfo: &NarInfo) -> Result<()> {
+        let path = &narinfo.info.path;
+        transport::put_text(&self.place, &narinfo_name(path), &narinfo.print(&self.store))
+            .map_err(|error| self.failed(path, &error))
     }
 
     /// Dumps, hashes, compresses and hashes again, in one pass.
     fn write_archive(
         &self,
-        store: &Store,
-        path: &StorePath,
         temporary: &std::path::Path,
+        durable: bool,
+        dump: impl FnOnce(&mut dyn io::Write) -> Result<()>,
     ) -> Result<(formats::hash::Hash, u64, formats::hash::Hash, u64)> {
         let writing = || Error::file("writing", temporary);
         let file = File::create(temporary).map_err(writing())?;
         let file = HashingWriter::new(io::BufWriter::with_capacity(128 * 1024, file), Algorithm::Sha256);
         let encoder = Encoder::new(self.compression, self.level, file).map_err(writing())?;
         let hashing = HashingWriter::new(encoder, Algorithm::Sha256);
-        let buffered = io::BufWriter::with_capacity(128 * 1024, hashing);
-        let buffered = tree::dump(&store.real_path(path), buffered)?;
+        let mut buffered = io::BufWriter::with_capacity(128 * 1024, hashing);
+        dump(&mut buffered)?;
         let hashing = buffered.into_inner().map_err(|error| writing()(error.into_error()))?;
         let (encoder, nar_hash, nar_size) = hashing.finish();
         let (mut buffered, file_hash, file_size) = encoder.finish().map_err(writing())?.finish();
         buffered.flush().map_err(writing())?;
         let file = buffered.into_inner().map_err(|error| writing()(error.into_error()))?;
-        if store.options.durable {
+        if durable {
             // The narinfo that names it comes later: after a power cut there is no name without its bytes.
             file.sync_data().map_err(writing())?;
         }
         Ok((nar_hash, nar_size, file_hash, file_size))
     }
 
-    fn failed(&self, path: &StorePath, error: &TransportError) -> Error {
+    pub(super) fn failed(&self, path: &StorePath, error: &TransportError) -> Error {
         Error::Invalid(format!("cannot copy `{path}` to the cache `{}`: {error}", self.name))
     }
 }

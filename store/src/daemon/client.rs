@@ -4,8 +4,8 @@
 use super::wire::{Answer, read_number, read_text, read_texts, send};
 use crate::error::{Error, Result};
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::Child;
 use std::sync::{Mutex, PoisonError};
 
 const CLIENT_MAGIC: u64 = 0x6e69_7863;
@@ -43,15 +43,17 @@ pub(crate) enum Told {
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: PathBuf,
+    /// What it is called in messages.
+    name: String,
     ends: Mutex<Ends>,
     version: u64,
+    /// The program that talks, where it is one of ours.
+    child: Option<Mutex<Child>>,
 }
 
-#[derive(Debug)]
 struct Ends {
-    input: BufReader<UnixStream>,
-    output: UnixStream,
+    input: BufReader<Box<dyn Read + Send>>,
+    output: Option<Box<dyn Write + Send>>,
     /// Whether a conversation broke off in the middle: nobody knows what comes next.
     broken: bool,
 }
@@ -61,25 +63,43 @@ impl Connection {
     pub(crate) fn open(socket: &Path) -> Result<Self> {
         let output = super::connect(socket)?;
         let input = output.try_clone().map_err(Error::file("connecting to", socket))?;
-        let mut ends = Ends { input: BufReader::with_capacity(FRAME, input), output, broken: false };
-        send(&mut ends.output, &Answer::default().number(CLIENT_MAGIC).0)?;
+        let name = format!("the daemon at `{}`", socket.display());
+        Self::greet(name, Box::new(input), Box::new(output), None)
+    }
+
+    /// Talks to a daemon that was started with pipes.
+    pub(crate) fn with_child(name: String, mut child: Child) -> Result<Self> {
+        let ends = (child.stdout.take(), child.stdin.take());
+        let (Some(input), Some(output)) = ends else {
+            return Err(Error::Invalid(format!("{name} was started without pipes")));
+        };
+        Self::greet(name, Box::new(input), Box::new(output), Some(child))
+    }
+
+    fn greet(
+        name: String,
+        input: Box<dyn Read + Send>,
+        output: Box<dyn Write + Send>,
+        child: Option<Child>,
+    ) -> Result<Self> {
+        let mut ends =
+            Ends { input: BufReader::with_capacity(FRAME, input), output: Some(output), broken: false };
+        ends.send(&Answer::default().number(CLIENT_MAGIC).0)?;
         if read_number(&mut ends.input)? != SERVER_MAGIC {
-            let text = format!("what listens at `{}` does not speak Nix's worker protocol", socket.display());
-            return Err(Error::Invalid(text));
+            return Err(Error::Invalid(format!("{name} does not speak Nix's worker protocol")));
         }
         let theirs = read_number(&mut ends.input)?;
         let version = theirs.min(VERSION);
         if version < OLDEST || theirs >> 8 != VERSION >> 8 {
             let text = format!(
-                "the daemon at `{}` speaks version {}.{} of the worker protocol; 1.32 (Nix 2.4) or newer is needed",
-                socket.display(),
+                "{name} speaks version {}.{} of the worker protocol; 1.32 (Nix 2.4) or newer is needed",
                 theirs >> 8,
                 theirs & 0xff
             );
             return Err(Error::Invalid(text));
         }
         // No wish for a processor, and no space to reserve.
-        send(&mut ends.output, &Answer::default().number(VERSION).number(0).number(0).0)?;
+        ends.send(&Answer::default().number(VERSION).number(0).number(0).0)?;
         let version = version & 0xff;
         if version >= 33 {
             read_text(&mut ends.input)?;
@@ -88,7 +108,12 @@ impl Connection {
             read_number(&mut ends.input)?;
         }
         ends.listen(&mut |_| {})?;
-        Ok(Self { socket: socket.to_owned(), ends: Mutex::new(ends), version })
+        Ok(Self { name, ends: Mutex::new(ends), version, child: child.map(Mutex::new) })
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The minor version that both ends know.
@@ -115,7 +140,7 @@ impl Connection {
         write: impl FnOnce(&mut dyn Write) -> Result<()>,
         read: impl FnOnce(&mut dyn Read) -> Result<T>,
     ) -> Result<T> {
-        let framed = |output: &mut UnixStream| {
+        let framed = |output: &mut dyn Write| {
             let mut frames = Frames { output, buffer: Vec::with_capacity(FRAME) };
             let written = write(&mut frames);
             // Ended in any case: the daemon says what is wrong with half a stream, and goes on.
@@ -129,21 +154,23 @@ impl Connection {
         &self,
         operation: u64,
         request: &Answer,
-        write: impl FnOnce(&mut UnixStream) -> Result<()>,
+        write: impl FnOnce(&mut dyn Write) -> Result<()>,
         told: &mut dyn FnMut(Told),
         read: impl FnOnce(&mut dyn Read) -> Result<T>,
     ) -> Result<T> {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if ends.broken {
-            let text = format!("the conversation with the daemon at `{}` broke off", self.socket.display());
-            return Err(Error::Invalid(text));
+            return Err(Error::Invalid(format!("the conversation with {} broke off", self.name)));
         }
         let mut message = Answer::default();
         message.number(operation);
         message.0.extend(&request.0);
         ends.broken = true;
-        send(&mut ends.output, &message.0)?;
-        let written = write(&mut ends.output);
+        ends.send(&message.0)?;
+        let written = match &mut ends.output {
+            Some(output) => write(output),
+            None => Ok(()),
+        };
         let answered = match ends.listen(told) {
             Ok(()) => read(&mut ends.input),
             // An error that the daemon reports is an answer.
@@ -161,7 +188,31 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    /// A program of ours ends when nobody talks to it any more.
+    fn drop(&mut self) {
+        let Some(child) = &self.child else { return };
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).output = None;
+        if let Err(error) = child.lock().unwrap_or_else(PoisonError::into_inner).wait() {
+            log::debug!("{}: {error}", self.name);
+        }
+    }
+}
+
+impl std::fmt::Debug for Ends {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Ends").field("broken", &self.broken).finish_non_exhaustive()
+    }
+}
+
 impl Ends {
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.output {
+            Some(output) => send(output, bytes),
+            None => Ok(()),
+        }
+    }
+
     /// Hears what is told until the work is done.
     fn listen(&mut self, told: &mut dyn FnMut(Told)) -> Result<()> {
         let input = &mut self.input;
@@ -246,7 +297,7 @@ pub(crate) fn texts(input: &mut dyn Read) -> Result<Vec<String>> {
 
 /// Writes a stream in frames.
 struct Frames<'a> {
-    output: &'a mut UnixStream,
+    output: &'a mut dyn Write,
     buffer: Vec<u8>,
 }
 
