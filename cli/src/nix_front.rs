@@ -226,13 +226,14 @@ impl Front {
         if !["file://", "http://", "https://"].iter().any(|scheme| named.starts_with(scheme)) {
             return Ok(None);
         }
-        Ok(Some(Cache::open(&Address::parse(&named)?, &layout(None)?.store_dir)?))
+        Ok(Some(Cache::open(&Address::parse(&absolute(&named)?)?, &layout(None)?.store_dir)?))
     }
 
     /// What paths of the store begin with.
     pub(crate) fn store_dir(&self) -> Result<StoreDir> {
         match self.store_setting().as_deref() {
             Some("dummy://") => Ok(layout(None)?.store_dir),
+            Some(_) if self.cache()?.is_some() => Ok(self.open()?.dir().clone()),
             address => Ok(layout(address)?.store_dir),
         }
     }
@@ -249,6 +250,9 @@ impl Front {
 
     /// The same with other options.
     pub(crate) fn open_with(&self, options: store::Options) -> Result<Store> {
+        if let Some(cache) = self.cache()? {
+            return Ok(Store::of_cache(cache, layout(None)?, options)?);
+        }
         let layout = layout(self.store_setting().as_deref())?;
         let place = layout.real_store.display().to_string();
         if let Some(socket) = daemon_socket(self.store_setting().as_deref(), &layout) {
@@ -278,6 +282,14 @@ impl Front {
             }
             _ => error.into(),
         })
+    }
+}
+
+/// An address with its directory made absolute, as Nix takes `file://relative`.
+pub(crate) fn absolute(address: &str) -> Result<String> {
+    match address.strip_prefix("file://").filter(|rest| !rest.starts_with('/')) {
+        Some(rest) => Ok(format!("file://{}", std::path::absolute(rest)?.display())),
+        None => Ok(address.to_owned()),
     }
 }
 

@@ -175,8 +175,13 @@ fn realise(call: &mut Call) -> Result<ExitCode> {
         if path.is_derivation() {
             requests.push((path, wanted));
         } else {
-            store.path_info(&path)?;
             plain.push(path);
+        }
+    }
+    let mut absent = BTreeSet::new();
+    for path in &plain {
+        if !store.is_valid(path)? {
+            absent.insert(path.clone());
         }
     }
     if !call.has("--quiet") {
@@ -187,6 +192,9 @@ fn realise(call: &mut Call) -> Result<ExitCode> {
     }
     let mut options = call.front.build_options(&store);
     options.check = call.has("--check");
+    if !absent.is_empty() {
+        store.substitute(&absent, &options)?;
+    }
     let report = Front::build(&store, &requests, &options)?;
     if call.has("--repair") {
         let made = report.outputs.values().flat_map(|outputs| outputs.values().cloned());

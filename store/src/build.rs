@@ -207,6 +207,9 @@ impl Store {
                 for (output, path) in known.filter(|(output, _)| wanted.contains(output)) {
                     outputs.entry(output).or_insert(path);
                 }
+                if outputs.is_empty() && !self.has_files() {
+                    return Err(Error::NotValid(format!("of an output of {}", self.dir().print(path))));
+                }
             }
             return Ok(report);
         }
@@ -308,6 +311,20 @@ impl Store {
                 Err(Error::Build(Box::new(BuildError { failures: vec![failure], dependents: Vec::new() })))
             }
         }
+    }
+
+    /// What caches would give for paths that are not valid; those that they do not have with all that they need.
+    pub fn missing_paths(&self, paths: &BTreeSet<StorePath>) -> Result<(Missing, BTreeSet<StorePath>)> {
+        let (mut wanted, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+        for path in paths {
+            let one = BTreeSet::from([path.clone()]);
+            match plan::Planner::new(self, true, &BTreeSet::new()).paths(&one) {
+                Ok(_) => wanted.insert(path.clone()),
+                Err(Error::Invalid(_)) => unknown.insert(path.clone()),
+                Err(error) => return Err(error),
+            };
+        }
+        Ok((plan::Planner::new(self, true, &BTreeSet::new()).paths(&wanted)?.missing(), unknown))
     }
 
     /// What [`Store::build`] would build, without building.

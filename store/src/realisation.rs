@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::open::Store;
 use formats::derivation::Derivation;
+use formats::signature::{SecretKey, TrustedKeys};
 use formats::store_path::StorePath;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,16 @@ impl Realisation {
             "signatures": self.signatures,
             "dependentRealisations": dependencies,
         })
+    }
+
+    /// What its signatures sign: itself without them.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut value = self.to_json();
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("signatures");
+        }
+        value.to_string()
     }
 
     /// Reads the same.
@@ -96,6 +107,72 @@ impl Store {
             Some(remote) => remote.register_realisation(realisation),
             None => self.database().register_realisation(realisation),
         }
+    }
+
+    /// Whether a realisation from elsewhere may be believed.
+    pub(crate) fn believes(&self, realisation: &Realisation) -> bool {
+        let trust = &self.options.trust;
+        if !trust.require_signatures {
+            return true;
+        }
+        let own = TrustedKeys::new(self.options.secret_keys.iter().map(SecretKey::public));
+        let fingerprint = realisation.fingerprint();
+        let signed = |signature: &String| {
+            trust.keys.verify(&fingerprint, signature).is_some()
+                || own.verify(&fingerprint, signature).is_some()
+        };
+        realisation.signatures.iter().any(signed)
+    }
+
+    /// What can be told elsewhere about the outputs of a derivation that are known here: its realisations, and those of
+    /// the content-addressed inputs that they refer to, which come first. Signed with the keys of the store's options.
+    pub fn realisations_of(&self, derivation: &StorePath) -> Result<Vec<Realisation>> {
+        let mut found = Vec::new();
+        self.add_realisations(derivation, true, &mut BTreeMap::new(), &mut found)?;
+        Ok(found)
+    }
+
+    /// Adds a derivation's realisations, if its outputs' paths do not follow from its text or it is the one asked for.
+    fn add_realisations(
+        &self,
+        path: &StorePath,
+        asked: bool,
+        known: &mut BTreeMap<StorePath, BTreeMap<String, StorePath>>,
+        found: &mut Vec<Realisation>,
+    ) -> Result<BTreeMap<String, StorePath>> {
+        if let Some(ids) = known.get(path) {
+            return Ok(ids.clone());
+        }
+        let derivation = self.read_derivation(path)?;
+        let floating = derivation.output_paths(self.dir())?.values().any(Option::is_none);
+        if !asked && !floating {
+            known.insert(path.clone(), BTreeMap::new());
+            return Ok(BTreeMap::new());
+        }
+        let mut inputs = BTreeMap::new();
+        for input in derivation.input_drvs.keys().filter(|_| floating) {
+            inputs.extend(self.add_realisations(input, false, known, found)?);
+        }
+        let mut ids = BTreeMap::new();
+        for (output, place) in self.known_outputs(&derivation)? {
+            let Some(place) = place else { continue };
+            let Some(info) = self.query_path_info(&place)? else { continue };
+            let id = self.realisation_id(&derivation, &output)?;
+            let mut realisation = match self.realisation(&id)? {
+                Some(known) if !known.dependencies.is_empty() => known,
+                _ => Realisation::new(id.clone(), place.clone()),
+            };
+            if realisation.dependencies.is_empty() {
+                let referred = inputs.iter().filter(|(_, path)| info.references.contains(*path));
+                realisation.dependencies.extend(referred.map(|(id, path)| (id.clone(), path.clone())));
+            }
+            let fingerprint = realisation.fingerprint();
+            realisation.signatures.extend(self.options.secret_keys.iter().map(|key| key.sign(&fingerprint)));
+            found.push(realisation);
+            ids.insert(id, place);
+        }
+        known.insert(path.clone(), ids.clone());
+        Ok(ids)
     }
 
     /// The paths of a derivation's outputs as far as they are known: from its text, or because they were built.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use store::Store;
-use store::cache::{Address, Place};
+use store::cache::{Address, Cache, Place};
 
 /// `nix copy`.
 pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
@@ -33,6 +33,7 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
     match (to, from) {
         (Some(to), None) => {
             let store = Rc::new(front.open()?);
+            let mut realisations = Vec::new();
             let paths: BTreeSet<StorePath> = if all {
                 store.all_valid()?
             } else {
@@ -41,11 +42,17 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
                 let builds: Vec<_> =
                     requests.iter().filter(|(path, _)| path.is_derivation()).cloned().collect();
                 Front::build(&store, &builds, &front.build_options(&store))?;
+                if front.conf.settings().has_feature("ca-derivations") {
+                    for (derivation, _) in &builds {
+                        realisations.extend(store.realisations_of(derivation)?);
+                    }
+                }
                 outputs(front, &store, &mut installables)?.into_iter().collect()
             };
             let paths = if recursive { store.closure(paths)? } else { paths };
             let below = |root: &Path| layout(root.to_str());
             send_paths(&store, &to, &paths, unsigned, front.conf.store_options()?, below)?;
+            send_realisations(front, &store, &to, &realisations)?;
         }
         (None, Some(from)) => {
             let mut options = front.conf.store_options()?;
@@ -63,13 +70,56 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
                 return Ok(ExitCode::SUCCESS);
             }
             let known = Rc::new(front.open()?);
-            let paths: BTreeSet<StorePath> = outputs(front, &known, &mut installables)?.into_iter().collect();
+            let requests = installables.requests(front, &known)?;
+            let mut paths = BTreeSet::new();
+            let mut realisations = Vec::new();
+            let cache = Cache::open(&from, known.dir())?;
+            for (path, wanted) in requests {
+                if !path.is_derivation() {
+                    paths.insert(path);
+                    continue;
+                }
+                for (output, place) in known.known_outputs(&known.read_derivation(&path)?)? {
+                    if !wanted.contains(&output) {
+                        continue;
+                    }
+                    let Some(place) = place else {
+                        let realisation = known.realisation_from(&cache, &path, &output, unsigned)?;
+                        paths.insert(realisation.path.clone());
+                        realisations.push(realisation);
+                        continue;
+                    };
+                    paths.insert(place);
+                }
+            }
             drop(known);
             fetch_paths(&from, &paths, options, |options| front.open_with(options))?;
+            let known = front.open()?;
+            for realisation in &realisations {
+                known.register_realisation(realisation)?;
+            }
         }
         _ => bail!("'nix copy' needs --to or --from: the other side is the store in use"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Notes which paths outputs got, where the paths went.
+fn send_realisations(
+    front: &Front,
+    store: &Store,
+    to: &Address,
+    realisations: &[store::Realisation],
+) -> Result<()> {
+    if realisations.is_empty() {
+        return Ok(());
+    }
+    if let Place::Root(root) = &to.place {
+        let target = Store::open_with(layout(root.to_str())?, front.conf.store_options()?)?;
+        return Ok(realisations.iter().try_for_each(|one| target.register_realisation(one))?);
+    }
+    let cache = Cache::open(to, store.dir())?;
+    Ok(realisations.iter().try_for_each(|one| cache.put_realisation(one))?)
 }
 
 /// An address as Nix takes it: also `file:relative/directory`.

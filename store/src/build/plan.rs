@@ -8,6 +8,7 @@ use super::{Wanted, one};
 use crate::cache::Offer;
 use crate::error::{Error, Result};
 use crate::open::Store;
+use crate::realisation::Realisation;
 use formats::content_address::ContentAddress;
 use formats::derivation::{Derivation, Output};
 use formats::store_path::StorePath;
@@ -33,6 +34,10 @@ pub(super) struct Planner<'a> {
     complete: BTreeMap<StorePath, bool>,
     /// The paths to fetch, without those that they need.
     fetch: BTreeSet<StorePath>,
+    /// Which paths outputs got, as caches say.
+    realisations: Vec<Realisation>,
+    /// Those asked for.
+    realisations_asked: BTreeSet<String>,
 }
 
 /// A derivation that was looked at.
@@ -60,6 +65,8 @@ impl<'a> Planner<'a> {
             contents: BTreeMap::new(),
             complete: BTreeMap::new(),
             fetch: BTreeSet::new(),
+            realisations: Vec::new(),
+            realisations_asked: BTreeSet::new(),
         }
     }
 
@@ -137,6 +144,10 @@ impl<'a> Planner<'a> {
                 if !wanted.contains(&output) {
                     continue;
                 }
+                let found = match found {
+                    Some(found) => Some(found),
+                    None => self.promised(&derivation, &output)?,
+                };
                 let Some(found) = found else {
                     unknown = true;
                     continue;
@@ -156,6 +167,36 @@ impl<'a> Planner<'a> {
             return Ok(None);
         }
         Ok(Some(Candidate { path, derivation, wanted, missing, unknown, check }))
+    }
+
+    /// The path that an output got elsewhere, if a cache says so and has not failed to deliver it.
+    fn promised(&mut self, derivation: &Derivation, output: &str) -> Result<Option<StorePath>> {
+        if !self.substitute || !allows_substitutes(derivation) {
+            return Ok(None);
+        }
+        let id = self.store.realisation_id(derivation, output)?;
+        let mut found = None;
+        let mut queue = vec![id.clone()];
+        while let Some(next) = queue.pop() {
+            if let Some(known) = self.realisations.iter().find(|known| known.id == next) {
+                found = found.or_else(|| (next == id).then(|| known.path.clone()));
+                continue;
+            }
+            if !self.realisations_asked.insert(next.clone()) {
+                continue;
+            }
+            let substituters = &self.store.options.substituters;
+            let Some(realisation) = substituters.realisation(self.store, &next) else { continue };
+            if self.excluded.contains(&realisation.path) {
+                continue;
+            }
+            if next == id {
+                found = Some(realisation.path.clone());
+            }
+            queue.extend(realisation.dependencies.keys().cloned());
+            self.realisations.push(realisation);
+        }
+        Ok(found)
     }
 
     fn decide(&mut self, candidate: Candidate, next: &mut Vec<(StorePath, Wanted, bool)>) -> Result<()> {
@@ -243,7 +284,8 @@ impl<'a> Planner<'a> {
 
     /// Puts everything in order: what is needed before what needs it.
     fn schedule(mut self) -> Result<Schedule> {
-        let mut schedule = Schedule::default();
+        let realisations = std::mem::take(&mut self.realisations);
+        let mut schedule = Schedule { realisations, ..Schedule::default() };
         let mut steps: BTreeMap<StorePath, usize> = BTreeMap::new();
         for path in std::mem::take(&mut self.fetch) {
             self.add_fetches(&path, &mut steps, &mut schedule);

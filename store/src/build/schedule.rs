@@ -7,6 +7,7 @@ use super::{BuildOptions, Event, Failure, FailureKind, Missing, free_space, subs
 use crate::cache::Offer;
 use crate::error::Result;
 use crate::open::Store;
+use crate::realisation::Realisation;
 use formats::derivation::Derivation;
 use formats::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +63,8 @@ impl Step {
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     pub(super) steps: Vec<Step>,
+    /// Which paths outputs got, as caches say: noted when the paths are here.
+    pub(super) realisations: Vec<Realisation>,
 }
 
 /// What a run of all steps gave.
@@ -125,6 +128,9 @@ impl Schedule {
             ..State::default()
         };
         let pool = Pool { schedule: self, store, options, state: Mutex::new(state), changed: Condvar::new() };
+        for realisation in &self.realisations {
+            pool.note(realisation);
+        }
         let ended = free_space::Ended::default();
         std::thread::scope(|scope| {
             if let Some(wanted) = options.free_space.as_ref().filter(|_| !self.steps.is_empty()) {
@@ -219,6 +225,10 @@ impl Pool<'_> {
                     .map(|built| Done { built, outputs: BTreeMap::new() }),
             };
             let derivation = step.path();
+            if let (Work::Fetch(_), Ok(_)) = (&step.work, &result) {
+                let here = self.schedule.realisations.iter().filter(|known| known.path == *derivation);
+                here.for_each(|realisation| self.note(realisation));
+            }
             if let Ok(Done { built: true, .. }) = &result {
                 self.options.progress.event(&Event::Finished { derivation, duration: started.elapsed() });
             }
@@ -226,6 +236,18 @@ impl Pool<'_> {
                 self.options.progress.event(&Event::Failed { derivation, kind: &failure.kind });
             }
             self.finish(index, step, result);
+        }
+    }
+
+    /// Notes a realisation if its path is here.
+    fn note(&self, realisation: &Realisation) {
+        let noted = match self.store.is_valid(&realisation.path) {
+            Ok(true) => self.store.register_realisation(realisation),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
+            log::warn!("noting which path {} got: {error}", realisation.id);
         }
     }
 

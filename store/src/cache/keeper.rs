@@ -29,6 +29,28 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Which path an output of a derivation got, as a cache says; it must be signed unless that does not matter.
+    pub fn realisation_from(
+        &self,
+        cache: &Cache,
+        derivation: &StorePath,
+        output: &str,
+        unsigned: bool,
+    ) -> Result<Realisation> {
+        let id = self.realisation_id(&self.read_derivation(derivation)?, output)?;
+        let found = cache.realisation_of(&id).map_err(|error| cache.broken(&error))?;
+        let Some(realisation) = found.filter(|found| found.id == id) else {
+            let text = format!("cache `{}` does not know the output `{output}` of {derivation}", cache.name);
+            return Err(Error::Invalid(text));
+        };
+        if unsigned || cache.trusted || self.believes(&realisation) {
+            return Ok(realisation);
+        }
+        Err(Error::Untrusted { path: id, signed_by: Vec::new() })
+    }
+}
+
 impl Cache {
     /// Which path an output got, if the cache knows.
     pub(crate) fn realisation_of(&self, id: &str) -> Result<Option<Realisation>, CacheError> {

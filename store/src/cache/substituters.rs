@@ -5,6 +5,7 @@ use super::memory::{Memory, Recalled};
 use super::{Address, Cache, CacheError, Place, TransportError};
 use crate::error::Error;
 use crate::open::Store;
+use crate::realisation::Realisation;
 use formats::content_address::ContentAddress;
 use formats::narinfo::NarInfo;
 use formats::path_info::PathInfo;
@@ -129,6 +130,25 @@ impl Substituters {
         self.query_by_content(store, paths, &BTreeMap::new())
     }
 
+    /// Those of many paths that caches have which want to be asked about many (`WantMassQuery`).
+    pub fn query_many(&self, store: &Store, paths: &BTreeSet<StorePath>) -> BTreeSet<StorePath> {
+        if self.is_empty() || paths.is_empty() {
+            return BTreeSet::new();
+        }
+        let members = &self.members(store.dir()).members;
+        let willing: BTreeSet<usize> = members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.cache.info.want_mass_query)
+            .map(|(index, _)| index)
+            .collect();
+        if willing.is_empty() {
+            return BTreeSet::new();
+        }
+        let offers = self.query(store, paths);
+        offers.into_iter().filter(|(_, offer)| willing.contains(&offer.member)).map(|(path, _)| path).collect()
+    }
+
     /// The same where the contents of some paths are known beforehand: those may come from the cache of another store
     /// directory, in which the same contents have another path.
     pub(crate) fn query_by_content(
@@ -155,6 +175,24 @@ impl Substituters {
             }
         });
         found.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which path an output got, from the first cache that knows and may be believed.
+    pub(crate) fn realisation(&self, store: &Store, id: &str) -> Option<Realisation> {
+        for member in &self.members(store.dir()).members {
+            if member.is_aside() || member.cache.store != *store.dir() {
+                continue;
+            }
+            match member.cache.realisation_of(id) {
+                Ok(Some(found)) if found.id == id && (member.cache.trusted || store.believes(&found)) => {
+                    return Some(found);
+                }
+                Ok(_) => {}
+                Err(CacheError::Transport(error)) => member.set_aside(&error.to_string()),
+                Err(error) => log::warn!("cache {}: what it says about {id}: {error}", member.cache.name()),
+            }
+        }
+        None
     }
 
     /// Fetches a valid path that is damaged once more. False when no cache has it, or none has it whole.

@@ -140,15 +140,13 @@ impl<'a> Session<'a> {
                 })
             }
             30 => {
-                // Nothing is substitutable here: no paths with their content addresses are answered.
                 let count = read_number(input).map_err(fatal)?;
+                let mut texts = Vec::new();
                 for _ in 0..count {
-                    read_text(input).map_err(fatal)?;
-                    read_text(input).map_err(fatal)?;
+                    texts.push(read_text(input).map_err(fatal)?);
+                    read_text(input).map_err(fatal)?; // its content address, which its name tells of as well
                 }
-                self.answer(Ok(()), |answer, ()| {
-                    answer.number(0);
-                })
+                self.substitutable(&texts)
             }
             31 | 32 => self.query_valid(operation, input),
             34 => {
@@ -249,8 +247,8 @@ impl<'a> Session<'a> {
                 self.answer(paths, |answer, paths| self.paths(answer, &paths))
             }
             10 => {
-                let valid = store.path_info(path);
-                self.answer(valid, |answer, _| {
+                let ensured = self.ensure(&BTreeSet::from([path.clone()]));
+                self.answer(ensured, |answer, ()| {
                     answer.number(1);
                 })
             }
@@ -457,9 +455,20 @@ impl<'a> Session<'a> {
         if operation == 31 && self.version >= 27 {
             read_bool(input).map_err(fatal)?; // whether to substitute them
         }
+        if operation == 32 {
+            let paths = texts.iter().map(|text| self.parse(text)).collect::<Result<BTreeSet<_>>>();
+            let offered = paths.map(|paths| {
+                if self.options.substitute && self.settings.restriction.is_none() {
+                    self.store.options.substituters.query_many(&self.store, &paths)
+                } else {
+                    BTreeSet::new()
+                }
+            });
+            return self.answer(offered, |answer, offered| self.paths(answer, &offered));
+        }
         let valid = (|| {
             let mut valid = BTreeSet::new();
-            for text in texts.iter().filter(|_| operation == 31) {
+            for text in &texts {
                 let path = self.parse(text)?;
                 if self.sees(&path) && self.store.is_valid(&path)? {
                     valid.insert(path);
@@ -468,6 +477,28 @@ impl<'a> Session<'a> {
             Ok(valid)
         })();
         self.answer(valid, |answer, valid| self.paths(answer, &valid))
+    }
+
+    /// What caches say of paths: derivers, references and sizes.
+    fn substitutable(&self, texts: &[String]) -> Reply {
+        let paths = texts.iter().map(|text| self.parse(text)).collect::<Result<BTreeSet<_>>>();
+        let offers = paths.map(|paths| {
+            if self.options.substitute && self.settings.restriction.is_none() {
+                self.store.options.substituters.query(&self.store, &paths)
+            } else {
+                BTreeMap::new()
+            }
+        });
+        self.answer(offers, |answer, offers| {
+            answer.number(offers.len() as u64);
+            for (path, offer) in offers {
+                let (info, print) = (&offer.narinfo.info, |path: &StorePath| self.store.dir().print(path));
+                answer.text(&print(&path));
+                answer.text(&info.deriver.as_ref().map(print).unwrap_or_default());
+                self.paths(answer, &info.references);
+                answer.number(offer.narinfo.file_size.unwrap_or(0)).number(info.nar_size);
+            }
+        })
     }
 
     fn verify(&self, input: &mut dyn Read) -> Reply {
@@ -622,28 +653,36 @@ impl<'a> Session<'a> {
         let paths = self.read_derived(input)?;
         let missing = (|| {
             let (mut build, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+            let (mut wanted, mut plain) = (Vec::new(), BTreeSet::new());
             for (_, path) in &paths {
                 match path {
                     DerivedPath::Opaque(path) | DerivedPath::Built(path, _) if !self.sees(path) => {
                         unknown.extend([path.clone()]);
                     }
                     DerivedPath::Opaque(path) if self.store.is_valid(path)? => {}
-                    DerivedPath::Opaque(path) => unknown.extend([path.clone()]),
+                    DerivedPath::Opaque(path) => plain.extend([path.clone()]),
                     DerivedPath::Built(path, _) if !self.store.is_valid(path)? => {
                         unknown.extend([path.clone()]);
                     }
-                    DerivedPath::Built(path, wanted) => {
-                        build.extend(self.store.missing(&[(path.clone(), wanted.clone())])?.build);
-                    }
+                    DerivedPath::Built(path, outputs) => wanted.push((path.clone(), outputs.clone())),
                 }
             }
-            Ok((build, unknown))
+            let mut missing = self.store.missing(&wanted)?;
+            if !plain.is_empty() {
+                let (more, none) = self.store.missing_paths(&plain)?;
+                unknown.extend(none);
+                missing.substitute.extend(more.substitute);
+                missing.download_size += more.download_size;
+                missing.nar_size += more.nar_size;
+            }
+            build.extend(std::mem::take(&mut missing.build));
+            Ok((build, unknown, missing))
         })();
-        self.answer(missing, |answer, (build, unknown)| {
+        self.answer(missing, |answer, (build, unknown, missing)| {
             self.paths(answer, &build);
-            answer.number(0);
+            self.paths(answer, &missing.substitute.into_iter().collect());
             self.paths(answer, &unknown);
-            answer.number(0).number(0);
+            answer.number(missing.download_size).number(missing.nar_size);
         })
     }
 
@@ -654,16 +693,17 @@ impl<'a> Session<'a> {
         if mode == 1 && self.trust != Trust::Trusted {
             return Err(failed(Error::Invalid("repairing needs a trusted user".to_owned())));
         }
-        let mut requests = Vec::new();
+        let (mut requests, mut plain) = (Vec::new(), BTreeSet::new());
         for (_, path) in &paths {
             match path {
                 DerivedPath::Built(path, _) | DerivedPath::Opaque(path) if !self.sees(path) => {
                     return Err(self.unseen(path));
                 }
                 DerivedPath::Built(path, wanted) => requests.push((path.clone(), wanted.clone())),
-                DerivedPath::Opaque(path) => drop(self.store.path_info(path).map_err(failed)?),
+                DerivedPath::Opaque(path) => drop(plain.insert(path.clone())),
             }
         }
+        self.ensure(&plain).map_err(failed)?;
         let built = self.build(&requests, mode == 2).and_then(|report| {
             if mode == 1 {
                 let made = report.outputs.values().flat_map(|outputs| outputs.values().cloned());
@@ -695,6 +735,23 @@ impl<'a> Session<'a> {
                 answer.0.extend(result.0);
             }
         })
+    }
+
+    /// Makes paths valid that are not: from caches, if they have them.
+    fn ensure(&self, paths: &BTreeSet<StorePath>) -> Result<()> {
+        let mut missing = BTreeSet::new();
+        for path in paths {
+            if !self.store.is_valid(path)? {
+                missing.insert(path.clone());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if !self.options.substitute || self.settings.restriction.is_some() {
+            return missing.iter().try_for_each(|path| self.store.path_info(path).map(drop));
+        }
+        self.store.substitute(&missing, &self.options)
     }
 
     fn build(&self, requests: &[(StorePath, Wanted)], check: bool) -> Result<BuildReport> {
