@@ -25,6 +25,9 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["print-dev-env"], develop::print),
     (&["log"], info::log),
     (&["path-info"], info::path_info),
+    (&["doctor"], info::doctor),
+    (&["realisation", "info"], info::realisation_info),
+    (&["store", "copy-log"], info::copy_log),
     (&["why-depends"], info::why_depends),
     (&["show-derivation"], info::show_derivation),
     (&["derivation", "show"], info::show_derivation),
@@ -62,7 +65,7 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
 ];
 
 /// Words that make a subcommand together with the next.
-const GROUPS: [&str; 6] = ["hash", "store", "derivation", "config", "nar", "key"];
+const GROUPS: [&str; 7] = ["hash", "store", "derivation", "config", "nar", "key", "realisation"];
 
 /// `nix …`.
 pub(crate) fn nix(arguments: &[OsString]) -> Result<ExitCode> {

@@ -233,7 +233,9 @@ impl Front {
     pub(crate) fn store_dir(&self) -> Result<StoreDir> {
         match self.store_setting().as_deref() {
             Some("dummy://") => Ok(layout(None)?.store_dir),
-            Some(_) if self.cache()?.is_some() => Ok(self.open()?.dir().clone()),
+            Some(named) if named.contains("://") && !named.starts_with("local://") => {
+                Ok(self.open()?.dir().clone())
+            }
             address => Ok(layout(address)?.store_dir),
         }
     }
@@ -250,8 +252,10 @@ impl Front {
 
     /// The same with other options.
     pub(crate) fn open_with(&self, options: store::Options) -> Result<Store> {
-        if let Some(cache) = self.cache()? {
-            return Ok(Store::of_cache(cache, layout(None)?, options)?);
+        if let Some(named) = self.store_setting()
+            && let Some(store) = self.open_elsewhere(&named, options.clone())?
+        {
+            return Ok(store);
         }
         let layout = layout(self.store_setting().as_deref())?;
         let place = layout.real_store.display().to_string();
@@ -260,6 +264,34 @@ impl Front {
                 .with_context(|| format!("cannot use the daemon of the store `{place}`"));
         }
         Store::open_with(layout, options).with_context(|| format!("cannot open the store `{place}`"))
+    }
+
+    /// A store that is not in a directory: a cache, or one behind ssh. None for the others.
+    fn open_elsewhere(&self, address: &str, options: store::Options) -> Result<Option<Store>> {
+        let is = |schemes: &[&str]| schemes.iter().any(|scheme| address.starts_with(scheme));
+        if is(&["ssh://", "ssh-ng://"]) {
+            let settings = self.given.iter().filter(|(name, _)| name != "store").cloned().collect();
+            let address = Address::parse(address)?;
+            return Ok(Some(Store::over_ssh(&address, layout(None)?, options, settings)?));
+        }
+        if is(&["file://", "http://", "https://"]) {
+            let layout = layout(None)?;
+            let cache = Cache::open(&Address::parse(&absolute(address)?)?, &layout.store_dir)?;
+            return Ok(Some(Store::of_cache(cache, layout, options)?));
+        }
+        Ok(None)
+    }
+
+    /// The store at another address than the one in use.
+    pub(crate) fn open_at(&self, address: &str, options: store::Options) -> Result<Store> {
+        if let Some(store) = self.open_elsewhere(address, options.clone())? {
+            return Ok(store);
+        }
+        let layout = layout(Some(address))?;
+        if let Some(socket) = daemon_socket(Some(address), &layout) {
+            return Ok(Store::connect(layout, options, &socket, self.given.clone())?);
+        }
+        Store::open_with(layout, options).with_context(|| format!("cannot open the store `{address}`"))
     }
 
     /// How builds run.
@@ -406,6 +438,6 @@ mod tests {
         assert_eq!(found.real_store, Path::new("/there/nix/store"));
         let found = layout(Some("local?root=/a&state=/b&real=/c")).unwrap();
         assert_eq!((found.real_store, found.state), ("/c".into(), "/b".into()));
-        assert!(layout(Some("ssh://host")).is_err());
+        assert!(layout(Some("s3://bucket")).is_err());
     }
 }

@@ -73,6 +73,7 @@ const OPERATIONS: &[(&[&str], Operation)] = &[
     (&["--export"], object::export),
     (&["--import"], object::import),
     (&["--init"], init),
+    (&["--serve"], serve),
     (&["--verify"], object::verify),
     (&["--verify-path"], object::verify_path),
     (&["--repair-path"], object::repair_path),
@@ -104,6 +105,7 @@ const FLAGS: &[&str] = &[
     "--ignore-unknown",
     "--quiet",
     "--readonly-mode",
+    "--write",
 ];
 
 /// `nix-store …`.
@@ -231,6 +233,14 @@ fn realise(call: &mut Call) -> Result<ExitCode> {
 
 fn init(call: &mut Call) -> Result<ExitCode> {
     call.front.open()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(call: &mut Call) -> Result<ExitCode> {
+    let store = call.front.open()?;
+    // What is built is told on standard error; standard output is the conversation.
+    let options = call.front.build_options(&store);
+    store.serve(call.has("--write"), &options, std::io::stdin().lock(), std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -115,7 +115,7 @@ impl Store {
     }
 
     /// What clients call an output of a derivation: `sha256:<hash of the derivation>!<output>`.
-    pub(crate) fn realisation_id(&self, derivation: &Derivation, output: &str) -> Result<String> {
+    pub fn realisation_id(&self, derivation: &Derivation, output: &str) -> Result<String> {
         let hash = derivation.masked_hash::<Error>(self.dir(), &mut |input| self.modulo(input))?;
         let hash = hash.of_output(output).ok_or_else(|| {
             Error::Invalid(format!("derivation `{}` has no output `{output}`", derivation.name))

@@ -5,9 +5,9 @@
 
 pub(crate) mod client;
 mod connection;
-mod derived_path;
+pub(crate) mod derived_path;
 mod messages;
-mod operations;
+pub(crate) mod operations;
 mod peer;
 mod restriction;
 pub(crate) mod wire;

@@ -118,6 +118,11 @@ pub(crate) trait Keeper: std::fmt::Debug + Send + Sync {
 
     fn missing(&self, requests: &[(StorePath, Wanted)]) -> Result<Missing>;
 
+    /// Paths with all that they refer to, if it can tell in one answer.
+    fn closure(&self, _: &BTreeSet<StorePath>) -> Result<Option<BTreeSet<StorePath>>> {
+        Ok(None)
+    }
+
     /// Makes paths valid, if it can.
     fn ensure(&self, paths: &BTreeSet<StorePath>, _: &BuildOptions) -> Result<()> {
         for path in paths {

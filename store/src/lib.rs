@@ -31,6 +31,8 @@ mod repair;
 mod rewrite;
 mod root;
 mod scan;
+mod serve;
+mod ssh;
 mod temp_roots;
 mod temporary;
 pub mod tree;

@@ -70,7 +70,11 @@ impl Store {
 
     /// The paths and everything that they refer to, directly or not. All must be valid.
     pub fn closure(&self, paths: impl IntoIterator<Item = StorePath>) -> Result<BTreeSet<StorePath>> {
-        if self.remote.is_some() {
+        if let Some(remote) = &self.remote {
+            let paths: BTreeSet<StorePath> = paths.into_iter().collect();
+            if let Some(closure) = remote.closure(&paths)? {
+                return Ok(closure);
+            }
             return self.walk(paths, |store, path| Ok(store.path_info(path)?.references));
         }
         let mut found = BTreeSet::new();

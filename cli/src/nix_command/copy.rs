@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
-use store::Store;
 use store::cache::{Address, Cache, Place};
 
 /// `nix copy`.
@@ -19,8 +18,8 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
     let (mut to, mut from, mut all, mut unsigned, mut recursive) = (None, None, false, false, true);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--to" => to = Some(address(&arguments.value(&argument)?)?),
-            "--from" => from = Some(address(&arguments.value(&argument)?)?),
+            "--to" => to = Some(arguments.value(&argument)?),
+            "--from" => from = Some(arguments.value(&argument)?),
             "--all" => all = true,
             "--no-check-sigs" => unsigned = true,
             "--no-recursive" => recursive = false,
@@ -31,7 +30,8 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
     }
     unsigned |= !front.conf.flag("require-sigs", true);
     match (to, from) {
-        (Some(to), None) => {
+        (Some(text), None) => {
+            let to = address(&text)?;
             let store = Rc::new(front.open()?);
             let mut realisations = Vec::new();
             let paths: BTreeSet<StorePath> = if all {
@@ -50,15 +50,29 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
                 outputs(front, &store, &mut installables)?.into_iter().collect()
             };
             let paths = if recursive { store.closure(paths)? } else { paths };
-            let below = |root: &Path| layout(root.to_str());
-            send_paths(&store, &to, &paths, unsigned, front.conf.store_options()?, below)?;
-            send_realisations(front, &store, &to, &realisations)?;
+            if let Place::Directory(_) | Place::Server(_) = to.place {
+                let below = |root: &Path| layout(root.to_str());
+                send_paths(&store, &to, &paths, unsigned, front.conf.store_options()?, below)?;
+                let cache = Cache::open(&to, store.dir())?;
+                realisations.iter().try_for_each(|one| cache.put_realisation(one))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let mut options = front.conf.store_options()?;
+            options.substituters = std::sync::Arc::default();
+            if to.parameters.contains_key("require-sigs") {
+                options.trust.require_signatures = to.flag("require-sigs");
+            }
+            let target = front.open_at(&text, options)?;
+            // Who keeps a store elsewhere decides there whom it trusts.
+            store.copy_to(&target, &paths, unsigned || !target.has_files(), &|_| {})?;
+            realisations.iter().try_for_each(|one| target.register_realisation(one))?;
         }
-        (None, Some(from)) => {
+        (None, Some(text)) => {
+            let from = address(&text)?;
             let mut options = front.conf.store_options()?;
             options.trust.require_signatures &= !unsigned;
-            if let Place::Root(root) = &from.place {
-                let source = Store::open_with(layout(root.to_str())?, store::Options::default())?;
+            if !matches!(from.place, Place::Directory(_) | Place::Server(_)) {
+                let source = front.open_at(&text, store::Options::default())?;
                 let store = Rc::new(front.open_with(options)?);
                 let paths: BTreeSet<StorePath> = if all {
                     source.all_valid()?
@@ -102,24 +116,6 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
         _ => bail!("'nix copy' needs --to or --from: the other side is the store in use"),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Notes which paths outputs got, where the paths went.
-fn send_realisations(
-    front: &Front,
-    store: &Store,
-    to: &Address,
-    realisations: &[store::Realisation],
-) -> Result<()> {
-    if realisations.is_empty() {
-        return Ok(());
-    }
-    if let Place::Root(root) = &to.place {
-        let target = Store::open_with(layout(root.to_str())?, front.conf.store_options()?)?;
-        return Ok(realisations.iter().try_for_each(|one| target.register_realisation(one))?);
-    }
-    let cache = Cache::open(to, store.dir())?;
-    Ok(realisations.iter().try_for_each(|one| cache.put_realisation(one))?)
 }
 
 /// An address as Nix takes it: also `file:relative/directory`.

@@ -41,7 +41,12 @@ pub(crate) fn nix_daemon(arguments: &[OsString]) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let stdio = arguments.iter().any(|argument| argument == "--stdio");
-    start(&layout_from_environment(), None, stdio)
+    let store = arguments.iter().position(|argument| argument == "--store");
+    let layout = match store.and_then(|at| arguments.get(at + 1)).and_then(|store| store.to_str()) {
+        Some(store) => crate::nix_front::layout(Some(store))?,
+        None => layout_from_environment(),
+    };
+    start(&layout, None, stdio)
 }
 
 /// The version of Nix that we behave as: clients ask for it to know what a daemon can do.

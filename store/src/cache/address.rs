@@ -14,6 +14,10 @@ pub enum Place {
     Server(String),
     /// A store below a root directory.
     Root(PathBuf),
+    /// A store on this machine, by `nix-store --serve`.
+    Ssh(String),
+    /// A store on this machine, by `nix-daemon --stdio`.
+    SshDaemon(String),
 }
 
 /// An address and its parameters.
@@ -47,11 +51,15 @@ impl Address {
         } else if matches!(name, "local" | "local://") {
             let root = parameters.get("root").map_or("/", String::as_str);
             Place::Root(absolute(text, root)?)
+        } else if let Some(host) = name.strip_prefix("ssh://") {
+            Place::Ssh(host.to_owned())
+        } else if let Some(host) = name.strip_prefix("ssh-ng://") {
+            Place::SshDaemon(host.to_owned())
         } else if name.starts_with('/') {
             Place::Root(PathBuf::from(name))
         } else if let Some((scheme, _)) = name.split_once("://") {
             return Err(Error::Invalid(format!(
-                "`{text}`: Firn does not speak `{scheme}`; it has file://, http://, https:// and paths of stores"
+                "`{text}`: Firn does not speak `{scheme}`; it has file://, http://, https://, ssh://, ssh-ng:// and paths of stores"
             )));
         } else {
             return Err(Error::Invalid(format!(
@@ -103,13 +111,15 @@ mod tests {
             ("/mnt", Place::Root("/mnt".into())),
             ("local", Place::Root("/".into())),
             ("local?root=/mnt", Place::Root("/mnt".into())),
+            ("ssh://me@host?compress=1", Place::Ssh("me@host".to_owned())),
+            ("ssh-ng://host", Place::SshDaemon("host".to_owned())),
         ] {
             assert_eq!(Address::parse(text).unwrap().place, place, "{text}");
         }
         let address = Address::parse("file:///c?compression=zstd&trusted=1").unwrap();
         assert_eq!(address.parameters["compression"], "zstd");
         assert!(address.flag("trusted") && !address.flag("other"));
-        for text in ["ssh://host", "s3://bucket", "file://relative", "nonsense", "file:///c?x", ""] {
+        for text in ["s3://bucket", "file://relative", "nonsense", "file:///c?x", ""] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
     }

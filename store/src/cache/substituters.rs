@@ -146,7 +146,11 @@ impl Substituters {
             return BTreeSet::new();
         }
         let offers = self.query(store, paths);
-        offers.into_iter().filter(|(_, offer)| willing.contains(&offer.member)).map(|(path, _)| path).collect()
+        offers
+            .into_iter()
+            .filter(|(_, offer)| willing.contains(&offer.member))
+            .map(|(path, _)| path)
+            .collect()
     }
 
     /// The same where the contents of some paths are known beforehand: those may come from the cache of another store

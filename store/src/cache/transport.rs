@@ -130,7 +130,7 @@ pub(super) fn put(place: &Place, name: &str, from: &Path) -> Result<(), Transpor
 pub(super) fn temporary(place: &Place, name: &str) -> Result<PathBuf, TransportError> {
     let directory = match place {
         Place::Directory(directory) => directory.clone(),
-        Place::Server(_) | Place::Root(_) => std::env::temp_dir(),
+        Place::Server(_) | Place::Root(_) | Place::Ssh(_) | Place::SshDaemon(_) => std::env::temp_dir(),
     };
     fs::create_dir_all(&directory)?;
     Ok(directory.join(format!(".tmp-{}-{name}", std::process::id())))

@@ -7,7 +7,7 @@ use formats::store_path::StorePath;
 
 /// One request.
 #[derive(Debug, Clone)]
-pub(super) enum DerivedPath {
+pub(crate) enum DerivedPath {
     /// A path as it is.
     Opaque(StorePath),
     /// Outputs of a derivation.
@@ -15,7 +15,7 @@ pub(super) enum DerivedPath {
 }
 
 impl DerivedPath {
-    pub(super) fn parse(store: &Store, text: &str) -> Result<Self> {
+    pub(crate) fn parse(store: &Store, text: &str) -> Result<Self> {
         Ok(match text.split_once('!') {
             None => Self::Opaque(store.dir().parse(text)?),
             Some((_, outputs)) if outputs.contains('!') => {

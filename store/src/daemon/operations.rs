@@ -14,7 +14,7 @@ use formats::content_address::Method;
 use formats::derivation::{Derivation, Output};
 use formats::hash::{Algorithm, Hash};
 use formats::path_info::PathInfo;
-use formats::store_path::StorePath;
+use formats::store_path::{StoreDir, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -838,7 +838,7 @@ impl<'a> Session<'a> {
     /// asked. Only a trusted client may claim paths that are addressed by inputs which nobody can check.
     fn build_derivation(&mut self, input: &mut dyn Read) -> Reply {
         let path = read_text(input).map_err(fatal)?;
-        let derivation = self.read_basic_derivation(&path, input).map_err(fatal)?;
+        let derivation = read_basic_derivation(self.store.dir(), &path, input).map_err(fatal)?;
         let mode = read_number(input).map_err(fatal)?;
         let built = (|| {
             let derivation = derivation?;
@@ -867,37 +867,6 @@ impl<'a> Session<'a> {
             Err(error) => return Err(failed(error)),
         };
         self.answer(Ok(()), |answer, ()| self.build_result(answer, status, &message, outputs))
-    }
-
-    /// A derivation without its input derivations.
-    fn read_basic_derivation(&self, path: &str, input: &mut dyn Read) -> Result<Result<Derivation>> {
-        let mut fields = Vec::new();
-        for _ in 0..read_number(input)? {
-            fields.push([read_text(input)?, read_text(input)?, read_text(input)?, read_text(input)?]);
-        }
-        let sources = read_texts(input)?;
-        let (platform, builder) = (read_bytes(input)?, read_bytes(input)?);
-        let mut derivation = Derivation { platform, builder, ..Derivation::default() };
-        for _ in 0..read_number(input)? {
-            derivation.args.push(read_bytes(input)?);
-        }
-        for _ in 0..read_number(input)? {
-            let name = read_bytes(input)?;
-            derivation.env.insert(name, read_bytes(input)?);
-        }
-        Ok((|| {
-            let path = self.parse(path)?;
-            path.name().trim_end_matches(".drv").clone_into(&mut derivation.name);
-            for [name, path, method, hash] in fields {
-                let output = Output::from_fields(self.store.dir(), &name, &path, &method, &hash)
-                    .map_err(|source| Error::Derivation { path: derivation.name.clone(), source })?;
-                derivation.outputs.insert(name, output);
-            }
-            for source in &sources {
-                derivation.input_srcs.insert(self.parse(source)?);
-            }
-            Ok(derivation)
-        })())
     }
 
     fn register_realisation(&self, input: &mut dyn Read) -> Reply {
@@ -933,6 +902,42 @@ impl<'a> Session<'a> {
             }
         })
     }
+}
+
+/// A derivation without its input derivations.
+/// An error that the answer can tell is inside of one that breaks off the conversation.
+pub(crate) fn read_basic_derivation(
+    dir: &StoreDir,
+    path: &str,
+    input: &mut dyn Read,
+) -> Result<Result<Derivation>> {
+    let mut fields = Vec::new();
+    for _ in 0..read_number(input)? {
+        fields.push([read_text(input)?, read_text(input)?, read_text(input)?, read_text(input)?]);
+    }
+    let sources = read_texts(input)?;
+    let (platform, builder) = (read_bytes(input)?, read_bytes(input)?);
+    let mut derivation = Derivation { platform, builder, ..Derivation::default() };
+    for _ in 0..read_number(input)? {
+        derivation.args.push(read_bytes(input)?);
+    }
+    for _ in 0..read_number(input)? {
+        let name = read_bytes(input)?;
+        derivation.env.insert(name, read_bytes(input)?);
+    }
+    Ok((|| {
+        let path = dir.parse(path)?;
+        path.name().trim_end_matches(".drv").clone_into(&mut derivation.name);
+        for [name, path, method, hash] in fields {
+            let output = Output::from_fields(dir, &name, &path, &method, &hash)
+                .map_err(|source| Error::Derivation { path: derivation.name.clone(), source })?;
+            derivation.outputs.insert(name, output);
+        }
+        for source in &sources {
+            derivation.input_srcs.insert(dir.parse(source)?);
+        }
+        Ok(derivation)
+    })())
 }
 
 /// What a `BuildResult` says of a derivation that was not built: a status and a message.
@@ -980,7 +985,7 @@ fn in_nix_words(failure: &Failed, store: &Store) -> String {
 }
 
 /// What a `BuildResult` says of a kind of failure.
-const fn status_of(kind: &FailureKind) -> u64 {
+pub(crate) const fn status_of(kind: &FailureKind) -> u64 {
     match kind {
         FailureKind::Timeout(_) | FailureKind::Silent(_) => 8,
         FailureKind::LogLimit(_) => 11,

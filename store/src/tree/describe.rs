@@ -26,15 +26,9 @@ pub(crate) fn describe(
         }
     };
     let path = store.make_fixed_output_path(name, method, &hash, &BTreeSet::new(), false)?;
-    let (nar_hash, nar_size) = match method {
-        Method::Recursive => hash_tree(source, Algorithm::Sha256)?,
-        _ => {
-            let mut archive = formats::hash::HashingWriter::new(std::io::sink(), Algorithm::Sha256);
-            dump_by(method, source, &mut archive)?;
-            let (_, hash, size) = archive.finish();
-            (hash, size)
-        }
-    };
+    let mut archive = formats::hash::HashingWriter::new(std::io::sink(), Algorithm::Sha256);
+    dump_by(method, source, &mut archive)?;
+    let (_, nar_hash, nar_size) = archive.finish();
     let mut info = PathInfo::new(path, nar_hash, nar_size);
     info.content_address = Some(ContentAddress { method, hash });
     Ok(info)

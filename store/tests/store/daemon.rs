@@ -111,7 +111,7 @@ fn real_clients_build_query_copy_and_collect() {
 }
 
 /// A derivation at the layout's own store, with a builder that needs no more than a shell.
-fn derivation(name: &str, script: &str, inputs: &[(&StorePath, &str)]) -> Derivation {
+pub(crate) fn derivation(name: &str, script: &str, inputs: &[(&StorePath, &str)]) -> Derivation {
     let mut derivation = Derivation {
         name: name.to_owned(),
         platform: format!("{}-linux", std::env::consts::ARCH).into_bytes(),
