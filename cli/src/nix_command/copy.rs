@@ -12,110 +12,132 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use store::cache::{Address, Cache, Place};
 
+/// What is to be copied, and how.
+#[derive(Debug, Default)]
+struct Call {
+    installables: Installables,
+    /// Every path that there is.
+    all: bool,
+    /// Take what nobody trusted has signed.
+    unsigned: bool,
+    /// Only the paths, and not what they need.
+    alone: bool,
+}
+
 /// `nix copy`.
 pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
-    let mut installables = Installables::default();
-    let (mut to, mut from, mut all, mut unsigned, mut recursive) = (None, None, false, false, true);
+    let mut call = Call::default();
+    let (mut to, mut from) = (None, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--to" => to = Some(arguments.value(&argument)?),
             "--from" => from = Some(arguments.value(&argument)?),
-            "--all" => all = true,
-            "--no-check-sigs" => unsigned = true,
-            "--no-recursive" => recursive = false,
+            "--all" => call.all = true,
+            "--no-check-sigs" => call.unsigned = true,
+            "--no-recursive" => call.alone = true,
             "-r" | "--recursive" | "-s" | "--substitute-on-destination" => {}
-            _ if installables.take(front, &argument, arguments)? => {}
+            _ if call.installables.take(front, &argument, arguments)? => {}
             other => bail!("unrecognised flag '{other}'"),
         }
     }
-    unsigned |= !front.conf.flag("require-sigs", true);
+    call.unsigned |= !front.conf.flag("require-sigs", true);
     match (to, from) {
-        (Some(text), None) => {
-            let to = address(&text)?;
-            let store = Rc::new(front.open()?);
-            let mut realisations = Vec::new();
-            let paths: BTreeSet<StorePath> = if all {
-                store.all_valid()?
-            } else {
-                // What is not built yet is built first.
-                let requests = installables.requests(front, &store)?;
-                let builds: Vec<_> =
-                    requests.iter().filter(|(path, _)| path.is_derivation()).cloned().collect();
-                Front::build(&store, &builds, &front.build_options(&store))?;
-                if front.conf.settings().has_feature("ca-derivations") {
-                    for (derivation, _) in &builds {
-                        realisations.extend(store.realisations_of(derivation)?);
-                    }
-                }
-                outputs(front, &store, &mut installables)?.into_iter().collect()
-            };
-            let paths = if recursive { store.closure(paths)? } else { paths };
-            if let Place::Directory(_) | Place::Server(_) = to.place {
-                let below = |root: &Path| layout(root.to_str());
-                send_paths(&store, &to, &paths, unsigned, front.conf.store_options()?, below)?;
-                let cache = Cache::open(&to, store.dir())?;
-                realisations.iter().try_for_each(|one| cache.put_realisation(one))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            let mut options = front.conf.store_options()?;
-            options.substituters = std::sync::Arc::default();
-            if to.parameters.contains_key("require-sigs") {
-                options.trust.require_signatures = to.flag("require-sigs");
-            }
-            let target = front.open_at(&text, options)?;
-            // Who keeps a store elsewhere decides there whom it trusts.
-            store.copy_to(&target, &paths, unsigned || !target.has_files(), &|_| {})?;
-            realisations.iter().try_for_each(|one| target.register_realisation(one))?;
-        }
-        (None, Some(text)) => {
-            let from = address(&text)?;
-            let mut options = front.conf.store_options()?;
-            options.trust.require_signatures &= !unsigned;
-            if !matches!(from.place, Place::Directory(_) | Place::Server(_)) {
-                let source = front.open_at(&text, store::Options::default())?;
-                let store = Rc::new(front.open_with(options)?);
-                let paths: BTreeSet<StorePath> = if all {
-                    source.all_valid()?
-                } else {
-                    outputs(front, &store, &mut installables)?.into_iter().collect()
-                };
-                let paths = if recursive { source.closure(paths)? } else { paths };
-                source.copy_to(&store, &paths, unsigned, &|_| {})?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            let known = Rc::new(front.open()?);
-            let requests = installables.requests(front, &known)?;
-            let mut paths = BTreeSet::new();
-            let mut realisations = Vec::new();
-            let cache = Cache::open(&from, known.dir())?;
-            for (path, wanted) in requests {
-                if !path.is_derivation() {
-                    paths.insert(path);
-                    continue;
-                }
-                for (output, place) in known.known_outputs(&known.read_derivation(&path)?)? {
-                    if !wanted.contains(&output) {
-                        continue;
-                    }
-                    let Some(place) = place else {
-                        let realisation = known.realisation_from(&cache, &path, &output, unsigned)?;
-                        paths.insert(realisation.path.clone());
-                        realisations.push(realisation);
-                        continue;
-                    };
-                    paths.insert(place);
-                }
-            }
-            drop(known);
-            fetch_paths(&from, &paths, options, |options| front.open_with(options))?;
-            let known = front.open()?;
-            for realisation in &realisations {
-                known.register_realisation(realisation)?;
+        (Some(to), None) => send(front, call, &to)?,
+        (None, Some(from)) => {
+            let address = address(&from)?;
+            match address.place {
+                Place::Directory(_) | Place::Server(_) => receive_from_cache(front, call, &from, &address)?,
+                _ => receive(front, call, &from)?,
             }
         }
         _ => bail!("'nix copy' needs --to or --from: the other side is the store in use"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn send(front: &Front, mut call: Call, text: &str) -> Result<()> {
+    let to = address(text)?;
+    let store = Rc::new(front.open()?);
+    let mut realisations = Vec::new();
+    let paths: BTreeSet<StorePath> = if call.all {
+        store.all_valid()?
+    } else {
+        // What is not built yet is built first.
+        let requests = call.installables.requests(front, &store)?;
+        let builds: Vec<_> = requests.iter().filter(|(path, _)| path.is_derivation()).cloned().collect();
+        Front::build(&store, &builds, &front.build_options(&store))?;
+        if front.conf.settings().has_feature("ca-derivations") {
+            for (derivation, _) in &builds {
+                realisations.extend(store.realisations_of(derivation)?);
+            }
+        }
+        outputs(front, &store, &mut call.installables)?.into_iter().collect()
+    };
+    let paths = if call.alone { paths } else { store.closure(paths)? };
+    let mut options = front.conf.store_options()?;
+    if let Place::Directory(_) | Place::Server(_) = to.place {
+        let below = |root: &Path| layout(root.to_str());
+        send_paths(&store, &to, &paths, call.unsigned, options, below)?;
+        let cache = Cache::open(&to, store.dir())?;
+        return Ok(realisations.iter().try_for_each(|one| cache.put_realisation(one))?);
+    }
+    options.substituters = std::sync::Arc::default();
+    if to.parameters.contains_key("require-sigs") {
+        options.trust.require_signatures = to.flag("require-sigs");
+    }
+    let target = front.open_at(text, options)?;
+    // Who keeps a store elsewhere decides there whom it trusts.
+    store.copy_to(&target, &paths, call.unsigned || !target.has_files(), &|_| {})?;
+    Ok(realisations.iter().try_for_each(|one| target.register_realisation(one))?)
+}
+
+/// From a store in a directory or on another machine.
+fn receive(front: &Front, mut call: Call, text: &str) -> Result<()> {
+    let mut options = front.conf.store_options()?;
+    options.trust.require_signatures &= !call.unsigned;
+    let source = front.open_at(text, store::Options::default())?;
+    let store = Rc::new(front.open_with(options)?);
+    let paths: BTreeSet<StorePath> = if call.all {
+        source.all_valid()?
+    } else {
+        outputs(front, &store, &mut call.installables)?.into_iter().collect()
+    };
+    let paths = if call.alone { paths } else { source.closure(paths)? };
+    source.copy_to(&store, &paths, call.unsigned, &|_| {})?;
+    Ok(())
+}
+
+fn receive_from_cache(front: &Front, mut call: Call, text: &str, from: &Address) -> Result<()> {
+    let mut options = front.conf.store_options()?;
+    options.trust.require_signatures &= !call.unsigned;
+    let known = Rc::new(front.open()?);
+    let cache = Cache::open(from, known.dir())?;
+    let mut paths = BTreeSet::new();
+    let mut realisations = Vec::new();
+    if call.all {
+        paths = front.open_at(text, store::Options::default())?.all_valid()?;
+    }
+    let requests = if call.all { Vec::new() } else { call.installables.requests(front, &known)? };
+    for (path, wanted) in requests {
+        if !path.is_derivation() {
+            paths.insert(path);
+            continue;
+        }
+        let outputs = known.known_outputs(&known.read_derivation(&path)?)?;
+        for (output, place) in outputs.into_iter().filter(|(output, _)| wanted.contains(output)) {
+            if let Some(place) = place {
+                paths.insert(place);
+                continue;
+            }
+            let realisation = known.realisation_from(&cache, &path, &output, call.unsigned)?;
+            paths.insert(realisation.path.clone());
+            realisations.push(realisation);
+        }
+    }
+    drop(known);
+    fetch_paths(from, &paths, options, |options| front.open_with(options))?;
+    let known = front.open()?;
+    Ok(realisations.iter().try_for_each(|one| known.register_realisation(one))?)
 }
 
 /// An address as Nix takes it: also `file:relative/directory`.

@@ -235,7 +235,7 @@ impl Keeper for Machine {
             status => Ok(Some((status, read_text(input)?))),
         })?;
         let Some((status, message)) = failed else { return Ok(BuildReport::default()) };
-        let kind = FailureKind::Daemon { status: u32::try_from(status).unwrap_or(u32::MAX), message };
+        let kind = FailureKind::Daemon { status, message: message.into() };
         let derivation = requests.first().map(|(path, _)| path.clone());
         let failures = derivation
             .map(|derivation| Failure { derivation, kind, tail: Vec::new(), log: None, kept: None })

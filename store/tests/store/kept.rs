@@ -38,7 +38,9 @@ fn a_cache_is_written_and_read_as_a_store() {
 fn a_cache_builds_nothing() {
     let (directory, local) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (cache, local) = (cache_store(directory.path()), Store::open(local.path()).unwrap());
-    let derivation = super::daemon::derivation("thing", "echo > $out", &[]);
+    let mut derivation = super::daemon::derivation("thing", "echo > $out", &[]);
+    let dir = local.dir().clone();
+    derivation.fill_output_paths::<store::Error>(&dir, &mut |input| local.derivation_hash(input)).unwrap();
     let path = local.add_derivation(&derivation).unwrap();
     local.copy_to(&cache, &local.closure([path.clone()]).unwrap(), true, &|_| {}).unwrap();
     assert_eq!(cache.read_derivation(&path).unwrap(), derivation);
