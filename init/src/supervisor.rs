@@ -312,6 +312,12 @@ impl Supervisor {
             let state = self.state.unit(unit);
             let expected = if role == Role::Main { state.main_pid } else { state.control_pid };
             if expected == ended.pid {
+                let unit_of = |unit: u32| self.graph.unit(unit);
+                if exit == Exit::Signal(libc::SIGKILL as u8)
+                    && unit_of(unit).is_some_and(|unit| cgroup::is_short_of_memory(&cgroup::path_of(&unit)))
+                {
+                    self.events.push_back(Event::OutOfMemory { unit });
+                }
                 self.events.push_back(Event::Exited { unit, role, exit });
             }
         }
@@ -421,8 +427,16 @@ impl Supervisor {
     }
 
     fn accept(&mut self) {
-        while let Some((stream, _)) = self.control.as_ref().and_then(|control| control.accept().ok()) {
+        // A bounded share, as for messages.
+        for _ in 0..64 {
+            let Some((stream, _)) = self.control.as_ref().and_then(|control| control.accept().ok()) else {
+                return;
+            };
             let Ok(client) = Client::new(stream) else { continue };
+            let most = if client.is_root { clients::ROOT_CLIENTS } else { clients::CLIENTS };
+            if self.clients.values().count() >= most {
+                continue;
+            }
             let number = self.next_client;
             let event = EpollEvent::new(EpollFlags::EPOLLIN, CLIENT | u64::from(number));
             if self.epoll.add(client.stream(), event).is_ok() {

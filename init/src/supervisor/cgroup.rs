@@ -102,6 +102,13 @@ pub fn is_populated(path: &str) -> bool {
     std::fs::read_to_string(events_file(path)).is_ok_and(|text| text.contains("populated 1"))
 }
 
+/// Whether the kernel has killed a process in it for want of memory.
+pub fn is_short_of_memory(path: &str) -> bool {
+    let text = std::fs::read_to_string(directory(path).join("memory.events")).unwrap_or_default();
+    let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    kills.is_some_and(|count| count != "0")
+}
+
 /// The processes in it.
 pub fn processes(path: &str) -> Vec<u32> {
     let text = std::fs::read_to_string(directory(path).join("cgroup.procs")).unwrap_or_default();

@@ -83,6 +83,11 @@ pub enum Event {
         /// Which process.
         role: Role,
     },
+    /// The kernel killed a process of the unit for want of memory; its end is reported next.
+    OutOfMemory {
+        /// The unit.
+        unit: u32,
+    },
     /// A process ended.
     Exited {
         /// The unit.
@@ -440,6 +445,11 @@ impl<'g> Step<'_, 'g> {
                 Some(UnitKind::Mount | UnitKind::Swap) => self.mount_exited(unit, exit),
                 _ => {}
             },
+            Event::OutOfMemory { unit } => {
+                if !self.get(unit).is_down() {
+                    self.note(unit, Outcome::OomKill);
+                }
+            }
             Event::CgroupEmpty { unit } => self.cgroup_empty(unit),
             Event::MainPid { unit, pid } => self.main_pid_known(unit, pid),
             Event::Ready { unit } => self.service_ready(unit),
@@ -564,7 +574,7 @@ impl<'g> Step<'_, 'g> {
             restart::ON_SUCCESS => outcome == Outcome::Success,
             restart::ON_FAILURE => outcome != Outcome::Success,
             restart::ON_ABNORMAL => {
-                matches!(outcome, Outcome::Signal | Outcome::CoreDump | Outcome::Timeout | Outcome::Watchdog)
+                !matches!(outcome, Outcome::Success | Outcome::ExitCode | Outcome::Condition)
             }
             restart::ON_ABORT => matches!(outcome, Outcome::Signal | Outcome::CoreDump),
             restart::ON_WATCHDOG => outcome == Outcome::Watchdog,

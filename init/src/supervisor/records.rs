@@ -12,6 +12,8 @@ use std::os::fd::AsFd as _;
 /// Flags in the record's first word, above the phase.
 const HELD: u32 = 1 << 8;
 const POPULATED: u32 = 1 << 9;
+/// Which command of the phase runs, in the upper half.
+const COMMAND_SHIFT: u32 = 16;
 
 impl Supervisor {
     /// Writes a unit's record.
@@ -25,6 +27,7 @@ impl Supervisor {
         if state.populated {
             first |= POPULATED;
         }
+        first |= (state.command.min(usize::from(u16::MAX)) as u32) << COMMAND_SHIFT;
         let tag = self.logs.get(&index).map_or(0, |log| log.tag);
         let record = [
             first,
@@ -75,6 +78,7 @@ impl Supervisor {
                 state.since = u64::from(since_low) | u64::from(since_high) << 32;
                 state.held = first & HELD != 0;
                 state.populated = first & POPULATED != 0;
+                state.command = (first >> COMMAND_SHIFT) as usize;
                 count += u32::from(main != 0);
             }
             if let Some(read) = pipes.remove(&tag) {
@@ -100,6 +104,7 @@ impl Supervisor {
     /// Goes on with a unit that was between two states, and watches what runs.
     fn take_up(&mut self, index: u32, phase: Phase) {
         use formats::control::ActiveState;
+        use formats::service_graph::key::Key;
         let Some(unit) = self.graph.unit(index) else { return };
         let kind = match phase.active() {
             ActiveState::Activating => Some(JobKind::Start),
@@ -117,10 +122,21 @@ impl Supervisor {
                 let at = super::now().saturating_add(90_000_000);
                 self.state.set_deadline(index, at);
                 // Whether its program was executed went with our predecessor; a process that still runs now has been.
-                let kind = unit.number(formats::service_graph::key::Key::Type);
+                let kind = unit.number(Key::Type);
                 if phase == Phase::Start && kind == Some(formats::service_graph::key::service_type::EXEC) {
                     self.events.push_back(super::Event::Executed { unit: index });
                 }
+            }
+        }
+        if phase == Phase::Running {
+            let limit = |key, from: u64| {
+                let span = unit.number(key).filter(|span| !matches!(*span, 0 | u64::MAX));
+                span.map(|span| from.saturating_add(span))
+            };
+            let since = self.state.unit(index).since;
+            let ends = [limit(Key::Watchdog, super::now()), limit(Key::RuntimeMax, since)];
+            if let Some(at) = ends.into_iter().flatten().min() {
+                self.state.set_deadline(index, at);
             }
         }
         if matches!(phase, Phase::Armed | Phase::Arming)

@@ -371,7 +371,7 @@ impl Reference {
             restart::ALWAYS => true,
             restart::ON_SUCCESS => outcome == Outcome::Success,
             restart::ON_FAILURE => outcome != Outcome::Success,
-            restart::ON_ABNORMAL => matches!(outcome, Outcome::Signal | Outcome::CoreDump | Outcome::Timeout),
+            restart::ON_ABNORMAL => !matches!(outcome, Outcome::Success | Outcome::ExitCode),
             restart::ON_ABORT => matches!(outcome, Outcome::Signal | Outcome::CoreDump),
             _ => false,
         };

@@ -245,6 +245,7 @@ fn restart_policies() {
         (restart::ON_FAILURE, Exit::Signal(9), true),
         (restart::ON_FAILURE, Exit::Signal(11), true),
         (restart::ON_ABNORMAL, Exit::Code(1), false),
+        (restart::ON_ABNORMAL, Exit::Signal(9), true),
         (restart::ON_ABNORMAL, Exit::Signal(6), true),
         (restart::ON_ABORT, Exit::Signal(6), true),
         (restart::ON_ABORT, Exit::Code(1), false),
@@ -567,4 +568,20 @@ fn an_idle_service_waits_for_the_others_but_not_for_ever() {
     machine.request("i.service", JobKind::Stop);
     machine.wait(6_000_000);
     assert!(!machine.take_log().contains("i:ExecStart0"));
+}
+
+#[test]
+fn a_service_that_had_no_memory_left_says_so() {
+    let file = graph(&[&format!("a.service restart={} sec=0 burst=2", restart::ON_ABNORMAL)]);
+    let mut machine = Machine::new(&file);
+    machine.request("a.service", JobKind::Start);
+    for _ in 0..2 {
+        machine.send(Event::OutOfMemory { unit: 0 });
+        machine.exit("a.service", Role::Main, Exit::Signal(9));
+    }
+    assert_eq!(
+        (machine.phase("a.service"), machine.state.unit(0).outcome),
+        (Phase::Failed, Outcome::OomKill)
+    );
+    assert_eq!(machine.take_log().matches("ExecStart0").count(), 2);
 }

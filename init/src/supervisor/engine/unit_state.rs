@@ -132,9 +132,11 @@ pub enum Outcome {
     Condition = 9,
     /// Triggered too often.
     TriggerLimit = 10,
+    /// Killed by the kernel for want of memory.
+    OomKill = 11,
 }
 
-const OUTCOMES: [(Outcome, &str); 11] = [
+const OUTCOMES: [(Outcome, &str); 12] = [
     (Outcome::Success, "success"),
     (Outcome::ExitCode, "exit-code"),
     (Outcome::Signal, "signal"),
@@ -146,6 +148,7 @@ const OUTCOMES: [(Outcome, &str); 11] = [
     (Outcome::Resources, "resources"),
     (Outcome::Condition, "exec-condition"),
     (Outcome::TriggerLimit, "trigger-limit-hit"),
+    (Outcome::OomKill, "oom-kill"),
 ];
 
 impl Outcome {
