@@ -213,6 +213,7 @@ fn status(name: &str, active: ActiveState) -> UnitStatus {
         exit_status: 0,
         restarts: 0,
         since: 0,
+        took: 0,
         status_text: String::new(),
         cgroup: String::new(),
         defined_at: String::new(),

@@ -5,7 +5,7 @@ mod cat;
 mod journalctl;
 mod notify;
 mod options;
-mod run;
+pub(crate) mod run;
 mod systemctl;
 mod tmpfiles;
 

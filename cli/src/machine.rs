@@ -288,6 +288,11 @@ impl Machine {
             command.arg("--no-revert");
         }
         let status = command.status().with_context(|| format!("cannot run {}", program.display()))?;
+        if matches!(action, "switch" | "test") && self.root == Path::new("/") {
+            for problem in crate::service::enabled::start_again() {
+                say(&problem);
+            }
+        }
         match status.code() {
             Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
             None => bail!("{} was killed ({status}); `firn status` says how far it came", program.display()),

@@ -1,6 +1,11 @@
 //! `firn service …`, `firn poweroff`, `firn reboot`: requests to the supervisor over its control socket
 //! (`formats::control`).
 
+mod blame;
+pub(crate) mod enabled;
+pub(crate) mod instances;
+mod tree;
+
 use crate::family::{Failure, Family};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -107,6 +112,14 @@ fn service_command() -> Command {
                 .about("Forget failures and rate limits")
                 .arg(Arg::new("unit").value_name("UNIT").num_args(0..)),
         );
+    command = command
+        .subcommand(
+            Command::new("enable-until-reboot")
+                .about("Start units and keep them, through switches, until they are stopped or the machine starts anew")
+                .arg(units_argument()),
+        )
+        .subcommand(Command::new("blame").about("How long each unit took to come up").arg(json()))
+        .subcommand(tree::command());
     for (name, _, about) in JOBS {
         command = command.subcommand(
             Command::new(*name)
@@ -200,6 +213,13 @@ fn run_service(matches: &ArgMatches) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        "blame" => blame::blame(&mut stream, matches.get_flag("json")),
+        "graph" => tree::graph(&mut stream, matches),
+        "enable-until-reboot" => {
+            let code = jobs(&mut stream, Verb::Start, names("unit"), true)?;
+            names("unit").iter().try_for_each(|name| enabled::note(name))?;
+            Ok(code)
+        }
         job => {
             let Some((_, verb, _)) = JOBS.iter().find(|(name, ..)| *name == job) else {
                 bail!("no such subcommand")
@@ -209,10 +229,21 @@ fn run_service(matches: &ArgMatches) -> Result<ExitCode> {
     }
 }
 
+/// Whether a job of that kind begins with a unit that may not be there yet.
+pub(crate) fn brings_up(verb: Verb) -> bool {
+    matches!(verb, Verb::Start | Verb::Restart | Verb::ReloadOrRestart)
+}
+
 /// One job for each unit; all are tried, the exit code is 4 when one failed, as NixOS has it.
 fn jobs(stream: &mut UnixStream, verb: Verb, units: Vec<String>, wait: bool) -> Result<ExitCode> {
     let mut failed = Vec::new();
     for unit in units {
+        if brings_up(verb) {
+            instances::ensure(stream, &unit)?;
+        }
+        if verb == Verb::Stop {
+            enabled::forget(&unit)?;
+        }
         let request = Request::Job { verb, unit: unit.clone(), wait };
         match ask(stream, &request, |_| Ok(()))? {
             Reply::Done { result } if matches!(result.as_str(), "done" | "queued" | "skipped") => {}
@@ -283,6 +314,9 @@ pub(crate) fn describe(unit: &UnitStatus) -> String {
     if unit.since != 0 {
         line("since", crate::logs::format_time(unit.since));
     }
+    if unit.took != 0 {
+        line("came up in", blame::span(unit.took));
+    }
     if unit.result != "success" {
         line("result", unit.result.clone());
     }
@@ -321,7 +355,7 @@ fn print_json(units: &[UnitStatus]) -> Result<()> {
             serde_json::json!({
                 "name": unit.name, "description": unit.description, "active": unit.active.word(), "sub": unit.sub,
                 "result": unit.result, "mainPid": unit.main_pid, "exitStatus": unit.exit_status,
-                "restarts": unit.restarts, "since": unit.since, "statusText": unit.status_text,
+                "restarts": unit.restarts, "since": unit.since, "took": unit.took, "statusText": unit.status_text,
                 "cgroup": unit.cgroup, "definedAt": unit.defined_at,
             })
         })
@@ -382,13 +416,14 @@ mod tests {
             exit_status: 256 + 9,
             restarts: 2,
             since: 0,
+            took: 2500,
             status_text: String::new(),
             cgroup: "/none".into(),
             defined_at: "c.nix:3".into(),
         });
         assert_eq!(
             text,
-            "a.service - A\n       state: failed (failed)\n      result: signal\n    ended by: signal 9\n    restarts: 2\n     defined: c.nix:3\n"
+            "a.service - A\n       state: failed (failed)\n  came up in: 2.50ms\n      result: signal\n    ended by: signal 9\n    restarts: 2\n     defined: c.nix:3\n"
         );
     }
 }

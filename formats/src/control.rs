@@ -195,6 +195,8 @@ pub struct UnitStatus {
     pub restarts: u32,
     /// When it entered its state, microseconds of CLOCK_REALTIME.
     pub since: u64,
+    /// How long its last start took, microseconds; 0 when it was not started yet.
+    pub took: u64,
     /// What the service said of itself (STATUS=).
     pub status_text: String,
     /// Its cgroup below /sys/fs/cgroup.
@@ -450,7 +452,7 @@ impl UnitStatus {
             .byte(self.active as u8)
             .text(&self.sub)
             .text(&self.result);
-        body.word(self.main_pid).word(self.exit_status).word(self.restarts).long(self.since);
+        body.word(self.main_pid).word(self.exit_status).word(self.restarts).long(self.since).long(self.took);
         body.text(&self.status_text).text(&self.cgroup).text(&self.defined_at);
     }
 
@@ -465,6 +467,7 @@ impl UnitStatus {
             exit_status: fields.word()?,
             restarts: fields.word()?,
             since: fields.long()?,
+            took: fields.long()?,
             status_text: fields.text()?,
             cgroup: fields.text()?,
             defined_at: fields.text()?,
@@ -554,6 +557,7 @@ mod tests {
             exit_status: 256 + 9,
             restarts: 3,
             since: u64::MAX,
+            took: 77,
             status_text: String::new(),
             cgroup: "/system.slice/a.service".into(),
             defined_at: "/etc/nixos/configuration.nix:3".into(),

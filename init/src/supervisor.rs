@@ -88,6 +88,8 @@ struct Supervisor {
     /// Connections of sockets with Accept=, by the instance that serves each, and where they come from.
     connections: SortedMap<u32, (OwnedFd, Option<(String, u16)>)>,
     invocations: SortedMap<u32, String>,
+    /// How often the kernel killed for want of memory, by the unit whose cgroup counts it.
+    oom_kills: SortedMap<u32, u64>,
     identifiers: sys::random::Identifiers,
     status: SortedMap<u32, String>,
     timers: SortedMap<u32, timers::Timer>,
@@ -190,6 +192,7 @@ impl Supervisor {
             socket_times: SortedMap::new(),
             connections: SortedMap::new(),
             invocations: SortedMap::new(),
+            oom_kills: SortedMap::new(),
             identifiers: sys::random::Identifiers::new(),
             status: SortedMap::new(),
             timers: SortedMap::new(),
@@ -267,7 +270,7 @@ impl Supervisor {
     /// Until the next deadline.
     fn next_timeout(&self) -> EpollTimeout {
         let limit = self.state.shutdown.map(|(_, limit)| limit).filter(|limit| *limit != u64::MAX);
-        let unit = self.state.deadlines.first().map(|(at, _)| *at);
+        let unit = self.state.next_deadline();
         let timer = self.timers.values().filter_map(|timer| timer.at).min();
         let client = self.clients.values().filter_map(|client| match client.waiting {
             Waiting::State(_, _, until) => until,
@@ -295,6 +298,13 @@ impl Supervisor {
         }
     }
 
+    /// Whether the kernel has killed a process of the unit for want of memory since we last asked.
+    fn had_no_memory(&mut self, index: u32) -> bool {
+        let kills = self.graph.unit(index).map_or(0, |unit| cgroup::oom_kills(&cgroup::path_of(&unit)));
+        // A cgroup that was made anew counts anew.
+        kills != 0 && self.oom_kills.insert(index, kills) != Some(kills)
+    }
+
     /// Processes that have ended.
     fn take_ends(&mut self) {
         for ended in self.memory.take_ended() {
@@ -312,10 +322,7 @@ impl Supervisor {
             let state = self.state.unit(unit);
             let expected = if role == Role::Main { state.main_pid } else { state.control_pid };
             if expected == ended.pid {
-                let unit_of = |unit: u32| self.graph.unit(unit);
-                if exit == Exit::Signal(libc::SIGKILL as u8)
-                    && unit_of(unit).is_some_and(|unit| cgroup::is_short_of_memory(&cgroup::path_of(&unit)))
-                {
+                if exit == Exit::Signal(libc::SIGKILL as u8) && self.had_no_memory(unit) {
                     self.events.push_back(Event::OutOfMemory { unit });
                 }
                 self.events.push_back(Event::Exited { unit, role, exit });

@@ -36,7 +36,8 @@ const HARD: [Key; 6] =
 /// Compiles everything to the bytes of a graph.
 pub fn compile(input: &GraphInput) -> Result<Vec<u8>, UnitErrors> {
     let mut errors = Vec::new();
-    let definitions = gather(input, &mut errors);
+    let mut definitions = gather(input, &mut errors);
+    let templates = take_templates(&mut definitions, input, &mut errors);
     let mut units: BTreeMap<String, Settings> = BTreeMap::new();
     let mut mounts_for: Vec<(String, Key, Vec<String>)> = Vec::new();
     for (name, definition) in &definitions {
@@ -70,7 +71,7 @@ pub fn compile(input: &GraphInput) -> Result<Vec<u8>, UnitErrors> {
         return Err(UnitErrors(errors));
     }
     let mut builder = GraphBuilder::default();
-    for (name, settings) in units {
+    for (name, settings) in units.into_iter().chain(templates) {
         builder.add(&name, settings);
     }
     builder.build().map_err(|error| UnitErrors(vec![build_error(&definitions, error)]))
@@ -168,8 +169,46 @@ fn gather(input: &GraphInput, errors: &mut Vec<UnitError>) -> BTreeMap<String, U
         }
     }
     add_instances_for_connections(&mut all, errors);
-    all.retain(|name, _| !name.contains("@."));
     all
+}
+
+/// Templates, taken out of the definitions. Each stays in the graph as its definition, from which an instance that is
+/// named only at run time can be compiled; nothing starts it and nothing refers to it. Those of the configuration are
+/// checked as any unit is; a package's are when they are used.
+fn take_templates(
+    all: &mut BTreeMap<String, UnitDefinition>,
+    input: &GraphInput,
+    errors: &mut Vec<UnitError>,
+) -> BTreeMap<String, Settings> {
+    let names: Vec<String> = all.keys().filter(|name| name.contains("@.")).cloned().collect();
+    let mut templates = BTreeMap::new();
+    for (name, definition) in names.into_iter().filter_map(|name| all.remove_entry(&name)) {
+        let instance = name.replacen("@.", "@instance.", 1);
+        let mut reader = settings::Reader::new(&instance, &definition, input);
+        reader.read();
+        if input.units.contains_key(&name) {
+            // A program whose path holds the instance's name is looked for when that is known.
+            let is_known = |error: &UnitError| !error.problem.to_string().contains("@instance");
+            errors.extend(reader.errors.into_iter().filter(is_known));
+        }
+        let mut words = Vec::new();
+        for (section, directives) in &definition.sections {
+            for (directive, values) in directives {
+                for value in values {
+                    words.extend([section.clone(), directive.clone(), value.clone()]);
+                }
+            }
+        }
+        let mut settings = Settings::from([
+            (Key::Flags, Value::Number(flag::TEMPLATE)),
+            (Key::Template, Value::Texts(words)),
+        ]);
+        for key in [Key::Description, Key::DefinedAt, Key::Fingerprint] {
+            settings.extend(reader.settings.remove(&key).map(|value| (key, value)));
+        }
+        templates.insert(name, settings);
+    }
+    templates
 }
 
 /// How many connections a socket with Accept= serves at once when it does not say (systemd.socket(5), MaxConnections=).

@@ -115,6 +115,8 @@ const UNIT: &[(&str, Rule)] = &[
     ("StartLimitIntervalSec", Time(Key::StartLimitInterval)),
     ("StartLimitInterval", Time(Key::StartLimitInterval)),
     ("StartLimitBurst", Number(Key::StartLimitBurst)),
+    ("JobTimeoutSec", Time(Key::JobTimeout)),
+    ("JobRunningTimeoutSec", Time(Key::JobRunningTimeout)),
     ("X-Restart-Triggers", Compiler),
     ("X-Reload-Triggers", Compiler),
     ("X-RestartIfChanged", FlagOnNo(flag::NO_RESTART_IF_CHANGED)),
@@ -481,7 +483,6 @@ const PATH: &[(&str, Rule)] = &[
 
 /// What systemd knows and Firn does not do yet: refused by this name, not as a misspelling.
 pub const KNOWN_BUT_NOT_HONOURED: &[&str] = &[
-    "JobTimeoutSec",
     "StopPropagatedFrom",
     "ReloadPropagatedFrom",
     "OnFailureJobMode",

@@ -10,7 +10,7 @@ use formats::control::{ActiveState, Phase, Reply, Request, Verb};
 use formats::service_graph::UnitKind;
 use formats::service_graph::builder::{GraphBuilder, Value};
 use formats::service_graph::rebuild::settings_of;
-use formats::service_graph::view::Graph;
+use formats::service_graph::view::{Graph, Unit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -230,7 +230,7 @@ fn timer(line: &Line) -> Option<UnitDefinition> {
 }
 
 /// The graph that runs now: the last one with transient units, unless the generation changed since.
-fn running_graph() -> Result<Vec<u8>> {
+pub(crate) fn running_graph() -> Result<Vec<u8>> {
     let generation =
         std::fs::canonicalize("/run/current-system").context("cannot tell the running generation")?;
     let current = Path::new(DIRECTORY).join("current");
@@ -244,7 +244,11 @@ fn running_graph() -> Result<Vec<u8>> {
 }
 
 /// Compiles the new units among those that run and has the supervisor go over to the whole.
-fn enter(stream: &mut UnixStream, name: &str, added: &BTreeMap<String, UnitDefinition>) -> Result<()> {
+pub(crate) fn enter(
+    stream: &mut UnixStream,
+    name: &str,
+    added: &BTreeMap<String, UnitDefinition>,
+) -> Result<()> {
     std::fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
     let lock = std::fs::File::create(Path::new(DIRECTORY).join("lock"))?;
     let _lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive)
@@ -269,7 +273,8 @@ fn enter(stream: &mut UnixStream, name: &str, added: &BTreeMap<String, UnitDefin
         "Unit".to_owned(),
         BTreeMap::from([("DefaultDependencies".to_owned(), vec!["no".to_owned()])]),
     )]);
-    for unit in running.units().filter(|unit| !added.contains_key(unit.name())) {
+    let is_template = |unit: &Unit<'_>| unit.flag(formats::service_graph::key::flag::TEMPLATE);
+    for unit in running.units().filter(|unit| !added.contains_key(unit.name()) && !is_template(unit)) {
         let mut sections = plain.clone();
         if unit.kind() == UnitKind::Service {
             let command = BTreeMap::from([("ExecStart".to_owned(), vec!["/bin/true".to_owned()])]);
@@ -280,8 +285,7 @@ fn enter(stream: &mut UnixStream, name: &str, added: &BTreeMap<String, UnitDefin
         input.units.insert(unit.name().to_owned(), UnitDefinition { sections, ..UnitDefinition::default() });
     }
     input.units.extend(added.iter().map(|(name, unit)| (name.clone(), unit.clone())));
-    let compiled =
-        units::compile::compile(&input).map_err(|errors| anyhow::anyhow!("systemd-run: {errors}"))?;
+    let compiled = units::compile::compile(&input).map_err(|errors| anyhow::anyhow!("{errors}"))?;
     let compiled = Graph::load(&compiled).map_err(|error| anyhow::anyhow!("the new unit: {error}"))?;
     let mut builder = GraphBuilder::default();
     let finished = finished(stream)?;
@@ -299,7 +303,7 @@ fn enter(stream: &mut UnixStream, name: &str, added: &BTreeMap<String, UnitDefin
         let unit = compiled.find(name).context("the new unit did not come to be")?;
         builder.add(name, settings_of(&compiled, &unit));
     }
-    let whole = builder.build().map_err(|error| anyhow::anyhow!("systemd-run: {error}"))?;
+    let whole = builder.build().map_err(|error| anyhow::anyhow!("{error}"))?;
     let path = Path::new(DIRECTORY).join(format!("{name}.graph"));
     std::fs::write(&path, whole).with_context(|| format!("cannot write {}", path.display()))?;
     let graph = path.to_string_lossy().into_owned();

@@ -7,7 +7,7 @@ mod units;
 
 use super::options::{Line, Option_, Value, flag, with_value};
 use crate::family::Failure;
-use crate::service::{ask, connect, describe};
+use crate::service::{ask, brings_up, connect, describe, enabled, instances};
 use anyhow::{Result, bail};
 use formats::control::{ActiveState, Reply, Request, Shutdown, Verb};
 use formats::service_graph::key::flag as unit_flag;
@@ -124,6 +124,14 @@ pub(super) fn run(arguments: &[OsString]) -> Result<ExitCode> {
         "show-environment" => {
             print("PATH=/run/wrappers/bin:/run/current-system/sw/bin:/run/current-system/sw/sbin\n")
         }
+        "enable" if line.has("runtime") => {
+            names.iter().try_for_each(|name| enabled::note(name))?;
+            if line.has("now") { jobs(&line, Verb::Start, names) } else { Ok(ExitCode::SUCCESS) }
+        }
+        "disable" if line.has("runtime") => {
+            names.iter().try_for_each(|name| enabled::forget(name).map(drop))?;
+            if line.has("now") { jobs(&line, Verb::Stop, names) } else { Ok(ExitCode::SUCCESS) }
+        }
         "enable" | "disable" | "reenable" | "mask" | "unmask" | "link" | "edit" | "preset"
         | "set-default" | "add-wants" | "add-requires" | "revert" => {
             let text = format!(
@@ -170,8 +178,11 @@ fn jobs(line: &Line, verb: Verb, names: &[String]) -> Result<ExitCode> {
     if names.is_empty() {
         bail!("systemctl: no unit named");
     }
-    let units = Units::read()?;
     let mut stream = connect()?;
+    if brings_up(verb) {
+        names.iter().try_for_each(|name| instances::ensure(&mut stream, name))?;
+    }
+    let units = Units::read()?;
     let wait = !line.has("no-block");
     let mut problems = Vec::new();
     let mut code = 1;
@@ -249,7 +260,7 @@ fn is_enabled(line: &Line, names: &[String]) -> Result<ExitCode> {
     for name in units.named(names) {
         let word = units.enablement(&name);
         known |= word.is_some();
-        any |= matches!(word, Some("enabled" | "static" | "alias"));
+        any |= matches!(word, Some("enabled" | "enabled-runtime" | "static" | "alias"));
         text.push_str(word.unwrap_or("not-found"));
         text.push('\n');
     }

@@ -57,6 +57,7 @@ keys! {
     5 RestartTriggers Text "X-Restart-Triggers, or a hash of it.";
     6 ReloadTriggers Text "X-Reload-Triggers, or a hash of it.";
     7 Aliases Texts "Other names of the unit.";
+    8 Template Texts "A template's definition, for instances that are named only at run time: section, directive, value, again and again.";
     10 Requires Units "Requires=";
     11 Requisite Units "Requisite=";
     12 Wants Units "Wants=";
@@ -84,7 +85,8 @@ keys! {
     51 Asserts Tagged "Assert*=, likewise.";
     52 StartLimitInterval Number "StartLimitIntervalSec= in microseconds.";
     53 StartLimitBurst Number "StartLimitBurst=";
-    54 JobTimeout Number "JobTimeoutSec= in microseconds.";
+    54 JobTimeout Number "JobTimeoutSec= in microseconds, u64::MAX for infinity.";
+    55 JobRunningTimeout Number "JobRunningTimeoutSec= in microseconds, u64::MAX for infinity.";
     60 Type Number "Type=, a `service_type::*`.";
     61 Restart Number "Restart=, a `restart::*`.";
     62 RestartSec Number "RestartSec= in microseconds.";

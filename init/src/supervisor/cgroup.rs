@@ -5,6 +5,7 @@ use formats::service_graph::key::Key;
 use formats::service_graph::view::Unit;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -102,17 +103,31 @@ pub fn is_populated(path: &str) -> bool {
     std::fs::read_to_string(events_file(path)).is_ok_and(|text| text.contains("populated 1"))
 }
 
-/// Whether the kernel has killed a process in it for want of memory.
-pub fn is_short_of_memory(path: &str) -> bool {
+/// How many of its processes the kernel has killed for want of memory since the cgroup was made.
+pub fn oom_kills(path: &str) -> u64 {
     let text = std::fs::read_to_string(directory(path).join("memory.events")).unwrap_or_default();
     let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    kills.is_some_and(|count| count != "0")
+    kills.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-/// The processes in it.
+/// The processes in it and below it.
 pub fn processes(path: &str) -> Vec<u32> {
-    let text = std::fs::read_to_string(directory(path).join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+    let mut found = Vec::new();
+    collect_processes(&directory(path), &mut found);
+    found
+}
+
+fn collect_processes(directory: &Path, found: &mut Vec<u32>) {
+    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    // A directory has two links and one more for each directory in it.
+    if std::fs::metadata(directory).is_ok_and(|metadata| metadata.nlink() > 2) {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                collect_processes(&entry.path(), found);
+            }
+        }
+    }
 }
 
 /// Kills all of it at once, so that nothing can fork away.

@@ -278,6 +278,8 @@ pub struct State {
     pub units: Vec<UnitState>,
     /// (deadline, unit), earliest first.
     pub deadlines: BTreeSet<(u64, u32)>,
+    /// The same of jobs.
+    job_deadlines: BTreeSet<(u64, u32)>,
     /// Units whose job may have become runnable.
     queue: BTreeSet<u32>,
     /// Units of Type=idle whose start waits until nothing else runs.
@@ -338,6 +340,12 @@ impl State {
         }
     }
 
+    /// When something has to be looked at, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let first = |deadlines: &BTreeSet<(u64, u32)>| deadlines.first().map(|(at, _)| *at);
+        first(&self.deadlines).into_iter().chain(first(&self.job_deadlines)).min()
+    }
+
     /// Counts jobs, gathers deadlines and looks at every waiting job again, after units were put in from another graph.
     pub fn recount(&mut self) {
         let jobs =
@@ -348,6 +356,9 @@ impl State {
         // Element by element: what `collect` would sort first is as large as the rest of the engine's sets.
         self.deadlines = BTreeSet::new();
         self.deadlines.extend(indexed().filter_map(|(index, unit)| Some((unit.deadline?, index as u32))));
+        self.job_deadlines = BTreeSet::new();
+        self.job_deadlines
+            .extend(indexed().filter_map(|(index, unit)| Some((unit.job_deadline?, index as u32))));
         self.idle = BTreeSet::new();
         self.queue = BTreeSet::new();
         self.queue.extend(indexed().filter(|(_, unit)| unit.job.is_some()).map(|(index, _)| index as u32));
@@ -402,6 +413,11 @@ impl<'g> Step<'_, 'g> {
         let now = self.now;
         let old = self.get(index).phase;
         self.with(index, |unit| {
+            if phase == Phase::Checking {
+                unit.begun = now;
+            } else if old.active() == ActiveState::Activating && phase.active() == ActiveState::Active {
+                unit.took = now.saturating_sub(unit.begun).max(1);
+            }
             unit.phase = phase;
             unit.since = now;
         });
@@ -489,12 +505,17 @@ impl<'g> Step<'_, 'g> {
 
     /// Everything whose time has come.
     fn pass_deadlines(&mut self) {
-        while let Some((at, unit)) = self.state.deadlines.first().copied() {
-            if at > self.now {
-                return;
-            }
+        let is_over = |deadlines: &BTreeSet<(u64, u32)>, now: u64| {
+            deadlines.first().copied().filter(|(at, _)| *at <= now).map(|(_, unit)| unit)
+        };
+        while let Some(unit) = is_over(&self.state.deadlines, self.now) {
             self.set_deadline(unit, None);
             self.deadline_passed(unit);
+        }
+        // The unit itself goes on where it is (systemd.unit(5), JobTimeoutSec=).
+        while let Some(unit) = is_over(&self.state.job_deadlines, self.now) {
+            self.state.job_deadlines.pop_first();
+            self.finish_job(unit, JobResult::Timeout);
         }
     }
 

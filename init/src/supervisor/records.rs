@@ -12,6 +12,8 @@ use std::os::fd::AsFd as _;
 /// Flags in the record's first word, above the phase.
 const HELD: u32 = 1 << 8;
 const POPULATED: u32 = 1 << 9;
+/// How many milliseconds the last start took, above the exit status.
+const TOOK_SHIFT: u32 = 9;
 /// Which command of the phase runs, in the upper half.
 const COMMAND_SHIFT: u32 = 16;
 
@@ -29,12 +31,13 @@ impl Supervisor {
         }
         first |= (state.command.min(usize::from(u16::MAX)) as u32) << COMMAND_SHIFT;
         let tag = self.logs.get(&index).map_or(0, |log| log.tag);
+        let took = u32::try_from(state.took.div_ceil(1000)).unwrap_or(u32::MAX).min(u32::MAX >> TOOK_SHIFT);
         let record = [
             first,
             pid(state.main_pid),
             pid(state.control_pid),
             state.outcome as u32 | state.restarts << 8,
-            state.exit_status,
+            state.exit_status | took << TOOK_SHIFT,
             state.since as u32,
             (state.since >> 32) as u32,
             tag,
@@ -74,7 +77,8 @@ impl Supervisor {
                 state.control_pid = control;
                 state.outcome = Outcome::from_number(results & 0xff).unwrap_or_default();
                 state.restarts = results >> 8;
-                state.exit_status = exit_status;
+                state.exit_status = exit_status & ((1 << TOOK_SHIFT) - 1);
+                state.took = u64::from(exit_status >> TOOK_SHIFT) * 1000;
                 state.since = u64::from(since_low) | u64::from(since_high) << 32;
                 state.held = first & HELD != 0;
                 state.populated = first & POPULATED != 0;

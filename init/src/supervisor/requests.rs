@@ -80,9 +80,12 @@ impl Supervisor {
         }
         match request {
             Request::List => {
-                // Instances that wait for connections are units once they have one.
+                // Instances that wait for connections are units once they have one, templates never.
                 let is_shown = |index: &u32| {
-                    let waits = self.graph.unit(*index).is_some_and(|unit| unit.flag(flag::FOR_CONNECTION));
+                    let is_none_yet = |unit: formats::service_graph::view::Unit<'_>| {
+                        unit.flag(flag::FOR_CONNECTION) || unit.flag(flag::TEMPLATE)
+                    };
+                    let waits = self.graph.unit(*index).is_some_and(is_none_yet);
                     !waits || !self.state.unit(*index).is_down()
                 };
                 let units = (0..self.graph.len())
@@ -145,6 +148,13 @@ impl Supervisor {
     fn job(&mut self, number: u32, verb: Verb, index: u32, wait: bool) {
         let Some(unit) = self.graph.unit(index) else { return };
         let name = unit.name();
+        if unit.flag(flag::TEMPLATE) {
+            self.refuse(
+                number,
+                &format!("{name} is a template: name an instance, with a word after the `@`"),
+            );
+            return;
+        }
         let is_up = self.state.unit(index).is_up();
         let can_reload = unit.has(Key::ExecReload)
             || unit.number(Key::Type) == Some(formats::service_graph::key::service_type::NOTIFY_RELOAD);
@@ -311,6 +321,7 @@ impl Supervisor {
             exit_status: state.exit_status,
             restarts: state.restarts,
             since: if state.since == 0 { 0 } else { real.saturating_sub(now().saturating_sub(state.since)) },
+            took: state.took,
             status_text: self.status.get(&index).cloned().unwrap_or_default(),
             cgroup: if is_service { cgroup::path_of(&unit) } else { String::new() },
             defined_at: unit.text(Key::DefinedAt).unwrap_or_default().to_owned(),

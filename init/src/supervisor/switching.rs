@@ -159,7 +159,7 @@ impl Supervisor {
         let mut failed = false;
         for step in &switch.steps {
             let result = step.result.unwrap_or("done");
-            failed |= matches!(result, "failed" | "dependency");
+            failed |= matches!(result, "failed" | "dependency" | "timeout");
             let reply = Reply::Step {
                 unit: step.unit.clone(),
                 action: step.action.word().to_owned(),
@@ -229,6 +229,7 @@ impl Supervisor {
         self.connections = rename(std::mem::take(&mut self.connections), &renamed);
         self.socket_times = rename(std::mem::take(&mut self.socket_times), &renamed);
         self.invocations = rename(std::mem::take(&mut self.invocations), &renamed);
+        self.oom_kills = rename(std::mem::take(&mut self.oom_kills), &renamed);
         self.status = rename(std::mem::take(&mut self.status), &renamed);
         self.timers = rename(std::mem::take(&mut self.timers), &renamed);
         self.lives = rename(std::mem::take(&mut self.lives), &renamed);

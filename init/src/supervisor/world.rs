@@ -23,6 +23,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use sys::sibling::{Birth, spawn};
 
+/// How often a unit's processes are looked for when a signal goes to all of them.
+const ROUNDS: usize = 32;
+
 impl Supervisor {
     /// One event through the engine and its effects into the world. What the world answers at once is fed as well.
     pub(super) fn feed(&mut self, event: &Event) {
@@ -458,26 +461,41 @@ impl Supervisor {
         let state = self.state.unit(index);
         let known =
             [state.main_pid, state.control_pid].into_iter().filter(|pid| !matches!(*pid, 0 | PENDING_PID));
-        let targets: Vec<u32> = match scope {
-            Scope::Main => vec![state.main_pid],
-            Scope::Control => vec![state.control_pid],
-            Scope::Known => known.collect(),
-            Scope::All if signal == Signal::SIGKILL => {
-                cgroup::kill(&path);
-                known.collect()
+        let send = |pid: u32| {
+            if matches!(pid, 0 | PENDING_PID) {
+                return;
             }
-            // A main process that left the cgroup is still the service's.
-            Scope::All => {
-                let mut all = cgroup::processes(&path);
-                all.extend(known.filter(|pid| !cgroup::processes(&path).contains(pid)));
-                all
-            }
-        };
-        for pid in targets.into_iter().filter(|pid| !matches!(*pid, 0 | PENDING_PID)) {
             // Gone already: its end is on its way to us.
             crate::best_effort::tolerate(kill(Pid::from_raw(pid as i32), signal));
             if signal == Signal::SIGTERM {
                 crate::best_effort::tolerate(kill(Pid::from_raw(pid as i32), Signal::SIGCONT));
+            }
+        };
+        match scope {
+            Scope::Main => send(state.main_pid),
+            Scope::Control => send(state.control_pid),
+            Scope::Known => known.for_each(send),
+            Scope::All if signal == Signal::SIGKILL => {
+                cgroup::kill(&path);
+                known.for_each(send);
+            }
+            Scope::All => {
+                // What was forked meanwhile is found by looking again; who forks faster than this meets SIGKILL in time.
+                let mut told = Vec::new();
+                for _ in 0..ROUNDS {
+                    let before = told.len();
+                    for pid in cgroup::processes(&path) {
+                        if !told.contains(&pid) {
+                            send(pid);
+                            told.push(pid);
+                        }
+                    }
+                    if told.len() == before {
+                        break;
+                    }
+                }
+                // A main process that left the cgroup is still the service's.
+                known.filter(|pid| !told.contains(pid)).for_each(send);
             }
         }
         if scope == Scope::All && !cgroup::is_populated(&path) {
@@ -547,6 +565,7 @@ impl Supervisor {
             }
             cgroup::remove(&cgroup::path_of(&unit));
             self.status.remove(&index);
+            self.oom_kills.remove(&index);
             self.connections.remove(&index);
             for socket in unit.units(Key::TriggeredBy) {
                 if self.graph.unit(socket).is_some_and(|socket| socket.flag(flag::FLUSH_PENDING)) {
@@ -572,6 +591,10 @@ impl Supervisor {
                     verb(kind),
                     state.outcome.word()
                 );
+                console::log(Level::Error, &text);
+            }
+            (_, JobResult::Timeout) => {
+                let text = format!("{name} takes longer to {} than its job may; it goes on", verb(kind));
                 console::log(Level::Error, &text);
             }
             (JobKind::Start, JobResult::Dependency) => {

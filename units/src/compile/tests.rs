@@ -47,7 +47,9 @@ fn a_service_as_modules_write_it() {
     assert!(names(Key::Before).contains(&"multi-user.target"));
     let getty = graph.find("getty@tty1.service").unwrap();
     assert_eq!(getty.command(Key::ExecStart, 0).unwrap().arguments().nth(1), Some(c"tty1"));
-    assert!(graph.find("getty@.service").is_none());
+    let template = graph.find("getty@.service").unwrap();
+    assert!(template.flag(flag::TEMPLATE) && template.keys().count() == 3, "it is only kept");
+    assert_eq!(template.texts(Key::Template).collect::<Vec<_>>(), ["Service", "ExecStart", "/bin/agetty %I"]);
 }
 
 /// Each fault: the directives of one service, and what the message has to say.

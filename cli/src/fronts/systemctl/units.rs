@@ -1,14 +1,13 @@
 //! What the supervisor says of all units, beside the running generation's service graph, which says how they are defined.
 
+use crate::fronts::run::running_graph;
 use crate::logs::reading::is_named;
 use crate::service::{ask_states, connect};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use formats::control::{ActiveState, Request, UnitStatus};
 use formats::service_graph::key::{Key, flag};
 use formats::service_graph::view::{Graph, Unit};
 use std::collections::BTreeMap;
-
-const GRAPH: &str = "/run/current-system/services.graph";
 
 /// Endings of units' names.
 const KINDS: [&str; 9] =
@@ -23,9 +22,9 @@ pub(super) struct Units {
 impl Units {
     pub(super) fn read() -> Result<Self> {
         let statuses = ask_states(&mut connect()?, &Request::List)?;
-        let bytes = std::fs::read(GRAPH).with_context(|| format!("cannot read {GRAPH}"))?;
         // For as long as this command runs.
-        let graph = Graph::load(bytes.leak()).map_err(|error| anyhow::anyhow!("{GRAPH}: {error}"))?;
+        let graph = Graph::load(running_graph()?.leak())
+            .map_err(|error| anyhow::anyhow!("the running graph: {error}"))?;
         Ok(Self { statuses: statuses.into_iter().map(|unit| (unit.name.clone(), unit)).collect(), graph })
     }
 
@@ -75,13 +74,17 @@ impl Units {
         unit.units(key).map(|index| self.name_of(index)).collect()
     }
 
-    /// `enabled` when something that is started wants it, `static` when nothing does.
+    /// `enabled` when something that is started wants it, `enabled-runtime` until the next boot, `static` otherwise.
     pub(super) fn enablement(&self, name: &str) -> Option<&'static str> {
         let unit = self.definition(name)?;
         let is_wanted = [Key::WantedBy, Key::RequiredBy, Key::UpheldBy]
             .iter()
             .any(|key| unit.units(*key).next().is_some());
-        Some(if is_wanted { "enabled" } else { "static" })
+        Some(match is_wanted {
+            true => "enabled",
+            false if crate::service::enabled::is_enabled(name) => "enabled-runtime",
+            false => "static",
+        })
     }
 
     /// `running`, `degraded`, `starting`, `stopping`.

@@ -60,9 +60,9 @@ impl<'g> Willing<'g> {
             let event = match self.answers.pop_front() {
                 Some(event) => event,
                 None if self.state.job_count == 0 => return,
-                None => match self.state.deadlines.first() {
-                    Some((at, _)) => {
-                        self.now = self.now.max(*at);
+                None => match self.state.next_deadline() {
+                    Some(at) => {
+                        self.now = self.now.max(at);
                         Event::Tick
                     }
                     None => return,

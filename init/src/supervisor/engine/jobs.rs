@@ -109,6 +109,26 @@ impl Step<'_, '_> {
             }
         });
         self.state.running_jobs += u32::from(counted);
+        if counted {
+            self.limit_job(unit, Key::JobRunningTimeout);
+        }
+    }
+
+    /// JobTimeoutSec= of a job that was made, JobRunningTimeoutSec= of one that begins: what is over first counts.
+    pub(crate) fn limit_job(&mut self, unit: u32, key: Key) {
+        let limit = self.unit(unit).and_then(|unit| unit.number(key)).filter(|limit| *limit != u64::MAX);
+        let Some(limit) = limit else { return };
+        let at = self.now.saturating_add(limit);
+        let old = self.get(unit).job_deadline;
+        self.set_job_deadline(unit, Some(old.map_or(at, |old| old.min(at))));
+    }
+
+    fn set_job_deadline(&mut self, unit: u32, deadline: Option<u64>) {
+        if let Some(old) = self.get(unit).job_deadline {
+            self.state.job_deadlines.remove(&(old, unit));
+        }
+        self.with(unit, |state| state.job_deadline = deadline);
+        self.state.job_deadlines.extend(deadline.map(|at| (at, unit)));
     }
 
     fn begin_start(&mut self, unit: u32) {
@@ -265,6 +285,7 @@ impl Step<'_, '_> {
     pub(crate) fn finish_job(&mut self, unit: u32, result: JobResult) {
         let Some(job) = self.get(unit).job else { return };
         self.with(unit, |state| state.job = None);
+        self.set_job_deadline(unit, None);
         if self.state.idle.remove(&unit) && self.get(unit).is_down() {
             self.set_deadline(unit, None);
         }
@@ -274,7 +295,7 @@ impl Step<'_, '_> {
         }
         self.emit(Effect::JobDone { unit, kind: job.kind, result });
         self.state.touched.insert(unit);
-        if matches!(result, JobResult::Failed | JobResult::Dependency) {
+        if matches!(result, JobResult::Failed | JobResult::Dependency | JobResult::Timeout) {
             let keys: &[Key] = match job.kind {
                 JobKind::Start => &[Key::RequiredBy, Key::BoundBy, Key::RequisiteOf],
                 JobKind::Stop => &[Key::ConflictedBy],
@@ -285,7 +306,7 @@ impl Step<'_, '_> {
                     self.finish_job(other, JobResult::Dependency);
                 }
             }
-            if result == JobResult::Dependency {
+            if result != JobResult::Failed {
                 self.start_after(unit, Key::OnFailure);
             }
         }

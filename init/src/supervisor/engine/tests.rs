@@ -5,7 +5,7 @@ use formats::service_graph::builder::{CommandLine, GraphBuilder, Settings, Value
 use formats::service_graph::key::{kill_mode, service_type};
 
 /// One unit in a line: `name key=value …`. Keys: after, requires, wants, binds, partof, conflicts, upholds, onfailure
-/// (comma-separated names), type, restart, start (a number of commands), pre, post, stop, stoppost, flags, burst, sec, mode.
+/// (comma-separated names), type, restart, start (a number of commands), pre, post, stop, stoppost, flags, burst, sec, mode, job, running.
 fn graph(units: &[&str]) -> Vec<u8> {
     let mut builder = GraphBuilder::default();
     for line in units {
@@ -44,6 +44,8 @@ fn graph(units: &[&str]) -> Vec<u8> {
                 "burst" => (Key::StartLimitBurst, number()),
                 "sec" => (Key::RestartSec, number()),
                 "mode" => (Key::KillMode, number()),
+                "job" => (Key::JobTimeout, number()),
+                "running" => (Key::JobRunningTimeout, number()),
                 other => panic!("{other}"),
             };
             settings.insert(key, value);
@@ -584,4 +586,37 @@ fn a_service_that_had_no_memory_left_says_so() {
         (Phase::Failed, Outcome::OomKill)
     );
     assert_eq!(machine.take_log().matches("ExecStart0").count(), 2);
+}
+
+#[test]
+fn a_job_may_take_so_long_and_no_longer() {
+    let file = graph(&[
+        "first.service type=5",
+        "waits.service after=first.service job=5000",
+        "runs.service type=5 running=5000 onfailure=told.service",
+        "needs.service requires=runs.service after=runs.service",
+        "told.service",
+    ]);
+    let mut machine = Machine::new(&file);
+    machine.request("first.service", JobKind::Start);
+    machine.request("waits.service", JobKind::Start);
+    machine.wait(4000);
+    machine.request("needs.service", JobKind::Start);
+    machine.take_log();
+    machine.wait(1500);
+    assert_eq!(machine.take_log(), "waits:Start-timeout", "it never began");
+    assert_eq!(machine.phase("waits.service"), Phase::Dead);
+    machine.wait(4000);
+    let log = machine.take_log();
+    assert!(log.starts_with("runs:Start-timeout needs:Start-dependency"), "{log}");
+    assert!(log.contains("told:ExecStart0"), "{log}");
+    // The unit itself goes on, and a job that is done in time is not touched.
+    assert_eq!(machine.phase("runs.service"), Phase::Start);
+    machine.send(Event::Ready { unit: machine.graph.find("runs.service").unwrap().index() });
+    assert_eq!(machine.phase("runs.service"), Phase::Running);
+    machine.request("runs.service", JobKind::Restart);
+    machine.send(Event::Ready { unit: machine.graph.find("runs.service").unwrap().index() });
+    machine.take_log();
+    machine.wait(60_000);
+    assert_eq!((machine.take_log().as_str(), machine.phase("runs.service")), ("", Phase::Running));
 }

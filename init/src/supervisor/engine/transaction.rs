@@ -281,5 +281,8 @@ impl Step<'_, '_> {
         self.with(unit, |state| state.job = Some(Job { kind, running: false }));
         self.state.job_count += 1;
         self.state.queue.insert(unit);
+        if self.get(unit).job_deadline.is_none() {
+            self.limit_job(unit, Key::JobTimeout);
+        }
     }
 }

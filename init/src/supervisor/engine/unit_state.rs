@@ -198,6 +198,8 @@ pub enum JobResult {
     Skipped,
     /// The request makes no sense in the unit's state.
     Refused,
+    /// It took longer than JobTimeoutSec= or JobRunningTimeoutSec= allow.
+    Timeout,
 }
 
 impl JobResult {
@@ -210,6 +212,7 @@ impl JobResult {
             Self::Canceled => "canceled",
             Self::Skipped => "skipped",
             Self::Refused => "refused",
+            Self::Timeout => "timeout",
         }
     }
 }
@@ -231,6 +234,8 @@ pub struct UnitState {
     pub phase: Phase,
     /// Its job.
     pub job: Option<Job>,
+    /// When patience with the job is over, whatever the unit does.
+    pub job_deadline: Option<u64>,
     /// The main process, 0 for none.
     pub main_pid: u32,
     /// The control process, 0 for none.
@@ -241,6 +246,10 @@ pub struct UnitState {
     pub command: usize,
     /// Since when it is in its phase, microseconds of CLOCK_BOOTTIME.
     pub since: u64,
+    /// When its last start began, and how long that took; 0 when it was never up.
+    pub begun: u64,
+    /// See [`UnitState::begun`].
+    pub took: u64,
     /// When the present phase is over at the latest.
     pub deadline: Option<u64>,
     /// How the last run went, or is going.
@@ -270,11 +279,14 @@ impl UnitState {
     pub const DOWN: Self = Self {
         phase: Phase::Dead,
         job: None,
+        job_deadline: None,
         main_pid: 0,
         control_pid: 0,
         populated: false,
         command: 0,
         since: 0,
+        begun: 0,
+        took: 0,
         deadline: None,
         outcome: Outcome::Success,
         exit_status: 0,
