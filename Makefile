@@ -7,6 +7,7 @@
 #   make dist   the static binaries and os/ in target/dist, as `firn` expects them
 #   make conformance  the same 475 units on Firn and on Debian's systemd, compared (fails: not all differences are explained yet)
 #   make bench-boot                 from the start of process 1 to the last service, beside other inits
+#   make bench-supervisor           a killed service's restart, power off, 2,000 units loaded and ordered
 #   make bench-switch               the time of switches
 #   make nix-functional  Nix's own functional tests against Firn, and the table in docs/nix-functional-tests.md
 #   make bench-eval NIX=… NIXPKGS=…  the evaluator's time and memory beside a real Nix's
@@ -23,7 +24,7 @@ CONFIGURATION ?= examples/server/configuration.nix
 export FIRN_STORE ?= $(CURDIR)/.cache/store
 
 .DEFAULT_GOAL := help
-.PHONY: help needs dist run channel test check unit vm-test os-test conformance bench-boot bench-switch bench-eval bench-store store-power-cut nix-functional nix-functional-short fuzz clean
+.PHONY: help needs dist run channel test check unit vm-test os-test conformance bench-boot bench-supervisor bench-switch bench-eval bench-store store-power-cut nix-functional nix-functional-short fuzz clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,6 +69,9 @@ conformance: dist
 
 bench-switch: dist channel
 	FIRN_DIST=$(CURDIR)/$(DIST) cargo bench --profile dev -p benches --bench switch
+
+bench-supervisor: dist
+	FIRN_DIST=$(CURDIR)/$(DIST) cargo bench --profile dev -p benches --bench supervisor
 
 bench-boot: dist
 	FIRN_DIST=$(CURDIR)/$(DIST) cargo bench --profile dev -p benches --bench boot -- $(SERVICES)
