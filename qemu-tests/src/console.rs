@@ -123,6 +123,13 @@ impl Console {
         .is_some()
     }
 
+    /// Waits for a text after what the last wait found, without counting it as read.
+    pub(crate) fn says(&self, wanted: &str, limit: Duration) -> bool {
+        let look =
+            |state: &mut State| state.transcript.text().get(state.mark..)?.contains(wanted).then_some(());
+        self.wait(limit, look).is_some()
+    }
+
     /// Waits until the screen is as `look` wants it.
     pub(crate) fn wait_for_screen<T>(
         &self,

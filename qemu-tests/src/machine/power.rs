@@ -1,10 +1,18 @@
 //! The ends of a boot: power button, reset, power cut, and waiting for what the guest does by itself.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::Machine;
-use crate::error::Result;
+use super::{Boot, Machine};
+use crate::error::{Error, Result};
 use crate::protocol::Request;
+
+/// How long a firmware may need from a reset to the start of a loader; OVMF under translation needs five seconds.
+const FIRMWARE: Duration = Duration::from_secs(60);
+
+/// What OVMF says on the console when it hands over to a loader, a loader found by itself included.
+const HANDS_OVER: &str = "BdsDxe: starting";
 
 impl Machine {
     /// Pulls the plug: QEMU is killed where it stands. Disks keep what QEMU had handed to the host; to lose unflushed
@@ -15,9 +23,36 @@ impl Machine {
     }
 
     /// Presses the reset button: the guest starts again from its firmware, without a warning.
+    ///
+    /// OVMF hangs now and then when it is reset: where it has not started a loader after a minute, it is reset once more,
+    /// which is said on stderr; when that does not help either, the error says so.
     pub fn reset(&self) -> Result<()> {
-        self.new_boot()?;
-        self.qmp("system_reset", &json!({})).map(drop)
+        let console = self.console()?;
+        for is_last in [false, true] {
+            console.skip();
+            self.new_boot()?;
+            self.qmp("system_reset", &json!({}))?;
+            if !matches!(self.description.boot, Boot::Uefi) || console.says(HANDS_OVER, FIRMWARE) {
+                return Ok(());
+            }
+            if !is_last {
+                // A stderr that nobody reads is no reason to fail.
+                drop(std::io::Write::write_fmt(
+                    &mut std::io::stderr(),
+                    format_args!(
+                        "machine {}: the firmware has started no loader {FIRMWARE:?} after a reset: once more\n",
+                        self.name()
+                    ),
+                ));
+            }
+        }
+        let error = self.in_vain("the firmware to start a loader after a second reset".to_owned(), &console);
+        Err(match error {
+            Error::Timeout { machine, waited_for, console, .. } => {
+                Error::Timeout { machine, waited_for, console, limit: FIRMWARE }
+            }
+            other => other,
+        })
     }
 
     /// Presses the power button (ACPI); what comes of it is up to the guest.

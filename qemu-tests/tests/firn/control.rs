@@ -174,11 +174,11 @@ fn fronts(machine: &Machine) {
     assert_eq!(exits("systemctl is-failed fails", 0), "failed\n");
     assert_eq!(exits("systemctl is-failed counter", 1), "active\n");
     assert_eq!(exits("systemctl is-system-running", 1), "degraded\n");
-    assert_eq!(exits("systemctl show fails -p ExecMainStatus -p Result --value", 0), "7\nexit-code\n");
+    assert_eq!(exits("systemctl show fails -p ExecMainStatus -p Result --value", 0), "exit-code\n7\n");
     exits("systemctl reset-failed fails", 0);
     assert_eq!(
         exits("systemctl show -p ActiveState,LoadState nobody", 0),
-        "ActiveState=inactive\nLoadState=not-found\n"
+        "LoadState=not-found\nActiveState=inactive\n"
     );
     assert!(exits("systemctl status fails", 3).contains("last words"));
     exits("systemctl status nobody", 4);
