@@ -41,11 +41,14 @@ const TRUTHS: &[&str] = &[
     "print-missing",
     "builders-use-substitutes",
     "enforce-determinism",
+    "use-cgroups",
 ];
 
 /// Settings that take a value: `--NAME VALUE`.
 const VALUES: &[&str] = &[
     "build-hook",
+    "build-memory-max",
+    "build-tasks-max",
     "builders",
     "connect-timeout",
     "cores",

@@ -4,6 +4,7 @@
 mod after;
 mod attributes;
 mod builtin;
+mod cgroup;
 mod environment;
 mod failure;
 mod fetch;
@@ -27,6 +28,7 @@ mod substitute;
 mod unpack_channel;
 mod user_environment;
 
+pub use cgroup::Limits;
 pub use failure::{BuildError, Failure, FailureKind};
 pub(crate) use fetch::agent;
 pub use free_space::FreeSpace;
@@ -97,6 +99,10 @@ pub struct BuildOptions {
     pub max_log_size: Option<u64>,
     /// The sandbox.
     pub sandbox: Sandbox,
+    /// Whether builds get cgroups of their own; where that is possible, if nothing is said.
+    pub use_cgroups: Option<bool>,
+    /// What each build may use.
+    pub limits: Limits,
     /// Systems that this machine builds for.
     pub systems: BTreeSet<String>,
     /// Features that derivations may require.
@@ -150,12 +156,10 @@ impl Default for BuildOptions {
             max_silent: None,
             max_log_size: None,
             sandbox: Sandbox::default(),
+            use_cgroups: None,
+            limits: Limits::default(),
             systems: BTreeSet::from([format!("{}-linux", std::env::consts::ARCH)]),
-            features: ["nixos-test", "benchmark", "big-parallel", "kvm", "uid-range"]
-                .into_iter()
-                .filter(|feature| *feature != "uid-range")
-                .map(str::to_owned)
-                .collect(),
+            features: ["nixos-test", "benchmark", "big-parallel", "kvm"].map(str::to_owned).into(),
             post_build_hook: None,
             hook_settings: String::new(),
             impure_env: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! Settings under the names that `nix.conf` gives them: from its text, from command lines, from the daemon's clients.
 //! nix.conf(5). Knows old names and `extra-`; values stay text until they are applied.
 
-use crate::build::{BuildOptions, FreeSpace, Sandbox, SandboxPath, static_shell};
+use crate::build::{BuildOptions, FreeSpace, Limits, Sandbox, SandboxPath, static_shell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -185,6 +185,9 @@ impl NixSettings {
                 options.impure_env.insert(name.to_owned(), value.to_owned());
             }
         }
+        options.use_cgroups = self.get("use-cgroups").map(|_| self.flag("use-cgroups", true));
+        options.limits =
+            Limits { memory: self.number("build-memory-max"), tasks: self.number("build-tasks-max") };
         options.free_space = self.number("min-free").map(|min| FreeSpace {
             min,
             max: self.number("max-free").unwrap_or(u64::MAX),

@@ -13,7 +13,7 @@ pub use step::{Namespaces, SocketFilter, Step, TreeSlot};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// What a child is: its namespaces, the way there, and the program.
@@ -35,6 +35,8 @@ pub struct Plan {
     pub arguments: Vec<CString>,
     /// `NAME=value` strings: the whole environment.
     pub environment: Vec<CString>,
+    /// The directory of the cgroup in which it begins, which is open for as long as the plan is used; the parent's own if none.
+    pub cgroup: Option<RawFd>,
 }
 
 /// Why there is no child.
@@ -240,6 +242,7 @@ mod tests {
             program: CString::new(program).unwrap(),
             arguments: arguments.iter().map(|text| CString::new(*text).unwrap()).collect(),
             environment: Vec::new(),
+            cgroup: None,
         }
     }
 

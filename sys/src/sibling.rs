@@ -1,6 +1,10 @@
 //! Children made with clone3(2) that belong to the caller's parent: so a supervisor can start services and die without
 //! taking them along, as PID 1 is their parent from the first instruction.
 
+use crate::clone3::{
+    CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_VFORK, CLONE_VM,
+    CloneArgs, clone_with_stack,
+};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -16,30 +20,6 @@ pub struct Birth<'a> {
     /// Be a child of the caller's parent instead of the caller's. Not for PID 1.
     pub as_sibling: bool,
 }
-
-/// `struct clone_args` of clone3(2).
-#[repr(C)]
-#[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
-const CLONE_VM: u64 = 0x100;
-const CLONE_VFORK: u64 = 0x4000;
-const CLONE_PARENT: u64 = 0x8000;
-const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
-const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 impl Birth<'_> {
     fn arguments(&self) -> CloneArgs {
@@ -83,37 +63,12 @@ pub fn spawn(birth: &Birth<'_>, child: impl FnOnce() -> i32) -> io::Result<u32> 
 /// its program or ended: nothing is copied, which for a small caller is most of what a start costs. What `child` still
 /// owns when it executes is never freed, so it should own nothing then, and it should not wait for anything.
 pub fn spawn_in_place(birth: &Birth<'_>, child: &mut dyn FnMut() -> i32) -> io::Result<u32> {
-    let mut stack = vec![0_u128; STACK / size_of::<u128>()];
     let mut arguments = birth.arguments();
     arguments.flags |= CLONE_VM | CLONE_VFORK;
-    arguments.stack = stack.as_mut_ptr() as u64;
-    arguments.stack_size = STACK as u64;
     let mut body = Body(child);
-    let result: i64;
-    // SAFETY: the structure is laid out as the kernel has it and outlives the call. The child gets a stack of its own, aligned as a
-    // call wants it, and never returns from `run_child`; the caller, of one thread, is stopped meanwhile (CLONE_VFORK), so
-    // `body`, `arguments` and the stack outlive every use. The kernel keeps all registers but rax, rcx and r11.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "mov rdi, r12",
-            "call r13",
-            "ud2",
-            "2:",
-            inlateout("rax") libc::SYS_clone3 => result,
-            in("rdi") &raw const arguments,
-            in("rsi") size_of::<CloneArgs>(),
-            in("r12") &raw mut body,
-            in("r13") run_child as extern "C" fn(&mut Body<'_>) -> !,
-            out("rcx") _,
-            out("r11") _,
-        );
-    }
-    drop(stack);
-    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result as i32))
+    // SAFETY: `run_child` never returns, and casts the pointer back to what it was made of; the caller, of one thread, is
+    // stopped meanwhile (CLONE_VFORK), so `body` outlives every use.
+    unsafe { clone_with_stack(arguments, STACK, run_child, (&raw mut body).cast()) }
 }
 
 /// What a child of [`spawn_in_place`] runs, behind one thin pointer.
@@ -123,7 +78,9 @@ struct Body<'a>(&'a mut dyn FnMut() -> i32);
 const STACK: usize = 64 << 10;
 
 /// Where the child of [`spawn_in_place`] begins, and ends if it executes nothing.
-extern "C" fn run_child(body: &mut Body<'_>) -> ! {
+extern "C" fn run_child(body: *mut libc::c_void) -> ! {
+    // SAFETY: `spawn_in_place` passes a pointer to its `Body`, which nobody else uses meanwhile.
+    let body = unsafe { &mut *body.cast::<Body<'_>>() };
     let code = (body.0)();
     // SAFETY: ends the child without running the parent's exit handlers.
     unsafe { libc::_exit(code) }

@@ -20,6 +20,8 @@ pub enum FailureKind {
     Silent(Duration),
     /// It said more than allowed.
     LogLimit(u64),
+    /// It and what it started used more memory than allowed, in bytes.
+    MemoryLimit(u64),
     /// A fixed output has other content than promised.
     HashMismatch {
         /// What the derivation says.
@@ -69,6 +71,9 @@ impl fmt::Display for FailureKind {
                 write!(formatter, "timed out after {} seconds of silence", limit.as_secs())
             }
             Self::LogLimit(limit) => write!(formatter, "wrote more than {limit} bytes of log and was killed"),
+            Self::MemoryLimit(limit) => {
+                write!(formatter, "used more than {limit} bytes of memory (build-memory-max) and was killed")
+            }
             Self::HashMismatch { specified, got } => write!(
                 formatter,
                 "hash mismatch in fixed-output derivation:\n         specified: {}\n            got:    {}",

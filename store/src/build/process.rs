@@ -1,5 +1,6 @@
 //! Runs a builder: starts it, reads its terminal, keeps the limits, and sees to it that nothing of it is left.
 
+use super::cgroup::BuildCgroup;
 use super::environment::{prepare, rewrite, string};
 use super::log_file::BuildLog;
 use super::one::Job;
@@ -43,7 +44,9 @@ pub(super) fn run(job: &Job<'_>, log: &mut BuildLog<'_>) -> Result<(), FailureKi
     let null = File::open("/dev/null").map_err(Error::file("opening", "/dev/null"))?;
     let streams = Streams { null: null.as_raw_fd(), output: terminal.follower.as_raw_fd() };
     let program = string(builder, "the builder")?;
-    let (plan, what) = plan(job, &streams, program, arguments, environment)?;
+    let cgroup = BuildCgroup::create(job.options)?;
+    let place = cgroup.as_ref().map(BuildCgroup::descriptor);
+    let (plan, what) = plan(job, &streams, program, arguments, environment, place)?;
     let door = Door::open(job)?;
     let child = spawn(&plan).map_err(|error| explain(&error, &what, &name))?;
     drop(terminal.follower);
@@ -51,6 +54,11 @@ pub(super) fn run(job: &Job<'_>, log: &mut BuildLog<'_>) -> Result<(), FailureKi
     // Whatever happened: nothing of it stays.
     let ended = end(job, &child);
     drop(door);
+    let exceeded = cgroup.as_ref().and_then(BuildCgroup::exceeded_memory);
+    drop(cgroup);
+    if let Some(limit) = exceeded {
+        return Err(FailureKind::MemoryLimit(limit));
+    }
     watched?;
     match ended {
         Ok(Ending::Exited(0)) => Ok(()),

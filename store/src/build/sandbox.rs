@@ -159,11 +159,15 @@ pub(super) fn plan(
     program: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
+    cgroup: Option<RawFd>,
 ) -> Result<(Plan, Vec<String>), FailureKind> {
     let mut steps = Steps { steps: Vec::new(), what: Vec::new(), trees: 0 };
     let network = job.may_use_network();
     let isolated = match &job.options.sandbox {
         Sandbox::Required(paths) => {
+            if cgroup.is_some() {
+                steps.push("hiding where its cgroup is", Step::OwnCgroupView);
+            }
             enclose(job, paths, network, &mut steps)?;
             true
         }
@@ -187,6 +191,7 @@ pub(super) fn plan(
         program,
         arguments,
         environment,
+        cgroup,
     };
     Ok((plan, steps.what))
 }

@@ -4,6 +4,7 @@
 mod builds;
 #[cfg(test)]
 mod caches;
+mod cgroups;
 #[cfg(test)]
 mod cve;
 #[cfg(test)]

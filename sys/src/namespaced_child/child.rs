@@ -3,6 +3,7 @@
 
 use super::step::{SocketFilter, Step};
 use super::{Plan, Report};
+use crate::clone3::{CLONE_INTO_CGROUP, CloneArgs, clone_with_stack};
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -50,7 +51,7 @@ impl<'a> Prepared<'a> {
 /// Clones; returns when the child has executed or died. Its id is in `pid`.
 pub(crate) fn clone(prepared: &Prepared<'_>, pid: &AtomicI32) -> io::Result<()> {
     let namespaces = prepared.plan.namespaces;
-    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
+    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID;
     for (wanted, flag) in [
         (namespaces.user, libc::CLONE_NEWUSER),
         (namespaces.pid, libc::CLONE_NEWPID),
@@ -63,8 +64,16 @@ pub(crate) fn clone(prepared: &Prepared<'_>, pid: &AtomicI32) -> io::Result<()> 
             flags |= flag;
         }
     }
-    let mut stack = vec![0u128; STACK / 16];
-    let top = stack.as_mut_ptr_range().end;
+    let mut arguments = CloneArgs {
+        flags: flags as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        parent_tid: pid.as_ptr() as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(directory) = prepared.plan.cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = directory as u64;
+    }
     let mut old = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `all` is a valid place for a signal set.
@@ -73,19 +82,16 @@ pub(crate) fn clone(prepared: &Prepared<'_>, pid: &AtomicI32) -> io::Result<()> 
     // SAFETY: `all` was initialised above, `old` is a valid place.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr()) };
     // SAFETY: `enter` gets a pointer to `prepared`, which outlives the child's use of our memory because CLONE_VFORK
-    // stops this thread until then; the stack is aligned, big enough and used by nobody else; `pid` is valid.
-    let result = unsafe {
-        libc::clone(enter, top.cast(), flags, std::ptr::from_ref(prepared).cast_mut().cast(), pid.as_ptr())
-    };
-    let error = io::Error::last_os_error();
+    // stops this thread until then; `pid` is valid.
+    let result =
+        unsafe { clone_with_stack(arguments, STACK, enter, std::ptr::from_ref(prepared).cast_mut().cast()) };
     // SAFETY: `old` was filled in by the first call.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), std::ptr::null_mut()) };
-    drop(stack);
-    if result < 0 { Err(error) } else { Ok(()) }
+    result.map(drop)
 }
 
 /// The child's first and only function. Never returns.
-extern "C" fn enter(argument: *mut libc::c_void) -> libc::c_int {
+extern "C" fn enter(argument: *mut libc::c_void) -> ! {
     // SAFETY: `clone` passes a pointer to a `Prepared` that lives until we exec or exit.
     let prepared = unsafe { &*argument.cast::<Prepared<'_>>() };
     let (step, errno) = match run(prepared) {
@@ -95,8 +101,7 @@ extern "C" fn enter(argument: *mut libc::c_void) -> libc::c_int {
     prepared.report.errno.store(errno, Ordering::SeqCst);
     prepared.report.step.store(step as i32, Ordering::SeqCst);
     // SAFETY: ends this process alone, without the parent's exit handlers.
-    unsafe { libc::syscall(libc::SYS_exit_group, 127) };
-    127
+    unsafe { libc::_exit(127) }
 }
 
 /// The result of a raw call: its value or errno.
@@ -177,6 +182,7 @@ fn take(prepared: &Prepared<'_>, step: &Step) -> Call {
             call!(libc::SYS_mount, c"none".as_ptr(), c"/".as_ptr(), std::ptr::null::<u8>(), flags, 0)
                 .map(drop)
         }
+        Step::OwnCgroupView => call!(libc::SYS_unshare, libc::CLONE_NEWCGROUP).map(drop),
         Step::Mount { source, target, kind, flags, options } => {
             call!(libc::SYS_mount, source.as_ptr(), target.as_ptr(), kind.as_ptr(), *flags, options.as_ptr())
                 .map(drop)

@@ -43,6 +43,8 @@ pub struct SocketFilter {
 pub enum Step {
     /// No mount goes from here to the parent's namespace or back.
     PrivateMounts,
+    /// Makes the cgroup that it is in the root of what it sees of cgroups.
+    OwnCgroupView,
     /// mount(2) of a file system.
     Mount {
         /// What is mounted, mostly the type's name.
