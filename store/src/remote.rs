@@ -1,5 +1,5 @@
 //! A store that a daemon keeps: its files are read where they lie, everything else is asked of the daemon. The methods of
-//! [`Store`] come here when the store was opened with [`Store::connect`]; what the protocol has no request for is refused.
+//! [`crate::Store`] come here when the store was opened with [`crate::Store::connect`]; what the protocol has no request for is refused.
 
 use crate::add::TextObject;
 use crate::build::{BuildError, BuildOptions, BuildReport, Event, Failure, FailureKind, Missing, Wanted};
