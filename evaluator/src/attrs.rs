@@ -20,8 +20,14 @@ pub(crate) struct Keys<'a> {
     pub(crate) names: &'a [Symbol],
     /// As long as `names`, or empty when no position is known.
     pub(crate) positions: &'a [Pos],
+    asked: Cell<Option<&'a Asked<'a>>>,
+}
+
+/// What few keys are asked for.
+#[derive(Debug, Default)]
+struct Asked<'a> {
     /// The indices in the order of the names' texts, once somebody asked.
-    pub(crate) by_text: Cell<Option<&'a [u32]>>,
+    by_text: Cell<Option<&'a [u32]>>,
     /// The same names without positions, once somebody asked.
     bare: Cell<Option<&'a Keys<'a>>>,
 }
@@ -40,7 +46,26 @@ const MAX_DEPTH: u32 = 7;
 impl<'a> Keys<'a> {
     /// Names, sorted, and as many positions or none.
     pub(crate) fn new(names: &'a [Symbol], positions: &'a [Pos]) -> Self {
-        Self { names, positions, by_text: Cell::new(None), bare: Cell::new(None) }
+        Self { names, positions, asked: Cell::new(None) }
+    }
+
+    fn asked(&self, arena: &'a Bump) -> &'a Asked<'a> {
+        self.asked.get().unwrap_or_else(|| {
+            let asked: &'a Asked<'a> = arena.alloc(Asked::default());
+            self.asked.set(Some(asked));
+            asked
+        })
+    }
+
+    /// The indices in the order of the names' texts; `sort` says what that is.
+    pub(crate) fn by_text(&self, arena: &'a Bump, sort: impl FnOnce(&mut [u32])) -> &'a [u32] {
+        let asked = self.asked(arena);
+        asked.by_text.get().unwrap_or_else(|| {
+            let order = arena.alloc_slice_fill_with(self.names.len(), |index| index as u32);
+            sort(order);
+            asked.by_text.set(Some(order));
+            order
+        })
     }
 
     /// The keys of a set whose attributes were written nowhere.
@@ -48,13 +73,12 @@ impl<'a> Keys<'a> {
         if self.positions.is_empty() {
             return self;
         }
-        if let Some(bare) = self.bare.get() {
-            return bare;
-        }
-        let bare = arena.alloc(Self::new(self.names, &[]));
-        bare.by_text.set(self.by_text.get());
-        self.bare.set(Some(bare));
-        bare
+        let asked = self.asked(arena);
+        asked.bare.get().unwrap_or_else(|| {
+            let bare: &'a Self = arena.alloc(Self::new(self.names, &[]));
+            asked.bare.set(Some(bare));
+            bare
+        })
     }
 
     /// Where a name stands.

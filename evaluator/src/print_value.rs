@@ -95,15 +95,9 @@ impl<'a> Evaluator<'a> {
         }
         let keys = attrs.keys();
         let slots = attrs.slots();
-        let order = if let Some(order) = keys.by_text.get() {
-            order
-        } else {
-            let mut order: Vec<u32> = (0..keys.names.len() as u32).collect();
-            self.symbols.sort_by_text(&mut order, |&index| keys.names[index as usize]);
-            let order: &'a [u32] = self.arena.alloc_slice_copy(&order);
-            keys.by_text.set(Some(order));
-            order
-        };
+        let order = keys.by_text(self.arena, |order| {
+            self.symbols.sort_by_text(order, |&index| keys.names[index as usize]);
+        });
         order
             .iter()
             .map(|&index| {

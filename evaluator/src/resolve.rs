@@ -19,6 +19,9 @@ use std::num::NonZero;
 /// Functions of more plain arguments than this become functions that return functions.
 const MOST_ARGUMENTS: usize = 16;
 
+/// Strings of more bytes are not looked for among the names.
+const LONGEST_NAME: usize = 32;
+
 /// What resolution adds to.
 pub(crate) struct Resolver<'a, 'r> {
     pub(crate) arena: &'a Arena,
@@ -90,6 +93,12 @@ impl<'a> Resolver<'a, '_> {
     }
 
     fn string(&self, text: &[u8]) -> Value<'a> {
+        // A short one may be a name that is there already.
+        if text.len() <= LONGEST_NAME
+            && let Some(symbol) = self.symbols.find(text)
+        {
+            return Value::String(self.symbols.string(symbol));
+        }
         let bytes = self.arena.alloc_slice_copy(text);
         Value::String(self.arena.alloc(Str::new(bytes, None)))
     }

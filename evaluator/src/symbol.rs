@@ -3,7 +3,8 @@
 
 use crate::value::Str;
 use bumpalo::Bump;
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher as _;
 use std::num::NonZero;
 
 /// An interned name. Ordered by the time of interning, not by its text.
@@ -14,7 +15,9 @@ pub(crate) struct Symbol(pub(crate) u32);
 #[derive(Debug)]
 pub(crate) struct Symbols<'a> {
     arena: &'a Bump,
-    known: HashMap<&'a [u8], Symbol>,
+    hasher: DefaultHashBuilder,
+    /// All of them, each beside half of its text's hash.
+    known: HashTable<(u32, Symbol)>,
     texts: Vec<&'a Str<'a>>,
 }
 
@@ -81,11 +84,21 @@ well_known! {
     TIMESTAMP = 49 "_type";
 }
 
+/// The table wants its bits high as well as low.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 impl<'a> Symbols<'a> {
     /// An interner that holds the well-known names.
     pub(crate) fn new(arena: &'a Bump) -> Self {
-        let mut symbols =
-            Self { arena, known: HashMap::with_capacity(4096), texts: Vec::with_capacity(4096) };
+        let mut symbols = Self {
+            arena,
+            hasher: DefaultHashBuilder::default(),
+            known: HashTable::with_capacity(4096),
+            texts: Vec::with_capacity(4096),
+        };
         for (index, text) in WELL_KNOWN {
             let symbol = symbols.intern(text.as_bytes());
             debug_assert_eq!(symbol.0, *index);
@@ -95,7 +108,8 @@ impl<'a> Symbols<'a> {
 
     /// The symbol of a name.
     pub(crate) fn intern(&mut self, name: &[u8]) -> Symbol {
-        if let Some(&symbol) = self.known.get(name) {
+        let hash = self.hasher.hash_one(name) as u32;
+        if let Some(symbol) = self.find_hashed(name, hash) {
             return symbol;
         }
         let bytes: &'a [u8] = self.arena.alloc_slice_copy(name);
@@ -103,7 +117,7 @@ impl<'a> Symbols<'a> {
         let string: &'a Str<'a> = self.arena.alloc(Str::new(bytes, None));
         string.symbol.set(NonZero::new(symbol.0 + 1));
         self.texts.push(string);
-        self.known.insert(bytes, symbol);
+        self.known.insert_unique(spread(hash), (hash, symbol), |&(hash, _)| spread(hash));
         symbol
     }
 
@@ -131,7 +145,13 @@ impl<'a> Symbols<'a> {
 
     /// The symbol of a name if anything has ever used it; a name that nothing used is in no attribute set.
     pub(crate) fn find(&self, name: &[u8]) -> Option<Symbol> {
-        self.known.get(name).copied()
+        self.find_hashed(name, self.hasher.hash_one(name) as u32)
+    }
+
+    #[inline]
+    fn find_hashed(&self, name: &[u8], hash: u32) -> Option<Symbol> {
+        let same = |&(other, symbol): &(u32, Symbol)| other == hash && self.text(symbol) == name;
+        self.known.find(spread(hash), same).map(|&(_, symbol)| symbol)
     }
 
     /// The name's text.

@@ -29,28 +29,21 @@ const APART: usize = 1;
 const LAYERED: usize = 2;
 const KIND: usize = 3;
 
+/// A set whose slots lie elsewhere, or whose uppermost layer does.
 #[repr(C)]
-struct Apart<'a> {
+struct Two {
+    /// For layers the address of the uppermost one, a set of its own, and above it [`Attrs::at_least`].
     head: Cell<usize>,
-    slots: Cell<&'a Slot<'a>>,
-}
-
-/// The uppermost layer and what it lies on.
-#[repr(C)]
-struct Layered<'a> {
-    head: Cell<usize>,
-    slots: Cell<&'a Slot<'a>>,
-    under: &'a Attrs<'a>,
-    /// How many attributes there are in all layers together; [`UNCOUNTED`] until somebody asks.
-    length: Cell<u32>,
-    /// At least so many (up to [`MOST`]), and in the highest byte how many layers lie below.
-    at_least: u32,
+    /// The address of the slots, or of the set below and above it how many layers lie there.
+    second: Cell<usize>,
 }
 
 const _: () = assert!(align_of::<Keys<'_>>() > KIND, "the kind fits beside the keys' address");
 
-const UNCOUNTED: u32 = u32::MAX;
-const MOST: u32 = (1 << 24) - 1;
+/// Addresses have 48 bits; sixteen are left for numbers.
+const NUMBER: u32 = 48;
+const ADDRESS: usize = ((1 << NUMBER) - 1) & !KIND;
+const MOST: u32 = (1 << 16) - 1;
 
 impl std::fmt::Debug for Attrs<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -92,78 +85,98 @@ impl<'a> Attrs<'a> {
     /// A set over slots that lie elsewhere; there are at least as many as keys.
     pub(crate) fn apart(arena: &'a Bump, keys: &'a Keys<'a>, slots: &'a [Slot<'a>]) -> &'a Self {
         match slots.first() {
-            Some(first) if slots.len() >= keys.names.len() => {
-                let slots: &'a Slot<'a> = Self::first_of(slots).unwrap_or(first);
-                Self::same(
-                    arena.alloc(Apart { head: Cell::new(address(keys) | APART), slots: Cell::new(slots) }),
-                )
+            Some(_) if slots.len() >= keys.names.len() => {
+                let first = slots.as_ptr().expose_provenance();
+                Self::two(arena, address(keys) | APART, first)
             }
             _ => Self::filled(arena, keys, |_| Slot::default()),
         }
     }
 
-    /// The slot that a slice begins with, as a reference from which the whole slice can be had.
-    fn first_of(slots: &'a [Slot<'a>]) -> Option<&'a Slot<'a>> {
-        let first = slots.as_ptr().expose_provenance();
-        // SAFETY: a slice that is not empty begins with an item.
-        (!slots.is_empty()).then(|| unsafe { &*std::ptr::with_exposed_provenance(first) })
-    }
-
     /// The uppermost layer of `over` on another set, which must be less than 255 layers deep.
     pub(crate) fn layered(arena: &'a Bump, over: &'a Self, under: &'a Self) -> &'a Self {
-        let Some(slots) = Self::first_of(over.slots()) else { return under };
-        let at_least = under.at_least().max(over.slots().len() as u32).min(MOST);
-        Self::same(arena.alloc(Layered {
-            head: Cell::new(address(over.keys()) | LAYERED),
-            slots: Cell::new(slots),
-            under,
-            length: Cell::new(UNCOUNTED),
-            at_least: at_least | (under.depth() + 1) << 24,
-        }))
+        let top = over.top();
+        let length = top.keys().names.len();
+        if length == 0 {
+            return under;
+        }
+        let at_least = (under.at_least() as usize).max(length).min(MOST as usize);
+        let depth = under.depth() as usize + 1;
+        Self::two(arena, address(top) | LAYERED | at_least << NUMBER, address(under) | depth << NUMBER)
     }
 
-    fn same<T>(object: &'a T) -> &'a Self {
-        // SAFETY: only called with the kinds above, all of which begin with the word that this is.
-        unsafe { &*std::ptr::with_exposed_provenance(address(object)) }
+    fn two(arena: &'a Bump, head: usize, second: usize) -> &'a Self {
+        let two: &'a Two = arena.alloc(Two { head: Cell::new(head), second: Cell::new(second) });
+        Self::at(address(two))
+    }
+
+    /// The set at an address.
+    #[inline]
+    fn at(address: usize) -> &'a Self {
+        // SAFETY: only called with addresses of what begins as this does and lives as long as `'a`.
+        unsafe { &*std::ptr::with_exposed_provenance(address) }
+    }
+
+    #[inline]
+    fn kind(&self) -> usize {
+        self.head.get() & KIND
+    }
+
+    /// The second word of what has two.
+    #[inline]
+    fn second(&self) -> &Cell<usize> {
+        let here = std::ptr::from_ref(self).expose_provenance();
+        // SAFETY: only called for the kinds that have it.
+        let two: &Two = unsafe { &*std::ptr::with_exposed_provenance(here) };
+        &two.second
+    }
+
+    /// The uppermost layer as a set of its own.
+    #[inline]
+    fn top(&'a self) -> &'a Self {
+        if self.kind() == LAYERED { Self::at(self.head.get() & ADDRESS) } else { self }
     }
 
     /// The names of the uppermost layer.
     #[inline]
     pub(crate) fn keys(&self) -> &'a Keys<'a> {
+        let mut head = self.head.get();
+        if head & KIND == LAYERED {
+            head = Self::at(head & ADDRESS).head.get();
+        }
         // SAFETY: the word was made from such a reference.
-        unsafe { &*std::ptr::with_exposed_provenance(self.head.get() & !KIND) }
+        unsafe { &*std::ptr::with_exposed_provenance(head & ADDRESS) }
     }
 
     /// The values of the uppermost layer.
     #[inline]
     pub(crate) fn slots(&self) -> &'a [Slot<'a>] {
-        let length = self.keys().names.len();
-        let here = std::ptr::from_ref(self).expose_provenance();
-        let first: *const Slot<'a> = if self.head.get() & KIND == INLINE {
-            std::ptr::with_exposed_provenance(here + size_of::<usize>())
-        } else {
-            // SAFETY: both other kinds begin as this one does.
-            let apart: &Apart<'a> = unsafe { &*std::ptr::with_exposed_provenance(here) };
-            std::ptr::with_exposed_provenance(address(apart.slots.get()))
-        };
-        // SAFETY: whoever made the set put as many slots there as there are keys.
-        unsafe { std::slice::from_raw_parts(first, length) }
+        if self.kind() == LAYERED {
+            return Self::at(self.head.get() & ADDRESS).flat_slots();
+        }
+        self.flat_slots()
     }
 
     #[inline]
-    fn layers(&self) -> Option<&Layered<'a>> {
-        if self.head.get() & KIND != LAYERED {
-            return None;
-        }
-        let here = std::ptr::from_ref(self).expose_provenance();
-        // SAFETY: the kind says what it is.
-        Some(unsafe { &*std::ptr::with_exposed_provenance(here) })
+    fn flat_slots(&self) -> &'a [Slot<'a>] {
+        let head = self.head.get();
+        // SAFETY: the word was made from such a reference.
+        let keys: &'a Keys<'a> = unsafe { &*std::ptr::with_exposed_provenance(head & ADDRESS) };
+        let first: *const Slot<'a> = if head & KIND == INLINE {
+            std::ptr::with_exposed_provenance(
+                std::ptr::from_ref(self).expose_provenance() + size_of::<usize>(),
+            )
+        } else {
+            std::ptr::with_exposed_provenance(self.second().get())
+        };
+        // SAFETY: whoever made the set put as many slots there as there are keys.
+        unsafe { std::slice::from_raw_parts(first, keys.names.len()) }
     }
 
     /// From now on this layered set is what was made by merging it.
     pub(super) fn becomes(&self, flat: &'a Self) {
-        if let (Some(layered), Some(slots)) = (self.layers(), Self::first_of(flat.slots())) {
-            layered.slots.set(slots);
+        if self.kind() == LAYERED {
+            self.second().set(flat.slots().as_ptr().expose_provenance());
             self.head.set(address(flat.keys()) | APART);
         }
     }
@@ -171,30 +184,32 @@ impl<'a> Attrs<'a> {
     /// The set that the uppermost layer lies on.
     #[inline]
     pub(crate) fn under(&self) -> Option<&'a Self> {
-        self.layers().map(|layered| layered.under)
+        (self.kind() == LAYERED).then(|| Self::at(self.second().get() & ADDRESS))
     }
 
     /// How many layers lie below.
     #[inline]
     pub(crate) fn depth(&self) -> u32 {
-        self.layers().map_or(0, |layered| layered.at_least >> 24)
+        if self.kind() == LAYERED { (self.second().get() >> NUMBER) as u32 } else { 0 }
     }
 
-    /// A number of attributes that there are at least: all of a flat set, those of the largest layer of another.
+    /// A number of attributes that there are at least: all of a flat set, those of the largest layer of another as far as
+    /// sixteen bits can count them.
     #[inline]
     pub(crate) fn at_least(&self) -> u32 {
-        self.layers().map_or_else(|| self.keys().names.len() as u32, |layered| layered.at_least & MOST)
+        if self.kind() == LAYERED {
+            (self.head.get() >> NUMBER) as u32
+        } else {
+            self.keys().names.len() as u32
+        }
     }
 
     /// How many attributes there are.
     pub(crate) fn len(&self) -> usize {
-        let Some(layered) = self.layers() else { return self.keys().names.len() };
-        if layered.length.get() == UNCOUNTED {
-            let under = layered.under;
-            let fresh = self.keys().names.iter().filter(|&&name| under.get(name).is_none()).count();
-            layered.length.set((under.len() + fresh) as u32);
-        }
-        layered.length.get() as usize
+        let names = self.keys().names;
+        self.under().map_or(names.len(), |under| {
+            under.len() + names.iter().filter(|&&name| under.get(name).is_none()).count()
+        })
     }
 }
 

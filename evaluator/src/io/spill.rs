@@ -1,4 +1,4 @@
-//! Texts that an evaluation has made and that hardly anybody will read: a few megabytes stay in memory, what is older goes
+//! Texts that an evaluation has made and that hardly anybody will read: up to a megabyte stays in memory, what is older goes
 //! to a file without a name in the directory for temporary files. Where there can be no such file, all stays in memory.
 
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 /// So many bytes stay in memory.
-const KEPT: usize = 4 << 20;
+const KEPT: usize = 1 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -30,11 +30,11 @@ pub struct Place {
 impl Spill {
     /// Keeps a text.
     pub fn put(&mut self, text: &[u8]) -> Place {
-        let place = Place { start: self.written + self.recent.len() as u64, length: text.len() };
-        self.recent.extend_from_slice(text);
-        if self.recent.len() > KEPT && !self.failed {
+        if self.recent.len() + text.len() > KEPT && !self.recent.is_empty() && !self.failed {
             self.write_out();
         }
+        let place = Place { start: self.written + self.recent.len() as u64, length: text.len() };
+        self.recent.extend_from_slice(text);
         place
     }
 
@@ -66,6 +66,7 @@ impl Spill {
             Ok(()) => {
                 self.written += self.recent.len() as u64;
                 self.recent.clear();
+                self.recent.shrink_to(KEPT);
             }
             Err(error) => {
                 // What the file has beyond `written` is never read.
