@@ -1,3 +1,5 @@
+//! What the tree shows on screens of several sizes, event by event.
+
 use super::*;
 use store::build::FailureKind;
 
