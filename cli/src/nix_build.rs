@@ -41,6 +41,9 @@ pub(crate) fn nix_build(arguments: &[OsString]) -> Result<ExitCode> {
         match argument.as_str() {
             "--version" => {
                 print_version("nix-build")?;
+                if front.verbosity > 0 {
+                    crate::nix_front::print_places()?;
+                }
                 return Ok(ExitCode::SUCCESS);
             }
             "-o" | "--out-link" => wish.link = Some(arguments.value(&argument)?),

@@ -8,6 +8,9 @@ mod hash;
 mod info;
 mod listing;
 mod objects;
+mod registry;
+mod run;
+mod search;
 
 use crate::nix_front::{Arguments, Front, print_version};
 use anyhow::{Result, bail};
@@ -26,6 +29,13 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["log"], info::log),
     (&["path-info"], info::path_info),
     (&["doctor"], info::doctor),
+    (&["search"], search::search),
+    (&["shell"], run::shell),
+    (&["run"], run::run),
+    (&["describe-stores"], info::describe_stores),
+    (&["registry", "add"], registry::add),
+    (&["registry", "list"], registry::list),
+    (&["registry", "remove"], registry::remove),
     (&["realisation", "info"], info::realisation_info),
     (&["store", "copy-log"], info::copy_log),
     (&["why-depends"], info::why_depends),
@@ -65,7 +75,7 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
 ];
 
 /// Words that make a subcommand together with the next.
-const GROUPS: [&str; 7] = ["hash", "store", "derivation", "config", "nar", "key", "realisation"];
+const GROUPS: [&str; 8] = ["registry", "hash", "store", "derivation", "config", "nar", "key", "realisation"];
 
 /// `nix …`.
 pub(crate) fn nix(arguments: &[OsString]) -> Result<ExitCode> {

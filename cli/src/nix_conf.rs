@@ -36,16 +36,9 @@ impl NixConf {
         let mut settings = Self::default();
         let system = variable("NIX_CONF_DIR").map_or_else(|| PathBuf::from("/etc/nix"), PathBuf::from);
         settings.read_file(&system.join("nix.conf"), 0);
-        if let Some(files) = std::env::var_os("NIX_USER_CONF_FILES") {
-            let files: Vec<PathBuf> = std::env::split_paths(&files).collect();
-            for file in files.iter().rev() {
-                settings.read_file(file, 0);
-            }
-        } else if let Some(directory) = variable("XDG_CONFIG_HOME")
-            .map(PathBuf::from)
-            .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")))
-        {
-            settings.read_file(&directory.join("nix/nix.conf"), 0);
+        // The first wins.
+        for file in user_files().iter().rev() {
+            settings.read_file(file, 0);
         }
         settings.read_text(&std::env::var("NIX_CONFIG").unwrap_or_default(), Path::new("/"), 0);
         let overrides = OVERRIDES.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -122,7 +115,7 @@ impl NixConf {
         let cache = std::env::var_os("XDG_CACHE_HOME")
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-        Substituters::new(addresses, cache.map(|cache| cache.join("firn/caches")))
+        Substituters::new(addresses, cache.map(|cache| cache.join("nix")))
     }
 
     /// How a store is opened with these settings.
@@ -143,6 +136,21 @@ impl NixConf {
             substituters: std::sync::Arc::new(self.substituters()),
         })
     }
+}
+
+/// The files of the user's own settings, those first that win: `$NIX_USER_CONF_FILES`, or `nix/nix.conf` in the directories
+/// of the XDG base directory specification.
+pub(crate) fn user_files() -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(files) = std::env::var_os("NIX_USER_CONF_FILES") {
+        return std::env::split_paths(&files).collect();
+    }
+    let own = variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")));
+    let shared = variable("XDG_CONFIG_DIRS").unwrap_or_else(|| "/etc/xdg".into());
+    let directories = own.into_iter().chain(std::env::split_paths(&shared));
+    directories.map(|directory| directory.join("nix/nix.conf")).collect()
 }
 
 /// How a store is opened with settings that somebody changed.

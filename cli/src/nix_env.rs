@@ -8,6 +8,7 @@ mod selection;
 mod sources;
 
 pub(crate) use generations::list as list_generations;
+pub(crate) use selection::split as split_name;
 pub(crate) use sources::own_collection;
 
 use crate::eval::Request;

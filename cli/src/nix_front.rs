@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use store::build::{BuildOptions, BuildReport, Wanted};
-use store::cache::{Address, Cache};
+use store::cache::{Address, Cache, Place};
 use store::{Layout, Store};
 
 /// Settings that are flags by themselves: `--NAME` and `--no-NAME`.
@@ -279,7 +279,8 @@ impl Front {
         }
         if is(&["file://", "http://", "https://"]) {
             let layout = layout(None)?;
-            let cache = Cache::open(&Address::parse(&absolute(address)?)?, &layout.store_dir)?;
+            let address = as_nix(Address::parse(&absolute(address)?)?);
+            let cache = Cache::open(&address, &layout.store_dir)?;
             return Ok(Some(Store::of_cache(cache, layout, options)?));
         }
         Ok(None)
@@ -318,6 +319,14 @@ impl Front {
             _ => error.into(),
         })
     }
+}
+
+/// A cache's address with what Nix's commands assume: they pack with xz unless told otherwise, Firn's own with zstd.
+pub(crate) fn as_nix(mut address: Address) -> Address {
+    if matches!(address.place, Place::Directory(_) | Place::Server(_)) {
+        address.parameters.entry("compression".to_owned()).or_insert_with(|| "xz".to_owned());
+    }
+    address
 }
 
 /// An address with its directory made absolute, as Nix takes `file://relative`.
@@ -406,16 +415,44 @@ pub(crate) fn print_version(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Prints where settings come from, as `--version --verbose` does.
+pub(crate) fn print_places() -> Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let files = crate::nix_conf::user_files();
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    writeln!(out, "User configuration files: {}", files.join(":"))?;
+    writeln!(out, "Store directory: {}", layout(None)?.store_dir)?;
+    Ok(())
+}
+
 /// Says what would be built.
 pub(crate) fn print_missing(store: &Store, requests: &[(StorePath, Wanted)]) -> Result<()> {
     let missing = store.missing(requests)?;
+    let list = |paths: &mut dyn Iterator<Item = &StorePath>| {
+        paths.for_each(|path| say(&format!("  {}", store.dir().print(path))));
+    };
     match missing.build.len() {
         0 => {}
         1 => say("this derivation will be built:"),
         count => say(&format!("these {count} derivations will be built:")),
     }
-    for path in &missing.build {
-        say(&format!("  {}", store.dir().print(path)));
+    list(&mut missing.build.iter());
+    let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
+    let sizes = format!(
+        "({:.2} MiB download, {:.2} MiB unpacked)",
+        mib(missing.download_size),
+        mib(missing.nar_size)
+    );
+    match missing.substitute.len() {
+        0 => {}
+        1 => say(&format!("this path will be fetched {sizes}:")),
+        count => say(&format!("these {count} paths will be fetched {sizes}:")),
+    }
+    list(&mut missing.substitute.iter());
+    if !missing.unknown.is_empty() {
+        say("don't know how to build these paths (caches refer to them and do not have them):");
+        list(&mut missing.unknown.iter());
     }
     Ok(())
 }

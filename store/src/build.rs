@@ -192,6 +192,8 @@ pub struct Missing {
     pub fetch: Vec<StorePath>,
     /// Paths that would come from caches, what they need first.
     pub substitute: Vec<StorePath>,
+    /// Paths that caches refer to and do not have.
+    pub unknown: BTreeSet<StorePath>,
     /// How many bytes would come in for those, as far as caches say.
     pub download_size: u64,
     /// How many bytes their archives have.
@@ -304,7 +306,8 @@ impl Store {
             self.add_temp_root(source)?;
             self.path_info(source)?;
         }
-        let goal = schedule::Goal { path: path.clone(), derivation, check: options.check };
+        let goal =
+            schedule::Goal { path: path.clone(), derivation, check: options.check, offers: Vec::new() };
         match one::build(self, &goal, options, &resolve::Inputs::new()) {
             Ok(done) => done
                 .outputs

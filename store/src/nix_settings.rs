@@ -139,6 +139,15 @@ impl NixSettings {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.values {
+            // Where order means nothing, as Nix prints it.
+            let mut words: Vec<&str> = value.split_ascii_whitespace().collect();
+            let value = if ["experimental-features", "extra-platforms", "system-features"].contains(&&**name)
+            {
+                words.sort_unstable();
+                &words.join(" ")
+            } else {
+                value
+            };
             text += &[name, " = ", value, "\n"].concat();
         }
         for (name, value) in &self.extra {

@@ -452,9 +452,9 @@ impl Keeper for Remote {
         self.ask(40, &request, |input| {
             let build = self.paths(input)?.into_iter().collect();
             let substitute = self.paths(input)?.into_iter().collect();
-            self.paths(input)?;
+            let unknown = self.paths(input)?;
             let (download_size, nar_size) = (read_number(input)?, read_number(input)?);
-            Ok(Missing { build, substitute, download_size, nar_size, ..Missing::default() })
+            Ok(Missing { build, substitute, unknown, download_size, nar_size, ..Missing::default() })
         })
     }
 

@@ -67,6 +67,12 @@ impl Installables {
         &self.words
     }
 
+    /// The request for one attribute; none is all.
+    pub(super) fn request_of(&self, attribute: &str) -> Request {
+        let attributes = if attribute.is_empty() { Vec::new() } else { vec![attribute.to_owned()] };
+        Request { attributes, ..self.request.clone() }
+    }
+
     /// Derivations with the outputs wanted, and paths that must be there, in the order given.
     pub(super) fn requests(&mut self, front: &Front, store: &Rc<Store>) -> Result<Vec<(StorePath, Wanted)>> {
         if !self.evaluates {

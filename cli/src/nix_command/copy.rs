@@ -2,7 +2,7 @@
 
 use super::build::Installables;
 use super::info::outputs;
-use crate::nix_front::{Arguments, Front, layout};
+use crate::nix_front::{Arguments, Front, as_nix, layout};
 use crate::store::copy::{fetch_paths, send_paths};
 use anyhow::{Result, bail};
 use formats::store_path::StorePath;
@@ -56,7 +56,7 @@ pub(super) fn copy(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
 }
 
 fn send(front: &Front, mut call: Call, text: &str) -> Result<()> {
-    let to = address(text)?;
+    let to = as_nix(address(text)?);
     let store = Rc::new(front.open()?);
     let mut realisations = Vec::new();
     let paths: BTreeSet<StorePath> = if call.all {

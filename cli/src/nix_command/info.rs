@@ -407,3 +407,67 @@ pub(super) fn show_config(front: &mut Front, arguments: &mut Arguments) -> Resul
     std::io::stdout().lock().write_all(front.conf.settings().to_text().as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
+
+/// The settings of stores, by their kinds, with their defaults.
+fn store_kinds() -> Value {
+    let setting =
+        |description: &str, default: Value| json!({"description": description, "defaultValue": default});
+    let ssh = json!({
+        "compress": setting("whether to compress the connection", json!(false)),
+        "remote-program": setting("the program to start there", json!("nix-store")),
+        "remote-store": setting("the store to use there", json!("")),
+        "ssh-key": setting("the file with the key to log in with", json!("")),
+        "store": setting("what the store's paths begin with", json!("/nix/store")),
+    });
+    let cache = json!({
+        "compression": setting("xz, zstd, gzip, bzip2 or none", json!("zstd")),
+        "compression-level": setting("how hard to compress", Value::Null),
+        "priority": setting("which of several caches is asked first", json!(50)),
+        "secret-key": setting("the file with the key to sign with", json!("")),
+        "trusted": setting("whether its paths need no signature", json!(false)),
+    });
+    let local = json!({
+        "root": setting("the directory below which the store is", json!("")),
+        "real": setting("where the store's files are", json!("/nix/store")),
+        "state": setting("where its database is", json!("/nix/var/nix")),
+        "log": setting("where build logs are", json!("/nix/var/log/nix")),
+        "require-sigs": setting("whether paths from elsewhere need signatures", json!(true)),
+    });
+    let mut daemon = ssh.clone();
+    daemon["remote-program"] = setting("the program to start there", json!("nix-daemon"));
+    json!({
+        "Local Store": local,
+        "Local Daemon Store": {"store": setting("what the store's paths begin with", json!("/nix/store"))},
+        "Local Binary Cache Store": cache,
+        "HTTP Binary Cache Store": cache,
+        "SSH Store": ssh,
+        "Experimental SSH Store": daemon,
+    })
+}
+
+/// `nix describe-stores`.
+pub(super) fn describe_stores(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let mut as_json = false;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => as_json = true,
+            _ if front.take(&argument, arguments)? => {}
+            other => bail!("unrecognised flag '{other}'"),
+        }
+    }
+    let kinds = store_kinds();
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        writeln!(out, "{kinds}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (kind, settings) in kinds.as_object().into_iter().flatten() {
+        writeln!(out, "{kind}")?;
+        for (name, setting) in settings.as_object().into_iter().flatten() {
+            let text = setting.get("description").and_then(Value::as_str).unwrap_or_default();
+            let default = setting.get("defaultValue").cloned().unwrap_or_default();
+            writeln!(out, "  {name}: {text} [default: {default}]")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -345,7 +345,7 @@ impl Session<'_, '_> {
     /// Whether a cache has a path.
     fn can_substitute(&self, path: &StorePath) -> bool {
         let Ok(options) = self.front.conf.store_options() else { return false };
-        options.substituters.query(&self.store, &[path.clone()].into()).contains_key(path)
+        options.substituters.query_many(&self.store, &[path.clone()].into()).contains(path)
     }
 }
 

@@ -14,6 +14,9 @@ pub(crate) struct Lines {
 impl Progress for Lines {
     fn event(&self, event: &Event<'_>) {
         match event {
+            Event::Started { derivation, fetch: true } if !derivation.is_derivation() => {
+                super::say(&format!("copying path '{}/{derivation}'...", self.store_dir));
+            }
             Event::Started { derivation, .. } => {
                 super::say(&format!("building '{}/{derivation}'...", self.store_dir));
             }

@@ -103,7 +103,7 @@ fn attempt(
     let done = if resolve::is_needed(store, &goal.derivation)? {
         let resolved = resolve::resolve(store, &goal.derivation, inputs)?;
         let path = store.add_derivation(&resolved)?;
-        let resolved = Goal { path, derivation: resolved, check: goal.check };
+        let resolved = Goal { path, derivation: resolved, check: goal.check, offers: Vec::new() };
         let done = carry_out(store, &resolved, options, &Inputs::new(), failure)?;
         note_realisations(store, &resolved.derivation, &done.outputs, options.note_realisations)?;
         done

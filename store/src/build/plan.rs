@@ -22,7 +22,7 @@ pub(super) struct Planner<'a> {
     /// Paths that caches promised and did not deliver.
     excluded: &'a BTreeSet<StorePath>,
     /// Derivations to build, in the order in which they were found, and whether only to compare.
-    builds: Vec<(StorePath, Derivation, bool)>,
+    builds: Vec<Goal>,
     build_index: BTreeMap<StorePath, usize>,
     /// Derivations of which these outputs are valid or come from caches.
     settled: BTreeMap<StorePath, Vec<Wanted>>,
@@ -36,6 +36,8 @@ pub(super) struct Planner<'a> {
     fetch: BTreeSet<StorePath>,
     /// Which paths outputs got, as caches say.
     realisations: Vec<Realisation>,
+    /// What caches refer to and do not have.
+    unknown: BTreeSet<StorePath>,
     /// Those asked for.
     realisations_asked: BTreeSet<String>,
 }
@@ -66,6 +68,7 @@ impl<'a> Planner<'a> {
             complete: BTreeMap::new(),
             fetch: BTreeSet::new(),
             realisations: Vec::new(),
+            unknown: BTreeSet::new(),
             realisations_asked: BTreeSet::new(),
         }
     }
@@ -218,8 +221,21 @@ impl<'a> Planner<'a> {
             next.push((input.clone(), Wanted::Outputs(outputs.clone()), false));
         }
         self.build_index.insert(path.clone(), self.builds.len());
-        self.builds.push((path, derivation, check));
+        let offers = self.offers_without_closure(&missing, unknown || !allows_substitutes(&derivation));
+        self.builds.push(Goal { path, derivation, check, offers });
         Ok(())
+    }
+
+    /// What caches have of these paths, if they have all of them.
+    fn offers_without_closure(&self, missing: &BTreeSet<StorePath>, unwanted: bool) -> Vec<Offer> {
+        if unwanted {
+            return Vec::new();
+        }
+        let offer = |path: &StorePath| match self.answers.get(path) {
+            Some(Some(offer)) if !self.excluded.contains(path) => Some(offer.clone()),
+            _ => None,
+        };
+        missing.iter().map(offer).collect::<Option<_>>().unwrap_or_default()
     }
 
     /// Asks caches for paths, then for what those refer to, until nothing new is mentioned.
@@ -227,7 +243,7 @@ impl<'a> Planner<'a> {
         if !self.substitute {
             return Ok(());
         }
-        let mut asked = paths;
+        let (mut asked, mut referred) = (paths, false);
         loop {
             asked.retain(|path| !self.answers.contains_key(path) && !self.excluded.contains(path));
             if asked.is_empty() {
@@ -240,8 +256,12 @@ impl<'a> Planner<'a> {
                 let offer = offers.remove(&path);
                 let references = offer.iter().flat_map(|offer| &offer.narinfo.info.references);
                 next.extend(references.filter(|path| !self.answers.contains_key(*path)).cloned());
+                if referred && offer.is_none() {
+                    self.unknown.insert(path.clone());
+                }
                 self.answers.insert(path, offer);
             }
+            referred = true;
             asked = BTreeSet::new();
             for path in next {
                 self.store.add_temp_root(&path)?;
@@ -285,18 +305,18 @@ impl<'a> Planner<'a> {
     /// Puts everything in order: what is needed before what needs it.
     fn schedule(mut self) -> Result<Schedule> {
         let realisations = std::mem::take(&mut self.realisations);
-        let mut schedule = Schedule { realisations, ..Schedule::default() };
+        let unknown = std::mem::take(&mut self.unknown);
+        let mut schedule = Schedule { realisations, unknown, ..Schedule::default() };
         let mut steps: BTreeMap<StorePath, usize> = BTreeMap::new();
         for path in std::mem::take(&mut self.fetch) {
             self.add_fetches(&path, &mut steps, &mut schedule);
         }
-        let mut builds: Vec<Option<(StorePath, Derivation, bool)>> =
-            self.builds.drain(..).map(Some).collect();
+        let mut builds: Vec<Option<Goal>> = self.builds.drain(..).map(Some).collect();
         for start in 0..builds.len() {
             let mut stack = vec![(start, false)];
             while let Some((index, leaving)) = stack.pop() {
                 let Some(slot) = builds.get_mut(index) else { continue };
-                let Some((_, derivation, _)) = &*slot else { continue };
+                let Some(Goal { derivation, .. }) = &*slot else { continue };
                 if !leaving {
                     let mut inputs: Vec<_> = derivation.input_drvs.keys().collect();
                     inputs.sort_by_key(|input| std::cmp::Reverse((input.name(), *input)));
@@ -306,12 +326,12 @@ impl<'a> Planner<'a> {
                     stack.extend(inputs);
                     continue;
                 }
-                let Some((path, derivation, check)) = slot.take() else { continue };
-                let needs = self.needs(&derivation, &steps)?;
-                let fetch = derivation.builder == b"builtin:fetchurl";
-                steps.insert(path.clone(), schedule.steps.len());
+                let Some(goal) = slot.take() else { continue };
+                let needs = self.needs(&goal.derivation, &steps)?;
+                let fetch = goal.derivation.builder == b"builtin:fetchurl";
+                steps.insert(goal.path.clone(), schedule.steps.len());
                 schedule.push(Step {
-                    work: Work::Build(Box::new(Goal { path, derivation, check })),
+                    work: Work::Build(Box::new(goal)),
                     download: fetch,
                     needs,
                     needed_by: Vec::new(),

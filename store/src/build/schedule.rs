@@ -26,6 +26,8 @@ pub(super) struct Goal {
     pub(super) derivation: Derivation,
     /// Whether it is valid already and only compared.
     pub(super) check: bool,
+    /// Its outputs, as caches have them without all that they need: when that was built, they still save this build.
+    pub(super) offers: Vec<Offer>,
 }
 
 /// What one step does.
@@ -65,6 +67,8 @@ pub(super) struct Schedule {
     pub(super) steps: Vec<Step>,
     /// Which paths outputs got, as caches say: noted when the paths are here.
     pub(super) realisations: Vec<Realisation>,
+    /// Paths that caches refer to and do not have.
+    pub(super) unknown: BTreeSet<StorePath>,
 }
 
 /// What a run of all steps gave.
@@ -93,7 +97,7 @@ impl Schedule {
     }
 
     pub(super) fn missing(&self) -> Missing {
-        let mut missing = Missing::default();
+        let mut missing = Missing { unknown: self.unknown.clone(), ..Missing::default() };
         for step in &self.steps {
             match &step.work {
                 Work::Build(goal) => {
@@ -251,7 +255,34 @@ impl Pool<'_> {
         }
     }
 
+    /// Takes the outputs from caches, if all that they refer to is valid by now. None when they must be built.
+    fn fetch_instead(&self, goal: &Goal) -> Result<Option<Done>> {
+        if goal.offers.is_empty() {
+            return Ok(None);
+        }
+        for offer in &goal.offers {
+            let info = &offer.narinfo.info;
+            for reference in info.references.iter().filter(|reference| **reference != info.path) {
+                if !self.store.is_valid(reference)? {
+                    return Ok(None);
+                }
+            }
+            if let Err(failure) = substitute::fetch(self.store, offer, self.options) {
+                log::warn!("{}: {}", failure.derivation, failure.kind);
+                return Ok(None);
+            }
+        }
+        let outputs = self.store.known_outputs(&goal.derivation)?;
+        let outputs = outputs.into_iter().filter_map(|(output, path)| Some((output, path?))).collect();
+        Ok(Some(Done { built: false, outputs }))
+    }
+
     fn build(&self, goal: &Goal) -> std::result::Result<Done, Failure> {
+        match self.fetch_instead(goal) {
+            Ok(None) => {}
+            Ok(Some(done)) => return Ok(done),
+            Err(error) => log::warn!("{}: {error}", goal.path),
+        }
         let inputs = self.inputs_of(goal).map_err(|error| Failure {
             derivation: goal.path.clone(),
             kind: error.into(),

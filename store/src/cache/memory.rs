@@ -34,7 +34,7 @@ impl Memory {
     pub(super) fn open(directory: &Path) -> Option<Self> {
         let opened = std::fs::create_dir_all(directory).map_err(|error| error.to_string()).and_then(|()| {
             let connection =
-                Connection::open(directory.join("narinfos-1.sqlite")).map_err(|e| e.to_string())?;
+                Connection::open(directory.join("binary-cache-firn-1.sqlite")).map_err(|e| e.to_string())?;
             connection
                 .busy_timeout(Duration::from_secs(2))
                 .and_then(|()| {
