@@ -78,7 +78,7 @@ bench-boot: dist
 
 nix-functional: dist
 	for mode in base-daemon daemon commands; do ci/nix-functional run 2.8.0 $$mode; done
-	for mode in daemon commands; do ci/nix-functional run 2.26.3 $$mode; done
+	for mode in base-daemon daemon commands; do ci/nix-functional run 2.26.3 $$mode; done
 	ci/nix-functional table
 
 nix-functional-short: dist

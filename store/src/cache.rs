@@ -19,6 +19,7 @@ use formats::narinfo::{CacheInfo, Compression, NarInfo, NarInfoError};
 use formats::signature::SecretKey;
 use formats::store_path::{StoreDir, StorePath};
 use std::io::{self, Read};
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// No narinfo is larger: a path with thousands of references has some hundred kilobytes.
@@ -53,6 +54,12 @@ pub struct Cache {
     compression: Compression,
     level: Option<u32>,
     secret_key: Option<SecretKey>,
+    /// Whether a listing of each archive is written (`?write-nar-listing=1`).
+    writes_listings: bool,
+    /// Whether it is noted where each file of debugging symbols is (`?index-debug-info=1`).
+    indexes_debug_info: bool,
+    /// Where archives that were read once are kept (`?local-nar-cache=DIR`).
+    kept_archives: Option<PathBuf>,
 }
 
 impl Cache {
@@ -108,6 +115,9 @@ impl Cache {
                 None => Compression::Zstd,
             },
             level: parameter("compression-level").and_then(|text| text.parse().ok()),
+            writes_listings: address.flag("write-nar-listing"),
+            indexes_debug_info: address.flag("index-debug-info"),
+            kept_archives: parameter("local-nar-cache").map(PathBuf::from),
             secret_key: match parameter("secret-key") {
                 Some(file) => Some(crate::trust::read_secret_key(std::path::Path::new(file))?),
                 None => None,

@@ -18,6 +18,7 @@ mod image_database;
 mod keeper;
 mod layout;
 mod lock;
+pub mod nar_listing;
 mod nix_settings;
 mod open;
 mod optimise;

@@ -4,22 +4,15 @@
 use crate::nix_front::{Arguments, Front};
 use anyhow::{Context as _, Result, bail};
 use formats::nar::Visitor;
-use serde_json::{Map, Value, json};
-use std::cell::Cell;
+use formats::store_path::StorePath;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::rc::Rc;
-
-/// One thing in a tree.
-enum Node {
-    Directory(BTreeMap<String, Self>),
-    File { executable: bool, size: u64, offset: Option<u64> },
-    Link(String),
-}
+use store::Store;
+use store::nar_listing::Node;
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -54,11 +47,7 @@ pub(super) fn nar_ls(front: &mut Front, arguments: &mut Arguments) -> Result<Exi
     let [archive, path] = wish.words.as_slice() else {
         bail!("'nix nar ls' takes an archive and a path in it")
     };
-    let read = Rc::new(Cell::new(0));
-    let mut input = Counting { input: open(archive)?, read: Rc::clone(&read) };
-    let mut listing = Listing { read, open: Vec::new(), root: None };
-    formats::nar::read(&mut input, &mut listing).with_context(|| format!("reading '{archive}'"))?;
-    let root = listing.root.with_context(|| format!("'{archive}' is empty"))?;
+    let root = Node::of_archive(&mut open(archive)?).with_context(|| format!("reading '{archive}'"))?;
     show(&root, path, &wish)
 }
 
@@ -83,8 +72,30 @@ pub(super) fn store_ls(front: &mut Front, arguments: &mut Arguments) -> Result<E
     let store = front.open()?;
     let (root, inside) = store.dir().parse_below(path)?;
     store.path_info(&root)?;
-    let node = of_tree(&store.real_path(&root))?;
+    let node = if store.has_files() {
+        of_tree(&store.real_path(&root))?
+    } else {
+        Node::of_archive(&mut archive_of(&store, &root)?)?
+    };
     show(&node, inside, &wish)
+}
+
+/// The archive of a path of a store that is elsewhere.
+fn archive_of(store: &Store, path: &StorePath) -> Result<BufReader<File>> {
+    let mut file = tempfile::tempfile()?;
+    store.archive(path, &mut file)?;
+    file.rewind()?;
+    Ok(BufReader::with_capacity(64 * 1024, file))
+}
+
+/// Writes a file of a path of such a store to standard output.
+pub(super) fn cat_elsewhere(store: &Store, path: &StorePath, inside: &str) -> Result<()> {
+    let mut cat = Cat { wanted: inside.trim_matches('/').to_owned(), open: Vec::new(), found: false };
+    formats::nar::read(&mut archive_of(store, path)?, &mut cat)?;
+    if !cat.found {
+        bail!("path '{}/{inside}' does not exist", store.dir().print(path));
+    }
+    Ok(())
 }
 
 fn open(archive: &str) -> Result<BufReader<File>> {
@@ -124,7 +135,7 @@ fn show(root: &Node, path: &str, wish: &Wish) -> Result<ExitCode> {
     }
     let mut out = io::stdout().lock();
     if wish.json {
-        writeln!(out, "{}", to_json(node, wish.recursive))?;
+        writeln!(out, "{}", node.to_json(wish.recursive))?;
         return Ok(ExitCode::SUCCESS);
     }
     match node {
@@ -169,84 +180,6 @@ fn show_node(out: &mut impl Write, node: &Node, name: &str, wish: &Wish) -> Resu
     }
 }
 
-/// A node as JSON; a directory's entries are only named, unless it is recursive.
-fn to_json(node: &Node, recursive: bool) -> Value {
-    match node {
-        Node::File { executable, size, offset } => {
-            let mut value = json!({"type": "regular", "size": size});
-            if let Value::Object(map) = &mut value {
-                map.extend(executable.then(|| ("executable".to_owned(), json!(true))));
-                map.extend(offset.map(|offset| ("narOffset".to_owned(), json!(offset))));
-            }
-            value
-        }
-        Node::Link(target) => json!({"type": "symlink", "target": target}),
-        Node::Directory(entries) => {
-            let below = |node: &Node| if recursive { to_json(node, true) } else { json!({}) };
-            let entries: Map<String, Value> =
-                entries.iter().map(|(name, node)| (name.clone(), below(node))).collect();
-            json!({"type": "directory", "entries": entries})
-        }
-    }
-}
-
-/// Counts what is read: where in the archive the reader stands.
-struct Counting<R> {
-    input: R,
-    read: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Counting<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(buffer)?;
-        self.read.set(self.read.get() + count as u64);
-        Ok(count)
-    }
-}
-
-/// Notes the tree of an archive and skips its contents.
-struct Listing {
-    read: Rc<Cell<u64>>,
-    open: Vec<(String, BTreeMap<String, Node>)>,
-    root: Option<Node>,
-}
-
-impl Listing {
-    fn put(&mut self, name: Option<&[u8]>, node: Node) {
-        match (self.open.last_mut(), name) {
-            (Some((_, entries)), Some(name)) => {
-                entries.insert(String::from_utf8_lossy(name).into_owned(), node);
-            }
-            _ => self.root = Some(node),
-        }
-    }
-}
-
-impl Visitor for Listing {
-    fn begin_directory(&mut self, name: Option<&[u8]>) -> io::Result<()> {
-        self.open.push((String::from_utf8_lossy(name.unwrap_or_default()).into_owned(), BTreeMap::new()));
-        Ok(())
-    }
-
-    fn end_directory(&mut self) -> io::Result<()> {
-        if let Some((name, entries)) = self.open.pop() {
-            self.put(Some(name.as_bytes()), Node::Directory(entries));
-        }
-        Ok(())
-    }
-
-    fn file(&mut self, name: Option<&[u8]>, executable: bool, size: u64, _: &mut dyn Read) -> io::Result<()> {
-        let offset = Some(self.read.get());
-        self.put(name, Node::File { executable, size, offset });
-        Ok(())
-    }
-
-    fn symlink(&mut self, name: Option<&[u8]>, target: &[u8]) -> io::Result<()> {
-        self.put(name, Node::Link(String::from_utf8_lossy(target).into_owned()));
-        Ok(())
-    }
-}
-
 /// Writes one file of an archive to standard output.
 struct Cat {
     wanted: String,
@@ -277,33 +210,5 @@ impl Visitor for Cat {
 
     fn symlink(&mut self, _: Option<&[u8]>, _: &[u8]) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use formats::nar::Writer;
-
-    #[test]
-    fn a_listing_says_where_contents_begin() {
-        let mut writer = Writer::new(Vec::new()).unwrap();
-        writer.begin_directory().unwrap();
-        writer.entry(b"bar").unwrap();
-        writer.file(false, 4, &mut &b"foo\n"[..]).unwrap();
-        writer.entry(b"link").unwrap();
-        writer.symlink(b"xyzzy").unwrap();
-        writer.end_directory().unwrap();
-        let archive = writer.finish().unwrap();
-        let read = Rc::new(Cell::new(0));
-        let mut listing = Listing { read: Rc::clone(&read), open: Vec::new(), root: None };
-        formats::nar::read(&mut Counting { input: archive.as_slice(), read }, &mut listing).unwrap();
-        let root = listing.root.unwrap();
-        let expected = json!({"type": "directory", "entries": {
-            "bar": {"type": "regular", "size": 4, "narOffset": 232},
-            "link": {"type": "symlink", "target": "xyzzy"}}});
-        assert_eq!(to_json(&root, true), expected);
-        assert_eq!(&archive[232..236], b"foo\n");
-        assert_eq!(to_json(&root, false)["entries"]["bar"], json!({}));
     }
 }

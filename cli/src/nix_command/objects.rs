@@ -169,6 +169,11 @@ pub(super) fn cat(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCo
     let given = read(front, arguments, &[])?;
     let store = front.open()?;
     for word in &given.words {
+        if !store.has_files() {
+            let (path, inside) = store.dir().parse_below(word)?;
+            super::listing::cat_elsewhere(&store, &path, inside)?;
+            continue;
+        }
         let place = store.layout().real_of_logical(Path::new(word));
         let mut file =
             std::fs::File::open(&place).with_context(|| format!("path '{word}' does not exist"))?;

@@ -115,7 +115,7 @@ fn highlighted(patterns: &[Regex], text: &str, back: &str) -> String {
     for range in merged {
         shown.push_str(text.get(at..range.start).unwrap_or_default());
         let inside = text.get(range.clone()).unwrap_or_default();
-        shown.push_str(&format!("\u{1b}[32;1m{inside}{back}"));
+        shown += &["\u{1b}[32;1m", inside, back].concat();
         at = range.end;
     }
     shown.push_str(text.get(at..).unwrap_or_default());
@@ -135,7 +135,7 @@ fn packages(front: &Front, installables: &mut Installables, attribute: &str) -> 
     let mut found = Vec::new();
     for value in request.evaluate(&mut evaluator)? {
         let path = if attribute.is_empty() { Vec::new() } else { vec![attribute.to_owned()] };
-        visit(&mut evaluator, value, path, true, &mut found);
+        visit(&mut evaluator, value, &path, true, &mut found);
     }
     Ok(found)
 }
@@ -143,7 +143,7 @@ fn packages(front: &Front, installables: &mut Installables, attribute: &str) -> 
 fn visit<'a>(
     evaluator: &mut Evaluator<'a>,
     value: Handle<'a>,
-    path: Vec<String>,
+    path: &[String],
     enter: bool,
     found: &mut Vec<Package>,
 ) {
@@ -177,9 +177,9 @@ fn visit<'a>(
     }
     for name in names {
         if let Ok(Some(inner)) = evaluator.attribute(value, &name) {
-            let mut path = path.clone();
+            let mut path = path.to_vec();
             path.push(name);
-            visit(evaluator, inner, path, false, found);
+            visit(evaluator, inner, &path, false, found);
         }
     }
 }

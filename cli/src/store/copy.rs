@@ -25,9 +25,9 @@ fn command() -> Command {
     Command::new("copy")
         .about("Copy paths to or from a binary cache or another store")
         .after_help(
-            "ADDRESS is file:///DIR, https://HOST/DIR or the root of another store. Behind a question mark:\n\
+            "ADDRESS is file:///DIR, https://HOST/DIR, ssh://HOST, ssh-ng://HOST or the root of another store. Behind a question mark:\n\
              compression=zstd|xz|gzip|bzip2|none, compression-level=N, secret-key=FILE (signs what goes in),\n\
-             trusted=1 (what comes needs no signature). Stores behind ssh are left out so far.",
+             trusted=1 (what comes needs no signature).",
         )
         .arg(address("to", "Where the paths go").conflicts_with("from").required_unless_present("from"))
         .arg(address("from", "Where the paths come from"))
@@ -99,6 +99,11 @@ pub(crate) fn send_paths(
             log::debug!("nobody reads standard error");
         }
     };
+    if let Place::Ssh(_) | Place::SshDaemon(_) = &address.place {
+        let target = Store::over_ssh(address, store.layout().clone(), options, Vec::new())?;
+        // Whom it trusts is decided there.
+        return Ok(store.copy_to(&target, paths, true, &progress)?.len());
+    }
     Ok(if let Place::Root(root) = &address.place {
         options.substituters = Arc::default();
         if address.parameters.contains_key("require-sigs") {
@@ -117,6 +122,13 @@ fn receive(address: &Address, unsigned: bool, matches: &ArgMatches) -> Result<Ex
     if let Place::Root(root) = &address.place {
         let store = open_with(options)?;
         let source = Store::open(root)?;
+        let paths = wanted(&source, matches)?;
+        let copied = source.copy_to(&store, &paths, unsigned, &|_| {})?;
+        return report(copied.len(), paths.len());
+    }
+    if let Place::Ssh(_) | Place::SshDaemon(_) = &address.place {
+        let store = open_with(options)?;
+        let source = Store::over_ssh(address, store.layout().clone(), store::Options::default(), Vec::new())?;
         let paths = wanted(&source, matches)?;
         let copied = source.copy_to(&store, &paths, unsigned, &|_| {})?;
         return report(copied.len(), paths.len());

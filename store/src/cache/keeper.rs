@@ -182,8 +182,23 @@ impl Keeper for Cache {
     fn archive(&self, path: &StorePath, output: &mut dyn Write) -> Result<()> {
         let found = self.narinfo(path).map_err(|error| self.broken(&error))?;
         let narinfo = found.ok_or_else(|| Error::NotValid(self.store.print(path)))?;
+        let kept = self.kept_archives.as_ref().map(|place| place.join(format!("{}.nar", path.hash_part())));
+        if let Some(mut file) = kept.as_ref().and_then(|kept| std::fs::File::open(kept).ok()) {
+            return io::copy(&mut file, output)
+                .map(drop)
+                .map_err(Error::file("reading an archive kept of", &self.name));
+        }
         let broken = |error: super::TransportError| self.broken(&error.into());
         let mut input = Cache::archive(self, &narinfo).map_err(broken)?;
+        if let Some(kept) = &kept {
+            // Complete before it has its name.
+            let new = kept.with_extension(format!("{}.new", std::process::id()));
+            let mut file = std::fs::File::create(&new).map_err(Error::file("creating", &new))?;
+            io::copy(&mut input, &mut file).map_err(Error::file("keeping an archive in", &new))?;
+            std::fs::rename(&new, kept).map_err(Error::file("keeping an archive in", kept))?;
+            let file = std::fs::File::open(kept).map_err(Error::file("opening", kept))?;
+            input = Box::new(file);
+        }
         let size = narinfo.info.nar_size;
         let copied = io::copy(&mut input.by_ref().take(size), output)
             .map_err(Error::file("reading an archive of", &self.name))?;

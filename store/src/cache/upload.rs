@@ -4,6 +4,7 @@
 use super::compression::Encoder;
 use super::{Cache, TransportError, narinfo_name, transport};
 use crate::error::{Error, Result};
+use crate::nar_listing::Node;
 use crate::open::Store;
 use formats::hash::{Algorithm, HashingWriter};
 use formats::narinfo::NarInfo;
@@ -13,6 +14,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
+
+/// Where files of debugging symbols are, by the build ids of their programs.
+const SYMBOLS: &str = "lib/debug/.build-id";
 
 impl Cache {
     /// Puts valid paths, whose references must be among them or in the cache, into the cache. Returns those that were not
@@ -100,7 +104,48 @@ impl Cache {
                 got: Box::new(narinfo.info.nar_hash),
             });
         }
+        if self.writes_listings || self.indexes_debug_info {
+            self.describe_contents(store, &narinfo)?;
+        }
         Ok(Some(narinfo))
+    }
+
+    /// Writes what is in an archive: its listing, and which of its files have the symbols of which program.
+    fn describe_contents(&self, store: &Store, narinfo: &NarInfo) -> Result<()> {
+        let path = &narinfo.info.path;
+        let failed = |error: TransportError| self.failed(path, &error);
+        let (mut reader, mut writer) = io::pipe().map_err(Error::file("listing", path.base_name()))?;
+        let root = std::thread::scope(|scope| {
+            let dumping = scope.spawn(move || store.archive(path, &mut io::BufWriter::new(&mut writer)));
+            let listed = Node::of_archive(&mut io::BufReader::new(&mut reader));
+            drop(reader);
+            match dumping.join() {
+                Ok(dumped) => dumped.and(listed),
+                Err(_) => Err(Error::Invalid("the listing thread died".to_owned())),
+            }
+        })?;
+        if self.writes_listings {
+            let listing = serde_json::json!({"version": 1, "root": root.to_json(true)}).to_string();
+            let name = format!("{}.ls", path.hash_part());
+            transport::put_text(&self.place, &name, &listing).map_err(failed)?;
+        }
+        let Some(Node::Directory(parts)) = root.at(SYMBOLS).filter(|_| self.indexes_debug_info) else {
+            return Ok(());
+        };
+        for (start, node) in parts.iter().filter(|(start, _)| start.len() == 2) {
+            let Node::Directory(files) = node else { continue };
+            for (rest, _) in files.iter().filter(|(rest, _)| rest.strip_suffix(".debug").is_some()) {
+                let place = serde_json::json!({
+                    "archive": format!("../{}", narinfo.url),
+                    "member": format!("{SYMBOLS}/{start}/{rest}"),
+                });
+                let name = format!("debuginfo/{start}{rest}");
+                if !transport::exists(&self.place, &name).map_err(failed)? {
+                    transport::put_text(&self.place, &name, &place.to_string()).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes an archive and signs its description, in which its hash and size are set. The narinfo is left to write.
