@@ -112,3 +112,115 @@ impl<'a> Escape<'_, 'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Lifetime::{self, Call, CallWithSharedArgument, Open};
+    use crate::io::MemoryIo;
+    use crate::value::Value;
+    use crate::{Arena, Evaluator, Options, Style};
+    use std::rc::Rc;
+
+    fn lifetime_of(function: &str) -> Lifetime {
+        let arena = Arena::new();
+        let mut evaluator = Evaluator::new(&arena, Rc::new(MemoryIo::default()), Options::default());
+        let value = evaluator.eval_str(function, b"/").unwrap();
+        let Value::Lambda(number, _) = value.0 else { panic!("{function} is no function") };
+        evaluator.lambdas[number as usize].lifetime
+    }
+
+    #[test]
+    fn a_body_that_only_computes_keeps_nothing() {
+        for function in [
+            "x: 1",
+            "x: x",
+            "x: x + 1",
+            "x: -x * 2",
+            "x: !x && x || x",
+            "x: if x then 1 else x",
+            "x: assert x; x",
+            "x: x.a.b or (x + 1)",
+            "x: x ? a.${x}",
+            "x: x.${x + \"a\"}",
+            "x: \"${x}-\"",
+            "x: x // x",
+            "x: x ++ x",
+            "x: { a = 1; }",
+            "x: __add x 1",
+            "x: y: x + y",
+            "x: y: z: if x < y then z else x",
+        ] {
+            assert_eq!(lifetime_of(function), Call, "{function}");
+        }
+    }
+
+    #[test]
+    fn an_argument_that_is_handed_on_lies_elsewhere() {
+        for function in [
+            "x: [ x ]",
+            "x: { a = x; }",
+            "f: x: f x",
+            "x: [ 1 x 2 ] ++ [ ]",
+            "x: y: { a = x; b = y; }",
+            "x: __seq x x",
+        ] {
+            assert_eq!(lifetime_of(function), CallWithSharedArgument, "{function}");
+        }
+    }
+
+    #[test]
+    fn what_waits_may_keep_its_scope() {
+        for function in [
+            "x: y: z: { a = x + y; }",
+            "x: [ (x + 1) ]",
+            "x: let y = x; in y",
+            "x: with x; a",
+            "x: rec { a = x; }",
+            "x: { inherit (x) a; }",
+            "x: { ${x} = x; }",
+            "x: __seq x (x + 1)",
+            "f: x: f (x + 1)",
+            "x: map (y: x) [ 1 ]",
+            "x: (y: y) x",
+            "x: { a ? x }: a",
+            "x: if x then (y: y) else x",
+        ] {
+            assert_eq!(lifetime_of(function), Open, "{function}");
+        }
+        // Not analysed.
+        assert_eq!(lifetime_of("{ x }: x"), Open);
+    }
+
+    /// What a call gave is the same after its scope's memory has served others.
+    #[test]
+    fn results_outlive_the_scopes_they_came_from() {
+        for function in [
+            "x: x + 1",
+            "x: [ x ]",
+            "x: [ x [ x ] ]",
+            "x: { a = x; }",
+            "x: { a = x + 1; b = { c = x; }; }",
+            "x: \"${toString x}!\"",
+            "x: let y = x * 2; in { inherit x y; }",
+            "x: (y: [ x y ]) (x + 1)",
+            "x: (y: z: [ x y z ]) (x + 1) (x + 2)",
+            "x: __seq x [ x ]",
+            "x: map (y: y + x) [ 1 2 ]",
+            "x: (a: b: { inherit a b; }) x x",
+            "x: (a: b: c: if a < b then [ c ] else [ b ]) x 5 (x * 2)",
+            "x: { a = x; }.a or x",
+            "x: __foldl' (a: b: a + b) x [ x x ]",
+            "x: __head (__filter (y: y == x) [ 0 x ])",
+        ] {
+            let text = format!(
+                "let f = {function}; arguments = __genList (n: n) 500; once = map f arguments; \
+                 noise = map (n: (x: x + n) n) arguments; \
+                 in __deepSeq once (__deepSeq noise (__deepSeq (map f noise) (once == map f arguments && __length once == 500)))"
+            );
+            let arena = Arena::new();
+            let mut evaluator = Evaluator::new(&arena, Rc::new(MemoryIo::default()), Options::default());
+            let value = evaluator.eval_str(&text, b"/").unwrap();
+            assert_eq!(evaluator.print(value, Style::Plain), b"true", "{function}");
+        }
+    }
+}
