@@ -132,8 +132,14 @@ impl Program {
         most: Option<u32>,
         next: u32,
     ) -> Result<u32, RegexError> {
+        let mut least = least;
         let mut start = match most {
-            None => self.emit_loop(body, next)?,
+            // `x+`: in at the body. Loops in loops would be doubled with each level otherwise.
+            None if least > 0 && !is_one_byte(body) => {
+                least -= 1;
+                self.emit_loop(body, next)?.1
+            }
+            None => self.emit_loop(body, next)?.0,
             // body (body (body …)?)?
             Some(most) => (least..most).try_fold(next, |inner, _| {
                 let more = self.emit(body, inner)?;
@@ -147,11 +153,13 @@ impl Program {
         Ok(start)
     }
 
-    fn emit_loop(&mut self, body: &Syntax, next: u32) -> Result<u32, RegexError> {
+    /// A loop: where it decides whether to go on, and where its body starts.
+    fn emit_loop(&mut self, body: &Syntax, next: u32) -> Result<(u32, u32), RegexError> {
         let row = self.row();
-        if matches!(body, Syntax::Byte(_) | Syntax::Any | Syntax::Set(_)) {
+        if is_one_byte(body) {
             let tester = self.emit(body, next)?;
-            return self.add(State::Run { tester, next, row });
+            let run = self.add(State::Run { tester, next, row })?;
+            return Ok((run, run));
         }
         let counter = self.counter(body);
         let head = self.add(State::Repeat { more: next, less: next, row, counter })?;
@@ -159,7 +167,7 @@ impl Program {
         if let Some(State::Repeat { more, .. }) = self.states.get_mut(head as usize) {
             *more = body;
         }
-        Ok(head)
+        Ok((head, body))
     }
 
     fn counter(&mut self, body: &Syntax) -> Option<u32> {
@@ -168,6 +176,11 @@ impl Program {
             self.counters as u32 - 1
         })
     }
+}
+
+/// Whether it matches exactly one byte, whichever.
+const fn is_one_byte(syntax: &Syntax) -> bool {
+    matches!(syntax, Syntax::Byte(_) | Syntax::Any | Syntax::Set(_))
 }
 
 fn can_be_empty(syntax: &Syntax) -> bool {
