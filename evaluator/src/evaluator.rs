@@ -176,10 +176,7 @@ impl<'a> Evaluator<'a> {
                 let message = "more has been read than 16 million functions and delayed expressions";
                 self.fail(ErrorKind::Other, Pos::NONE, message)
             }
-            Err(error) => {
-                let names = resolver.names_in_scope();
-                Err(self.unresolved(&error, &names))
-            }
+            Err(error) => Err(self.unresolved(&error)),
         }
     }
 
@@ -215,8 +212,7 @@ impl<'a> Evaluator<'a> {
             scopes: Vec::new(),
         };
         if let Err(error) = resolver.code(&expression) {
-            let names = resolver.names_in_scope();
-            return Err(self.unresolved(&error, &names));
+            return Err(self.unresolved(&error));
         }
         Ok(crate::print_ast::print(&expression, &self.symbols))
     }
@@ -246,12 +242,10 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn unresolved(&self, error: &SyntaxError, names: &[Symbol]) -> Error<'a> {
+    fn unresolved(&self, error: &SyntaxError) -> Error<'a> {
         let raised = Error::new(self.arena, ErrorKind::UndefinedVariable, error.pos, &error.message);
-        let wanted = error.message.trim_start_matches("undefined variable '").trim_end_matches('\'');
-        let known: Vec<&[u8]> = names.iter().map(|&name| self.symbols.text(name)).collect();
-        match crate::suggest::closest(wanted.as_bytes(), known.iter().copied()) {
-            Some(hint) => raised.hint(self.arena, &hint),
+        match &error.hint {
+            Some(hint) => raised.hint(self.arena, hint),
             None => raised,
         }
     }

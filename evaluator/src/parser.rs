@@ -20,6 +20,8 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
     /// A second place that belongs to the message ("already defined here").
     pub(crate) other: Option<(Pos, &'static str)>,
+    /// What may have been meant.
+    pub(crate) hint: Option<String>,
 }
 
 pub(crate) type Parsed<T> = Result<T, Box<SyntaxError>>;
@@ -110,7 +112,13 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
 
     #[expect(clippy::unused_self, reason = "reads as the other ways to fail")]
     pub(super) fn error<T>(&self, pos: Pos, message: impl Into<String>) -> Parsed<T> {
-        Err(Box::new(SyntaxError { pos, message: message.into(), other: None }))
+        Err(Box::new(SyntaxError { pos, message: message.into(), other: None, hint: None }))
+    }
+
+    /// What was not expected, where something that began earlier has to end first.
+    pub(super) fn unexpected_within<T>(&self, wanted: &str, began: Pos, what: &'static str) -> Parsed<T> {
+        self.unexpected(wanted)
+            .map_err(|error: Box<SyntaxError>| Box::new(SyntaxError { other: Some((began, what)), ..*error }))
     }
 
     pub(super) fn unexpected<T>(&self, wanted: &str) -> Parsed<T> {
@@ -180,7 +188,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
             }
             Token::Let if !self.brace_follows() => {
                 self.advance();
-                let bindings = self.bindings(Token::In)?;
+                let bindings = self.bindings(Token::In, pos)?;
                 if let Some(dynamic) = bindings.dynamic.borrow().first() {
                     return self.error(dynamic.pos, "dynamic attributes not allowed in let");
                 }
@@ -525,25 +533,28 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
             Token::ParenOpen => {
                 self.advance();
                 let inner = self.expression()?;
-                self.expect(Token::ParenClose)?;
+                if self.token.token != Token::ParenClose {
+                    return self.unexpected_within("')'", pos, "the parenthesis was opened here");
+                }
+                self.advance();
                 return Ok(inner);
             }
             Token::BracketOpen => return self.list(),
             Token::BraceOpen => {
                 self.advance();
-                Kind::Attrs(self.bindings(Token::BraceClose)?)
+                Kind::Attrs(self.bindings(Token::BraceClose, pos)?)
             }
             Token::Rec => {
                 self.advance();
                 self.expect(Token::BraceOpen)?;
-                let node = self.bindings(Token::BraceClose)?;
+                let node = self.bindings(Token::BraceClose, pos)?;
                 node.recursive.set(true);
                 Kind::Attrs(node)
             }
             Token::Let => {
                 self.advance();
                 self.expect(Token::BraceOpen)?;
-                let node = self.bindings(Token::BraceClose)?;
+                let node = self.bindings(Token::BraceClose, pos)?;
                 node.recursive.set(true);
                 let base = self.alloc(Expr { pos, kind: Kind::Attrs(node) });
                 let path = self.tree.alloc_slice_copy(&[crate::ast::AttrName::Static(Known::BODY, pos)]);
@@ -575,7 +586,12 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
             if !self.starts_simple() {
                 return match self.token.token {
                     Token::UnfinishedComment | Token::Invalid => self.simple(),
-                    _ => self.unexpected("']'"),
+                    Token::Comma => self.unexpected_within(
+                        "']'",
+                        pos,
+                        "blanks separate the items of the list that starts here",
+                    ),
+                    _ => self.unexpected_within("']'", pos, "the list starts here"),
                 };
             }
             items.push(self.warned_selection()?);

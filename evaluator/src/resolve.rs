@@ -68,17 +68,20 @@ impl<'a> Resolver<'a, '_> {
             return Ok(Found::Global(*value));
         }
         if withs.is_empty() {
+            let known: Vec<&[u8]> =
+                self.names_in_scope().into_iter().map(|name| self.symbols.text(name)).collect();
             return Err(Box::new(SyntaxError {
                 pos,
                 message: format!("undefined variable '{}'", self.symbols.show(name)),
                 other: None,
+                hint: crate::suggest::closest(self.symbols.text(name), known.into_iter()),
             }));
         }
         Ok(Found::With(withs))
     }
 
     /// All names that are in scope, for "did you mean".
-    pub(crate) fn names_in_scope(&self) -> Vec<Symbol> {
+    fn names_in_scope(&self) -> Vec<Symbol> {
         let mut names: Vec<Symbol> = self.globals.keys().copied().collect();
         for scope in &self.scopes {
             if let Scope::Names(list) = scope {

@@ -6,7 +6,8 @@ pub(crate) fn closest<'n>(wanted: &[u8], known: impl Iterator<Item = &'n [u8]>) 
     let mut found: Vec<(usize, &[u8])> = known
         .filter(|name| !name.starts_with(b"__") && name.len().abs_diff(wanted.len()) <= limit)
         .map(|name| (distance(wanted, name), name))
-        .filter(|(distance, _)| *distance <= limit)
+        // Where every letter differs, nothing is close.
+        .filter(|(distance, name)| *distance <= limit && *distance < wanted.len().max(name.len()))
         .collect();
     found.sort_unstable();
     found.dedup();

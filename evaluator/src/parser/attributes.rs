@@ -24,8 +24,8 @@ impl<'t> Parser<'t, '_, '_, '_> {
         })
     }
 
-    /// Bindings up to and including the closing token.
-    pub(super) fn bindings(&mut self, close: Token) -> Parsed<&'t AttrsNode<'t>> {
+    /// Bindings up to and including the closing token; what they belong to began there.
+    pub(super) fn bindings(&mut self, close: Token, began: Pos) -> Parsed<&'t AttrsNode<'t>> {
         let node = self.new_attrs();
         loop {
             match self.token.token {
@@ -44,7 +44,8 @@ impl<'t> Parser<'t, '_, '_, '_> {
                     self.expect(Token::Assign)?;
                     let value = self.expression()?;
                     if self.token.token != Token::Semicolon {
-                        return self.unexpected("';'");
+                        let what = "a ';' is missing behind the attribute that starts here";
+                        return self.unexpected_within("';'", pos, what);
                     }
                     self.advance();
                     self.define(node, path, value, pos)?;
@@ -53,11 +54,14 @@ impl<'t> Parser<'t, '_, '_, '_> {
                     return self.error(self.pos(), "the comment that starts here has no end");
                 }
                 _ => {
-                    return self.unexpected(if close == Token::In {
-                        "a binding or 'in'"
-                    } else {
-                        "an attribute or '}'"
-                    });
+                    let (wanted, what) = match close {
+                        Token::In => ("a binding or 'in'", "the 'let' is here"),
+                        _ => ("an attribute or '}'", "the set starts here"),
+                    };
+                    return match self.token.token {
+                        Token::End => self.unexpected_within(wanted, began, what),
+                        _ => self.unexpected(wanted),
+                    };
                 }
             }
         }
@@ -253,6 +257,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
             pos,
             message: format!("attribute '{}' already defined", names.join(".")),
             other: Some((earlier, "first defined here")),
+            hint: None,
         }))
     }
 }
