@@ -1,34 +1,65 @@
 //! `firn repl`: the language, interactively. Expressions are printed, `name = expression` defines a variable, commands
-//! begin with a colon (`:?` lists them).
+//! begin with a colon (`:?` lists them) and are those of `nix repl` (Nix 2.34).
 
+mod building;
 mod editing;
 
 use crate::eval::{Request, current_directory, read_only_io};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use building::Workshop;
 use clap::{ArgMatches, Command};
 use editing::Editing;
-use evaluator::{Arena, EvalError, Evaluator, Handle, Style};
+use evaluator::{Arena, EvalError, EvalIo, Evaluator, Handle};
 use rustyline::error::ReadlineError;
 use std::cell::RefCell;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// The commands and what they do.
 const HELP: &str = "\
-<expression>        evaluate and print
-<name> = <expr>     define a variable
-:? :help            this list
-:t <expr>           the type of a value
-:p <expr>           evaluate everything in a value and print it
-:b <expr>           make the store derivation of a value and print its path
-:doc <name>         what a builtin does
-:l <file>           load a file's attributes as variables
-:a <expr>           add a set's attributes as variables
-:r                  load the files again
-:e                  the variables there are
-:q                  leave";
+<expression>         evaluate and print, one level deep
+<name> = <expr>      define a variable; also several, and `inherit`
+:? :help             this list
+:a :add <expr>       add a set's attributes as variables
+:b :build <expr>     build a derivation
+:bl <expr>           the same, with links that keep the outputs from the garbage collector
+:doc <expr>          what a function does
+:e :edit <expr>      open the file that a function, path or package is in with $EDITOR
+:env                 the variables there are
+:l :load <file>      load a file's attributes as variables
+:ll :last-loaded     the variables that were added last
+:log <expr>          the log of a derivation's build
+:p :print <expr>     evaluate everything in a value and print it; a string as it is
+:q :quit             leave
+:r :reload           load the files again
+:t :type <expr>      the type of a value
+:te [true|false]     show the whole trace of errors, or not any more";
+
+/// The commands, for completion.
+const COMMANDS: [&str; 16] = [
+    ":?",
+    ":add",
+    ":bl",
+    ":build",
+    ":doc",
+    ":edit",
+    ":env",
+    ":help",
+    ":last-loaded",
+    ":load",
+    ":log",
+    ":print",
+    ":quit",
+    ":reload",
+    ":te",
+    ":type",
+];
+
+/// How many names are listed when variables are added.
+const NAMES_SHOWN: usize = 20;
 
 /// The arguments.
 pub(crate) fn command() -> Command {
@@ -39,10 +70,12 @@ pub(crate) fn command() -> Command {
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let request = Request::from_matches(matches);
     let arena = Arena::new();
-    let evaluator = Evaluator::new(&arena, read_only_io(), request.evaluator_options()?);
-    let scope = evaluator.make_empty_attrs();
-    let mut session =
-        Session { evaluator, scope, directory: current_directory()?, loaded: Vec::new(), request: &request };
+    let workshop = Workshop::open();
+    let io = workshop
+        .as_ref()
+        .map_or_else(|_| read_only_io(), |workshop| Rc::clone(&workshop.io) as Rc<dyn EvalIo>);
+    let evaluator = Evaluator::new(&arena, io, request.evaluator_options()?);
+    let mut session = Session::new(evaluator, workshop, current_directory()?, request.clone());
     for source in &request.sources {
         let result = if request.expressions {
             session.add(&source.to_string_lossy())
@@ -57,12 +90,16 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
 }
 
 /// What the user has defined so far.
-struct Session<'a, 'r> {
+struct Session<'a> {
     evaluator: Evaluator<'a>,
+    /// The store, if there is one that can be written.
+    workshop: Result<Workshop>,
     scope: Handle<'a>,
     directory: PathBuf,
     loaded: Vec<PathBuf>,
-    request: &'r Request,
+    /// The names that were added last.
+    last: Vec<String>,
+    request: Request,
 }
 
 /// What comes after a line.
@@ -72,7 +109,17 @@ enum Next {
     Quit,
 }
 
-impl<'a> Session<'a, '_> {
+impl<'a> Session<'a> {
+    fn new(
+        evaluator: Evaluator<'a>,
+        workshop: Result<Workshop>,
+        directory: PathBuf,
+        request: Request,
+    ) -> Self {
+        let scope = evaluator.make_empty_attrs();
+        Self { evaluator, workshop, scope, directory, loaded: Vec::new(), last: Vec::new(), request }
+    }
+
     fn interactive(self) -> Result<ExitCode> {
         let mut editor: rustyline::Editor<Editing<'_>, rustyline::history::FileHistory> =
             rustyline::Editor::new().context("preparing the terminal")?;
@@ -140,13 +187,18 @@ impl<'a> Session<'a, '_> {
             ":q" | ":quit" => return Ok(Next::Quit),
             ":?" | ":help" => self.say(HELP),
             ":t" | ":type" => self.type_of(rest),
-            ":p" | ":print" => self.print(rest, true),
-            ":b" | ":build" => self.derivation(rest),
+            ":p" | ":print" => self.print_deep(rest),
+            ":b" | ":build" => self.build(rest, false),
+            ":bl" => self.build(rest, true),
+            ":log" => self.log(rest),
             ":doc" => self.doc(rest),
+            ":e" | ":edit" => self.edit(rest),
             ":l" | ":load" => self.load(Path::new(rest)),
+            ":ll" | ":last-loaded" => self.say(&self.last.join("\n")),
             ":a" | ":add" => self.add(rest),
             ":r" | ":reload" => self.reload(),
-            ":e" | ":env" => self.say(&self.variables().join(" ")),
+            ":env" => self.say(&self.variables().join(" ")),
+            ":te" | ":trace-enable" => self.trace(rest),
             command if command.starts_with(':') => {
                 self.say(&format!("{command} is not a command; :? lists them"))
             }
@@ -176,14 +228,23 @@ impl<'a> Session<'a, '_> {
         self.evaluator.attribute_names(self.scope).unwrap_or_default()
     }
 
-    /// What a word may go on as: variables, or the attributes of the value before the last dot. An error while finding
-    /// out is no reason to disturb who is typing.
+    /// What a word may go on as: commands, files, variables, or the attributes of the value before the last dot. An error
+    /// while finding out is no reason to disturb who is typing.
     fn completions(&mut self, word: &str) -> Vec<String> {
+        if word.starts_with(':') {
+            return COMMANDS
+                .iter()
+                .filter(|name| name.starts_with(word))
+                .map(|&name| name.to_owned())
+                .collect();
+        }
+        if word.contains('/') {
+            return editing::files(word, &self.directory);
+        }
         let (before, start) = word.rsplit_once('.').unwrap_or(("", word));
         let names = if before.is_empty() {
-            let builtins = ["builtins", "import", "map", "toString", "derivation", "throw"];
             let mut names = self.variables();
-            names.extend(builtins.map(str::to_owned));
+            names.extend(self.evaluator.global_names());
             names
         } else {
             let directory = self.directory.clone();
@@ -215,7 +276,14 @@ impl<'a> Session<'a, '_> {
             let defined = self.evaluator.make_attrs(&[(name.to_owned(), value)]);
             return self.define(defined);
         }
-        self.print(line, false)
+        if editing::is_bindings(line) {
+            // A set's attributes wait until they are needed, and do not see each other.
+            let value = self.evaluate(&format!("{{{};}}", line.trim_end().trim_end_matches(';')))?;
+            return self.define(value);
+        }
+        let value = self.evaluate(line)?;
+        let printed = self.evaluator.print_pretty(value, 1);
+        self.say(&String::from_utf8_lossy(&printed))
     }
 
     fn define(&mut self, attrs: Handle<'a>) -> Result<()> {
@@ -224,36 +292,49 @@ impl<'a> Session<'a, '_> {
         Ok(())
     }
 
-    fn print(&mut self, text: &str, deep: bool) -> Result<()> {
+    fn print_deep(&mut self, text: &str) -> Result<()> {
         let value = self.evaluate(text)?;
-        if deep {
-            let result = self.evaluator.force_deep_value(value);
-            self.explained(result)?;
-        }
-        let printed = self.evaluator.print(value, Style::Talkative);
+        let printed = match self.evaluator.as_string(value) {
+            Some(text) => text.to_vec(),
+            None => self.evaluator.print_pretty(value, usize::MAX),
+        };
         self.say(&String::from_utf8_lossy(&printed))
     }
 
     fn type_of(&mut self, text: &str) -> Result<()> {
         let value = self.evaluate(text)?;
-        self.say(self.evaluator.type_of(value))
+        self.say(self.evaluator.describe_type(value))
     }
 
-    fn derivation(&mut self, text: &str) -> Result<()> {
+    fn trace(&mut self, wanted: &str) -> Result<()> {
+        self.request.show_trace = match wanted {
+            "" => !self.request.show_trace,
+            "true" => true,
+            "false" => false,
+            _ => bail!("':te' takes true or false"),
+        };
+        self.say(if self.request.show_trace { "showing error traces" } else { "not showing error traces" })
+    }
+
+    fn doc(&mut self, text: &str) -> Result<()> {
         let value = self.evaluate(text)?;
-        let result = self.evaluator.derivation_info(value);
-        match self.explained(result)? {
-            Some(info) => self.say(&format!("{}\n  {} -> {}", info.drv_path, info.output, info.out_path)),
-            None => self.say("the value is not a derivation"),
+        let Some(found) = self.evaluator.documentation(value) else {
+            bail!("value does not have documentation");
+        };
+        let name = found.name.unwrap_or_default();
+        match found.place {
+            None => self.say(&format!("{name} {}", found.text)),
+            Some(place) => self.say(&format!("Function {name}\n… defined at {place}\n\n{}", found.text)),
         }
     }
 
-    fn doc(&self, name: &str) -> Result<()> {
-        let name = name.trim_start_matches("builtins.");
-        match Evaluator::builtin_doc(name) {
-            Some(doc) => self.say(&format!("{name} {doc}")),
-            None => self.say(&format!("there is no builtin '{name}'")),
-        }
+    fn edit(&mut self, text: &str) -> Result<()> {
+        let value = self.evaluate(text)?;
+        let result = self.evaluator.place_of(value);
+        let (file, line) =
+            self.explained(result)?.with_context(|| format!("it is not known in which file '{text}' is"))?;
+        editing::open_editor(&file, line)?;
+        self.reload()
     }
 
     fn load(&mut self, path: &Path) -> Result<()> {
@@ -263,7 +344,7 @@ impl<'a> Session<'a, '_> {
         let arguments = self.request.auto_arguments(&mut self.evaluator)?;
         let result = self.evaluator.auto_call(value, arguments);
         let value = self.explained(result)?;
-        self.define(value)?;
+        self.add_attributes(value)?;
         if !self.loaded.contains(&path) {
             self.loaded.push(path);
         }
@@ -272,7 +353,20 @@ impl<'a> Session<'a, '_> {
 
     fn add(&mut self, text: &str) -> Result<()> {
         let value = self.evaluate(text)?;
-        self.define(value)
+        self.add_attributes(value)
+    }
+
+    fn add_attributes(&mut self, value: Handle<'a>) -> Result<()> {
+        self.define(value)?;
+        self.last = self.evaluator.attribute_names(value).unwrap_or_default();
+        let count = self.last.len();
+        let shown = self.last.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        let more = match count.saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            more => format!(", and {more} more; :ll lists them"),
+        };
+        let plural = if count == 1 { "" } else { "s" };
+        self.say(&format!("Added {count} variable{plural}.\n{shown}{more}"))
     }
 
     fn reload(&mut self) -> Result<()> {
@@ -306,21 +400,16 @@ fn history_file() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn session<'a>(arena: &'a Arena, request: &'static Request) -> Session<'a, 'static> {
+    fn session(arena: &Arena) -> Session<'_> {
         let evaluator = Evaluator::new(arena, read_only_io(), evaluator::Options::default());
-        let scope = evaluator.make_empty_attrs();
-        Session { evaluator, scope, directory: PathBuf::from("/"), loaded: Vec::new(), request }
-    }
-
-    fn request() -> &'static Request {
-        static REQUEST: std::sync::OnceLock<Request> = std::sync::OnceLock::new();
-        REQUEST.get_or_init(Request::default)
+        let workshop = Err(anyhow::anyhow!("there is no store in this test"));
+        Session::new(evaluator, workshop, PathBuf::from("/"), Request::default())
     }
 
     #[test]
     fn a_definition_waits_until_it_is_needed() {
         let arena = Arena::new();
-        let mut session = session(&arena, request());
+        let mut session = session(&arena);
         session.expression("a = throw \"too early\"").unwrap();
         session.expression("b = { inner = 1; other = a; }").unwrap();
         assert!(session.evaluate("b.inner").is_ok());
@@ -331,7 +420,7 @@ mod tests {
     #[test]
     fn tab_knows_variables_and_attributes() {
         let arena = Arena::new();
-        let mut session = session(&arena, request());
+        let mut session = session(&arena);
         session
             .expression("pkgs = { hello = { version = 1; }; help = 2; \"a b\" = 3; bad = throw \"no\"; }")
             .unwrap();
@@ -341,5 +430,34 @@ mod tests {
         assert_eq!(session.completions("pkgs.a"), ["pkgs.\"a b\""]);
         assert_eq!(session.completions("pkgs.bad.x"), Vec::<String>::new());
         assert!(session.completions("builtins.attr").contains(&"builtins.attrNames".to_owned()));
+        assert_eq!(session.completions("toStr"), ["toString"]);
+        assert_eq!(session.completions(":lo"), [":load", ":log"]);
+        assert!(session.completions("/etc/pass").contains(&"/etc/passwd".to_owned()));
+    }
+
+    #[test]
+    fn several_variables_at_once() {
+        let arena = Arena::new();
+        let mut session = session(&arena);
+        session.expression("a = 1").unwrap();
+        session.expression("b = a + 1; c.d = 3; \"e f\" = throw \"late\";").unwrap();
+        session.expression("inherit (builtins) length; inherit ({ g = 4; }) g").unwrap();
+        session.expression("a = a + 10").unwrap();
+        let value = session.evaluate("[ a b c.d (length [ g ]) ]").unwrap();
+        assert_eq!(session.evaluator.print_pretty(value, 1), b"[\n  11\n  2\n  3\n  1\n]");
+        assert!(session.expression("b = 1; c = (").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let arena = Arena::new();
+        let mut session = session(&arena);
+        assert_eq!(session.doc("1").unwrap_err().to_string(), "value does not have documentation");
+        assert!(session.build("1", false).unwrap_err().to_string().contains("not evaluate to a derivation"));
+        assert!(session.edit("1").unwrap_err().to_string().contains("which file"));
+        assert!(session.trace("perhaps").is_err());
+        assert!(session.doc("/** Adds. */ x: x").is_ok());
+        let package = "derivation { name = \"x\"; builder = \"b\"; system = \"s\"; }";
+        assert_eq!(session.build(package, false).unwrap_err().to_string(), "there is no store in this test");
     }
 }

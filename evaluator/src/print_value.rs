@@ -1,5 +1,7 @@
 //! Values as text: in full as `nix-instantiate --eval` prints them, and shortened for messages.
 
+mod pretty;
+
 use crate::attrs::Attrs;
 use crate::evaluator::Evaluator;
 use crate::value::{Slot, Value};

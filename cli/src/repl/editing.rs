@@ -1,10 +1,13 @@
-//! What makes typing pleasant: an unfinished expression goes on in the next line, Tab completes variables and builtins.
+//! What makes typing pleasant: an unfinished expression goes on in the next line, Tab completes commands, files, variables and
+//! builtins, `:e` opens an editor.
 
+use anyhow::{Context as _, Result, bail};
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
+use std::path::Path;
 
 /// What the line editor knows.
 pub(super) struct Editing<'s> {
@@ -45,7 +48,7 @@ impl Completer for Editing<'_> {
 
 /// Where the word before the cursor begins.
 fn word_start(line: &str, at: usize) -> usize {
-    let belongs = |character: char| character.is_ascii_alphanumeric() || "_'-.".contains(character);
+    let belongs = |character: char| character.is_ascii_alphanumeric() || "_'-./~:".contains(character);
     line[..at]
         .char_indices()
         .rev()
@@ -93,12 +96,93 @@ pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
     let starts =
         name.chars().next().is_some_and(|character| character.is_ascii_alphabetic() || character == '_');
     let plain = name.chars().all(|character| character.is_ascii_alphanumeric() || "_'-".contains(character));
-    (starts && plain && !text.starts_with('=')).then(|| (name, text.trim().trim_end_matches(';')))
+    // More than one, or a semicolon in a `let`: not told apart here.
+    let text = text.trim().trim_end_matches(';');
+    (starts && plain && !text.starts_with('=') && !text.contains(';')).then_some((name, text))
+}
+
+/// Whether a line says what several variables are, or one with a path of names: `a = 1; b = 2`, `a.b = 1`, `inherit (x) y`.
+pub(super) fn is_bindings(line: &str) -> bool {
+    let line = line.trim();
+    if let Some(rest) = line.strip_prefix("inherit") {
+        return rest.starts_with([' ', '(']);
+    }
+    let mut quoted = false;
+    let end = line.find(|character: char| {
+        quoted ^= character == '"';
+        !(quoted || character.is_ascii_alphanumeric() || "_'-.\"".contains(character))
+    });
+    let Some((name, rest)) = end.and_then(|end| line.split_at_checked(end)) else { return false };
+    let starts =
+        name.starts_with(|character: char| character.is_ascii_alphabetic() || "_\"".contains(character));
+    let rest = rest.trim_start();
+    starts && rest.starts_with('=') && !rest.starts_with("==")
+}
+
+/// The files whose paths begin like this.
+pub(super) fn files(word: &str, directory: &Path) -> Vec<String> {
+    let (parent, start) = word.rsplit_once('/').unwrap_or(("", word));
+    let home = std::env::var("HOME").unwrap_or_default();
+    let real = match parent.strip_prefix('~') {
+        Some(rest) => format!("{home}{rest}/"),
+        None => format!("{parent}/"),
+    };
+    let Ok(entries) = std::fs::read_dir(directory.join(real)) else { return Vec::new() };
+    let mut found: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok().filter(|name| name.starts_with(start))?;
+            let slash = if entry.path().is_dir() { "/" } else { "" };
+            Some(format!("{parent}/{name}{slash}"))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Opens a file in the user's editor, at a line if the editor is one that can be told.
+pub(super) fn open_editor(file: &Path, line: u32) -> Result<()> {
+    let editor = std::env::var("EDITOR").ok().filter(|editor| !editor.is_empty());
+    let editor = editor.context("no editor is known: set $EDITOR")?;
+    let mut words = editor.split_whitespace();
+    let program = words.next().context("no editor is known: set $EDITOR")?;
+    let mut command = std::process::Command::new(program);
+    command.args(words);
+    if ["emacs", "nano", "vi", "kak"].iter().any(|name| program.contains(name)) && line > 0 {
+        command.arg(format!("+{line}"));
+    }
+    let status = command.arg(file).status().with_context(|| format!("starting the editor {program}"))?;
+    if !status.success() {
+        bail!("the editor {program} failed");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bindings_are_told_from_expressions() {
+        for text in
+            ["a = 1; b = 2", "a.b = 1", "inherit (x) y", "inherit x;", "\"a b\" = 1", "a.\"b c\".d = 1"]
+        {
+            assert!(is_bindings(text), "{text}");
+        }
+        for text in ["a == 1", "{ a = 1; }", "f { a = 1; }", "1", "inherited", "\"a\"", "a.b == c", "x: y"] {
+            assert!(!is_bindings(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn files_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("sub")).unwrap();
+        std::fs::write(directory.path().join("sub/one.nix"), "").unwrap();
+        assert_eq!(files("./s", directory.path()), ["./sub/"]);
+        assert_eq!(files("./sub/o", directory.path()), ["./sub/one.nix"]);
+        assert_eq!(files("./none/o", directory.path()), Vec::<String>::new());
+    }
 
     #[test]
     fn unfinished_lines_go_on() {
@@ -114,6 +198,7 @@ mod tests {
     fn definitions_are_told_from_comparisons() {
         assert_eq!(definition("a = 1"), Some(("a", "1")));
         assert_eq!(definition("a-b = { }; "), Some(("a-b", "{ }")));
+        assert_eq!(definition("a = 1; b = 2"), None);
         assert_eq!(definition("a == 1"), None);
         assert_eq!(definition("{ a = 1; }"), None);
         assert_eq!(definition("f (x: x) // { a = 1; }"), None);

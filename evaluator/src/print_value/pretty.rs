@@ -1,0 +1,197 @@
+//! Values as the REPL prints them: what is shown is evaluated, down to a depth; what lies deeper is `{ ... }`; sets and
+//! lists of more than one item, or of one that holds others, stand on lines of their own; an error inside is shown in its
+//! place. As `nix repl` of Nix 2.34 prints them, but for the colours.
+
+use super::{Style, write_identifier, write_string};
+use crate::api::Handle;
+use crate::error::Error;
+use crate::evaluator::Evaluator;
+use crate::symbol::Known;
+use crate::value::{Slot, Value};
+
+/// Spaces a level.
+const INDENT: usize = 2;
+
+impl<'a> Evaluator<'a> {
+    /// A value as a person reads it: evaluated and printed to that depth (1: the attributes of a set, not theirs).
+    pub fn print_pretty(&mut self, value: Handle<'a>, depth: usize) -> Vec<u8> {
+        self.measure_stack();
+        let mut printer = Pretty { evaluator: self, out: Vec::new(), deepest: depth, around: Vec::new() };
+        printer.value(value.0, 0);
+        printer.out
+    }
+}
+
+struct Pretty<'e, 'a> {
+    evaluator: &'e mut Evaluator<'a>,
+    out: Vec<u8>,
+    deepest: usize,
+    /// The addresses of the sets and lists that the current one lies in.
+    around: Vec<usize>,
+}
+
+impl<'a> Pretty<'_, 'a> {
+    fn put(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn line(&mut self, depth: usize) {
+        self.out.push(b'\n');
+        self.out.resize(self.out.len() + depth * INDENT, b' ');
+    }
+
+    fn value(&mut self, value: Value<'a>, depth: usize) {
+        stacker::maybe_grow(64 * 1024, 1024 * 1024, || match self.evaluator.force_value(value) {
+            Ok(value) => self.evaluated(value, depth),
+            Err(error) => self.error(error),
+        });
+    }
+
+    fn error(&mut self, error: Error<'a>) {
+        self.evaluator.cycle = None;
+        self.put(&format!("«error: {}»", error.0.cause.message));
+    }
+
+    fn evaluated(&mut self, value: Value<'a>, depth: usize) {
+        match value {
+            Value::String(string) => write_string(&mut self.out, string.bytes()),
+            Value::List(list) => {
+                let items: Vec<_> = list.items().iter().map(|slot| (None, slot)).collect();
+                self.container(&items, std::ptr::from_ref(list).addr(), ("[", "]"), depth);
+            }
+            Value::Attrs(attrs) => {
+                if self.derivation(value) {
+                    return;
+                }
+                let items: Vec<_> =
+                    self.evaluator.by_name(attrs).iter().map(|attr| (Some(attr.name), attr.slot)).collect();
+                self.container(&items, std::ptr::from_ref(attrs).addr(), ("{", "}"), depth);
+            }
+            other => {
+                let text = self.evaluator.print_value(other, Style::Talkative);
+                self.out.extend_from_slice(&text);
+            }
+        }
+    }
+
+    /// `«derivation /nix/store/….drv»`, if it is one.
+    fn derivation(&mut self, value: Value<'a>) -> bool {
+        let Value::Attrs(attrs) = value else { return false };
+        if !self.evaluator.is_derivation(value).unwrap_or(false) {
+            return false;
+        }
+        let path = attrs.get(Known::DRV_PATH).map(|slot| self.evaluator.force(slot));
+        match path {
+            Some(Ok(Value::String(path))) => {
+                self.put(&format!("«derivation {}»", String::from_utf8_lossy(path.bytes())));
+            }
+            Some(Err(error)) => {
+                self.put("«derivation ");
+                self.error(error);
+                self.put("»");
+            }
+            _ => self.put("«derivation ???»"),
+        }
+        true
+    }
+
+    fn container(
+        &mut self,
+        items: &[(Option<crate::symbol::Symbol>, &'a Slot<'a>)],
+        address: usize,
+        (open, close): (&str, &str),
+        depth: usize,
+    ) {
+        if items.is_empty() {
+            return self.put(&format!("{open} {close}"));
+        }
+        if self.around.contains(&address) {
+            return self.put("«repeated»");
+        }
+        if depth >= self.deepest {
+            return self.put(&format!("{open} ... {close}"));
+        }
+        self.around.push(address);
+        let lines = self.on_lines(items);
+        self.put(open);
+        for &(name, slot) in items {
+            if lines {
+                self.line(depth + 1);
+            } else {
+                self.put(" ");
+            }
+            if let Some(name) = name {
+                write_identifier(&mut self.out, self.evaluator.symbols.text(name));
+                self.put(" = ");
+            }
+            self.value(slot.get(), depth + 1);
+            if name.is_some() {
+                self.put(";");
+            }
+        }
+        if lines {
+            self.line(depth);
+        } else {
+            self.put(" ");
+        }
+        self.put(close);
+        self.around.pop();
+    }
+
+    /// Whether each item gets a line.
+    fn on_lines(&mut self, items: &[(Option<crate::symbol::Symbol>, &'a Slot<'a>)]) -> bool {
+        let [(_, slot)] = items else { return true };
+        matches!(self.evaluator.force(slot), Ok(Value::List(_) | Value::Attrs(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::io::MemoryIo;
+    use crate::{Arena, Evaluator, Options};
+    use std::rc::Rc;
+
+    fn pretty(text: &str, depth: usize) -> String {
+        let arena = Arena::new();
+        let mut evaluator = Evaluator::new(&arena, Rc::new(MemoryIo::default()), Options::default());
+        let value = evaluator.eval_str(text, b"/").unwrap();
+        String::from_utf8(evaluator.print_pretty(value, depth)).unwrap()
+    }
+
+    /// What `nix repl` of 2.34.8 printed.
+    #[test]
+    fn one_level_as_nix_repl() {
+        for (text, printed) in [
+            (
+                "{ a = 1; b = { c = 2; }; l = [ 1 [ 2 ] ]; e = { }; }",
+                "{\n  a = 1;\n  b = { ... };\n  e = { };\n  l = [ ... ];\n}",
+            ),
+            ("{ d = \"x\\ny\"; }", "{ d = \"x\\ny\"; }"),
+            ("[ 1 ]", "[ 1 ]"),
+            ("[ (throw \"x\") 1 ]", "[\n  «error: x»\n  1\n]"),
+            ("let a = { b = a; }; in a", "{\n  b = «repeated»;\n}"),
+            ("map 1", "«partially applied primop map»"),
+            ("x: x", "«lambda @ «string»:1:1»"),
+            ("{ \"a b\" = null; }", "{ \"a b\" = null; }"),
+            ("1.5", "1.5"),
+        ] {
+            assert_eq!(pretty(text, 1), printed, "{text}");
+        }
+    }
+
+    #[test]
+    fn all_levels_as_nix_repl() {
+        assert_eq!(
+            pretty("{ a = 1; b = { c = [ 1 { d = \"x\\ny\"; } ]; }; s = \"q\"; }", usize::MAX),
+            "{\n  a = 1;\n  b = {\n    c = [\n      1\n      { d = \"x\\ny\"; }\n    ];\n  };\n  s = \"q\";\n}"
+        );
+    }
+
+    #[test]
+    fn derivations_are_their_paths() {
+        let text = "{ d = derivation { name = \"a\"; builder = \"b\"; system = \"s\"; }; }";
+        let path = "/nix/store/pn5w9v350w6b152fg17i8iinyi3g0di4-a.drv";
+        assert_eq!(pretty(text, 1), format!("{{\n  d = «derivation {path}»;\n}}"));
+        assert_eq!(pretty("{ type = \"derivation\"; }", 1), "«derivation ???»");
+    }
+}
