@@ -245,14 +245,11 @@ impl Hash {
         let size = algorithm.size();
         let length = digits.len();
         let text = || digits.to_owned();
-        let bytes = if length == size.div_ceil(3) * 4 {
-            decode_base64(digits.trim_end_matches('='))
-                .ok_or_else(|| HashError::Digits { text: text(), encoding: "base-64" })?
-        } else if only_base64 && length == (size * 4).div_ceil(3) {
-            // Nix takes a subresource-integrity hash without its padding, and nixpkgs has some.
-            decode_base64(digits).ok_or_else(|| HashError::Digits { text: text(), encoding: "base-64" })?
-        } else if only_base64 {
-            return Err(HashError::Length { text: text(), length, algorithm });
+        let bytes = if only_base64 || length == size.div_ceil(3) * 4 {
+            // Nix reads to the first `=` and takes a subresource-integrity hash with too little padding, or too much, as
+            // nixpkgs has some.
+            let unpadded = digits.split('=').next().unwrap_or_default();
+            decode_base64(unpadded).ok_or_else(|| HashError::Digits { text: text(), encoding: "base-64" })?
         } else if length == size * 2 {
             HEXLOWER_PERMISSIVE
                 .decode(digits.as_bytes())
@@ -474,6 +471,15 @@ mod tests {
         // SRI is base 64 only.
         let hash = Hash::sha256("abc");
         assert!(Hash::parse(&format!("sha256-{}", hash.digits16())).is_err());
+        // Its padding may be wrong, its digits may not.
+        let digits = hash.digits64();
+        let unpadded = digits.trim_end_matches('=');
+        for padding in ["", "=", "==", "==="] {
+            assert_eq!(Hash::parse(&format!("sha256-{unpadded}{padding}")).unwrap(), hash);
+        }
+        for wrong in [&digits[1..], &unpadded[1..], "", "=", &format!("{unpadded}A")] {
+            assert!(Hash::parse(&format!("sha256-{wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]
