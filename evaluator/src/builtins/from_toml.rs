@@ -1,4 +1,6 @@
-//! `fromTOML`. TOML 1.0.
+//! `fromTOML`. TOML 1.0, as Nix has it: what came with 1.1 is an error.
+
+mod version;
 
 use super::{Builtin, builtin};
 use crate::attrs::Attrs;
@@ -17,7 +19,14 @@ fn from_toml<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
         return e.fail(ErrorKind::Other, pos, "while parsing TOML: the text is not UTF-8");
     };
     match text.parse::<toml::Table>() {
-        Ok(table) => convert(e, &toml::Value::Table(table), pos),
+        Ok(table) => match version::newer_than_1_0(text.as_bytes()) {
+            None => convert(e, &toml::Value::Table(table), pos),
+            Some(what) => e.fail(
+                ErrorKind::Other,
+                pos,
+                &format!("while parsing TOML: {what}, which is not in TOML 1.0"),
+            ),
+        },
         Err(error) => e.fail(ErrorKind::Other, pos, &format!("while parsing TOML: {}", error.message())),
     }
 }
