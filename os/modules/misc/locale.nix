@@ -43,6 +43,10 @@ in
       TZDIR = "/etc/zoneinfo";
     } // cfg.i18n.extraLocaleSettings;
     systemd.globalEnvironment = lib.optionalAttrs (cfg.time.timeZone != null) { TZDIR = "/etc/zoneinfo"; };
+    # Where the channel's C library and PostgreSQL look for languages and time zones: a service whose LANG names a language,
+    # as every service's does, is told that it is invalid without them.
+    systemd.tmpfiles.rules = [ "L+ /usr/share/zoneinfo - - - - /etc/zoneinfo" ]
+      ++ lib.optional (pkgs ? libc-bin) "L+ /usr/lib/locale - - - - ${pkgs.libc-bin}/lib/locale";
     environment.etc = {
       zoneinfo.source = "${pkgs.tzdata}/share/zoneinfo";
       localtime = lib.mkIf (cfg.time.timeZone != null) { source = "/etc/zoneinfo/${cfg.time.timeZone}"; mode = "direct-symlink"; };
