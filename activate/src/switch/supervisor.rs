@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How long one answer may take: a unit that starts says so when it is done, and units have time limits of their own.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// What says that the graph with transient units is the one that runs (`firn service start x@y`, systemd-run).
+const TRANSIENT: &str = "/run/firn/transient/generation";
+
 /// What became of one unit.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct UnitStep {
@@ -119,6 +122,10 @@ impl Supervisor for ControlSocket {
     fn switch(&mut self, graph: &Path, phase: Phase) -> Result<Vec<UnitStep>> {
         let graph = graph.to_string_lossy().into_owned();
         let replies = self.ask(&Request::Switch { graph, phase })?;
+        if phase != Phase::Stop {
+            // Transient units joined the graph that was left: theirs is not the running one any more.
+            drop(std::fs::remove_file(TRANSIENT));
+        }
         let steps = replies.into_iter().filter_map(|reply| match reply {
             Reply::Step { unit, action, reason, result } => Some(UnitStep { unit, action, reason, result }),
             _ => None,
