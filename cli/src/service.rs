@@ -9,7 +9,9 @@ mod tree;
 use crate::family::{Failure, Family};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use formats::control::{self, ActiveState, Message as _, Reply, Request, Shutdown, UnitStatus, Verb};
+use formats::control::{
+    self, ActiveState, MainExit, Message as _, Reply, Request, Shutdown, UnitStatus, Verb,
+};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -320,10 +322,11 @@ pub(crate) fn describe(unit: &UnitStatus) -> String {
     if unit.result != "success" {
         line("result", unit.result.clone());
     }
-    match unit.exit_status {
-        0 => {}
-        status @ 256.. => line("ended by", format!("signal {}", status - 256)),
-        status => line("exit code", status.to_string()),
+    match unit.main_exit() {
+        None | Some(MainExit::Code(0)) => {}
+        Some(MainExit::Signal(signal)) => line("ended by", format!("signal {signal}")),
+        Some(MainExit::CoreDump(signal)) => line("ended by", format!("signal {signal}, core dumped")),
+        Some(MainExit::Code(code)) => line("exit code", code.to_string()),
     }
     if unit.main_pid != 0 {
         line("main pid", unit.main_pid.to_string());
@@ -354,7 +357,8 @@ fn print_json(units: &[UnitStatus]) -> Result<()> {
         .map(|unit| {
             serde_json::json!({
                 "name": unit.name, "description": unit.description, "active": unit.active.word(), "sub": unit.sub,
-                "result": unit.result, "mainPid": unit.main_pid, "exitStatus": unit.exit_status,
+                "result": unit.result, "mainPid": unit.main_pid,
+                "exitStatus": unit.main_exit().map(|_| unit.exit_status & 511),
                 "restarts": unit.restarts, "since": unit.since, "took": unit.took, "statusText": unit.status_text,
                 "cgroup": unit.cgroup, "definedAt": unit.defined_at,
             })

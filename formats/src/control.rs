@@ -174,6 +174,23 @@ impl ActiveState {
     }
 }
 
+/// The exit status of a unit whose main process has not ended since its last start.
+pub const NO_EXIT: u32 = 1024;
+
+/// What an exit status has more when the signal dumped core.
+pub const CORE_DUMPED: u32 = 512;
+
+/// How a main process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MainExit {
+    /// By itself, with that code.
+    Code(u8),
+    /// By a signal.
+    Signal(u8),
+    /// By a signal that dumped core.
+    CoreDump(u8),
+}
+
 /// The state of one unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitStatus {
@@ -189,7 +206,8 @@ pub struct UnitStatus {
     pub result: String,
     /// The main process, 0 for none.
     pub main_pid: u32,
-    /// Exit code of the last main process, or 256 + signal number.
+    /// Exit code of the last main process, 256 + signal number, 512 more with a core dump; [`NO_EXIT`] when none has ended yet.
+    /// [`UnitStatus::main_exit`] reads it.
     pub exit_status: u32,
     /// How often it was restarted by itself.
     pub restarts: u32,
@@ -446,6 +464,17 @@ impl Message for Request {
 }
 
 impl UnitStatus {
+    /// How the last main process ended; none when it runs, or never ran.
+    pub fn main_exit(&self) -> Option<MainExit> {
+        let number = (self.exit_status & 255) as u8;
+        match self.exit_status {
+            NO_EXIT.. => None,
+            CORE_DUMPED.. => Some(MainExit::CoreDump(number)),
+            256.. => Some(MainExit::Signal(number)),
+            _ => Some(MainExit::Code(number)),
+        }
+    }
+
     fn encode(&self, body: &mut Body) {
         body.text(&self.name)
             .text(&self.description)

@@ -316,6 +316,7 @@ impl Supervisor {
             }
             let exit = match (ended.status & 0x7f, ended.status >> 8) {
                 (0, code) => Exit::Code(code as u8),
+                (signal, _) if ended.status & 0x80 != 0 => Exit::Core(signal as u8),
                 (signal, _) => Exit::Signal(signal as u8),
             };
             let role = if role == Role::Main as u32 { Role::Main } else { Role::Control };

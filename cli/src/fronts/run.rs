@@ -6,7 +6,7 @@ use super::options::{Line, Option_, flag, with_value};
 use crate::family::Failure;
 use crate::service::{ask, ask_states, connect};
 use anyhow::{Context as _, Result, bail};
-use formats::control::{ActiveState, Phase, Reply, Request, Verb};
+use formats::control::{ActiveState, MainExit, Phase, Reply, Request, Verb};
 use formats::service_graph::UnitKind;
 use formats::service_graph::builder::{GraphBuilder, Value};
 use formats::service_graph::rebuild::settings_of;
@@ -112,11 +112,11 @@ pub(super) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     for thread in carried.into_iter().flatten() {
         drop(thread.join());
     }
-    let code = match status.exit_status {
-        signal @ 256.. => 128 + (signal - 256),
-        code => code,
-    };
-    Ok(ExitCode::from(code as u8))
+    Ok(ExitCode::from(match status.main_exit() {
+        None => u8::from(status.result != "success"),
+        Some(MainExit::Code(code)) => code,
+        Some(MainExit::Signal(signal) | MainExit::CoreDump(signal)) => 128 + signal,
+    }))
 }
 
 /// A program's absolute path.

@@ -206,7 +206,10 @@ fn jobs(line: &Line, verb: Verb, names: &[String]) -> Result<ExitCode> {
                 code = match verb {
                     Verb::Start if has(unit_flag::REFUSE_MANUAL_START) => NOT_PERMITTED,
                     Verb::Stop | Verb::Restart if has(unit_flag::REFUSE_MANUAL_STOP) => NOT_PERMITTED,
-                    Verb::Reload => NOT_IMPLEMENTED,
+                    // What is down and could be reloaded is a job that fails.
+                    Verb::Reload if !definition.is_some_and(|unit| properties::can_reload(&unit)) => {
+                        NOT_IMPLEMENTED
+                    }
                     _ => code,
                 };
                 problems.push(format!("Failed to {} {name}: {error}", word(verb)));

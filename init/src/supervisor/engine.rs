@@ -38,6 +38,8 @@ pub enum Exit {
     Code(u8),
     /// By a signal.
     Signal(u8),
+    /// By a signal that dumped core.
+    Core(u8),
 }
 
 impl Exit {
@@ -45,8 +47,13 @@ impl Exit {
     pub fn number(self) -> u32 {
         match self {
             Self::Code(code) => u32::from(code),
-            Self::Signal(signal) => 256 + u32::from(signal),
+            Self::Signal(signal) | Self::Core(signal) => 256 + u32::from(signal),
         }
+    }
+
+    /// As clients are told.
+    pub(crate) fn status(self) -> u32 {
+        self.number() | if matches!(self, Self::Core(_)) { formats::control::CORE_DUMPED } else { 0 }
     }
 }
 
@@ -577,7 +584,7 @@ impl<'g> Step<'_, 'g> {
     pub(crate) fn restarts_after(&self, index: u32, outcome: Outcome) -> bool {
         let Some(unit) = self.unit(index) else { return false };
         let state = self.get(index);
-        let status = u64::from(state.exit_status);
+        let status = u64::from(state.exit_status & !formats::control::CORE_DUMPED);
         if self.state.shutdown.is_some()
             || state.job.is_some_and(|job| job.kind == JobKind::Stop)
             || state.forbid_restart

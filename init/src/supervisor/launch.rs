@@ -119,8 +119,9 @@ pub fn start(
         joined: shared.1,
         ids: (identity.account.as_ref().map_or(0, |account| account.uid), identity.gid.unwrap_or(0)),
     };
-    let variables = environment::variables(&unit, &identity, extra, sockets.len())
-        .map_err(|error| NotStarted(None, error))?;
+    let variables =
+        environment::variables(&unit, &identity, extra, sockets.len(), log.filter(|_| is_logged(&unit)))
+            .map_err(|error| NotStarted(None, error))?;
     let arguments = environment::arguments(line, &variables);
     let environment = variables
         .into_iter()
@@ -202,6 +203,19 @@ fn is_plain(prepared: &Prepared<'_>) -> bool {
                 .into_iter()
                 .any(|plain| number(plain) == key)
         })
+}
+
+/// Whether standard output or error of a unit leads to its log.
+fn is_logged(unit: &Unit<'_>) -> bool {
+    let of = |key| unit.tagged(key).next().map_or(standard_io::INHERIT, |(tag, _)| tag);
+    let is_log = |tag| matches!(tag, standard_io::LOG | standard_io::LOG_AND_CONSOLE);
+    let input_is_interactive = unit
+        .tagged(Key::StandardInput)
+        .next()
+        .is_some_and(|(tag, _)| matches!(tag, standard_io::TTY | standard_io::SOCKET));
+    let (output, error) = (of(Key::StandardOutput), of(Key::StandardError));
+    let output_is_logged = is_log(output) || (output == standard_io::INHERIT && !input_is_interactive);
+    output_is_logged || is_log(error)
 }
 
 /// Starts a piece of our own code as the unit's control process.

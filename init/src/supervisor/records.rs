@@ -13,7 +13,7 @@ use std::os::fd::AsFd as _;
 const HELD: u32 = 1 << 8;
 const POPULATED: u32 = 1 << 9;
 /// How many milliseconds the last start took, above the exit status.
-const TOOK_SHIFT: u32 = 9;
+const TOOK_SHIFT: u32 = 11;
 /// Which command of the phase runs, in the upper half.
 const COMMAND_SHIFT: u32 = 16;
 
@@ -77,9 +77,11 @@ impl Supervisor {
                 state.control_pid = control;
                 state.outcome = Outcome::from_number(results & 0xff).unwrap_or_default();
                 state.restarts = results >> 8;
-                state.exit_status = exit_status & ((1 << TOOK_SHIFT) - 1);
                 state.took = u64::from(exit_status >> TOOK_SHIFT) * 1000;
                 state.since = u64::from(since_low) | u64::from(since_high) << 32;
+                // What was never noted has not run.
+                let exit_status = exit_status & ((1 << TOOK_SHIFT) - 1);
+                state.exit_status = if state.since == 0 { formats::control::NO_EXIT } else { exit_status };
                 state.held = first & HELD != 0;
                 state.populated = first & POPULATED != 0;
                 state.command = (first >> COMMAND_SHIFT) as usize;

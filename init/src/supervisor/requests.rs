@@ -296,7 +296,7 @@ impl Supervisor {
         }
         if unit.units(Key::Triggers).any(|target| !self.state.unit(target).is_down()) {
             "running"
-        } else if is_timer && self.timers.get(&unit.index()).is_none_or(|timer| timer.at.is_none()) {
+        } else if is_timer && self.timers.get(&unit.index()).is_none_or(super::timers::Timer::is_over) {
             "elapsed"
         } else {
             phase.word(unit.kind())

@@ -41,6 +41,13 @@ pub(super) struct Timer {
     waits: bool,
 }
 
+impl Timer {
+    /// Nothing is left that would make it elapse.
+    pub(super) fn is_over(&self) -> bool {
+        self.at.is_none() && self.at_real.is_none()
+    }
+}
+
 /// Microseconds of CLOCK_REALTIME.
 pub(super) fn now_real() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_micros() as u64)

@@ -6,7 +6,7 @@ use super::units::Units;
 use super::{NO_SUCH_UNIT, failure, print};
 use crate::logs::format_time;
 use anyhow::Result;
-use formats::control::ActiveState;
+use formats::control::{ActiveState, MainExit};
 use formats::service_graph::key::{Key, flag, restart, service_type};
 use std::process::ExitCode;
 
@@ -132,14 +132,14 @@ fn of_unit(units: &Units, name: &str) -> Vec<(String, String)> {
     put("Result", status.result.clone());
     put("MainPID", status.main_pid.to_string());
     put("ExecMainPID", status.main_pid.to_string());
-    let (code, exit) = match status.exit_status {
-        signal @ 256.. => (2, signal - 256),
-        exit => (1, exit),
+    // As waitid(2) has it: exited, killed, dumped.
+    let (code, exit) = match status.main_exit().filter(|_| status.main_pid == 0) {
+        None => (0, 0),
+        Some(MainExit::Code(code)) => (1, code),
+        Some(MainExit::Signal(signal)) => (2, signal),
+        Some(MainExit::CoreDump(signal)) => (3, signal),
     };
-    put(
-        "ExecMainCode",
-        if status.since == 0 || status.main_pid != 0 { "0".into() } else { code.to_string() },
-    );
+    put("ExecMainCode", code.to_string());
     put("ExecMainStatus", exit.to_string());
     put("NRestarts", status.restarts.to_string());
     put("StatusText", status.status_text.clone());
@@ -172,6 +172,11 @@ fn of_unit(units: &Units, name: &str) -> Vec<(String, String)> {
     list
 }
 
+/// Whether there is a way to reload it.
+pub(super) fn can_reload(unit: &formats::service_graph::view::Unit<'_>) -> bool {
+    unit.has(Key::ExecReload) || unit.number(Key::Type) == Some(service_type::NOTIFY_RELOAD)
+}
+
 /// What the service graph says of it.
 fn definition(
     units: &Units,
@@ -199,10 +204,9 @@ fn definition(
         put(name, units.names_in(unit, key).join(" "));
     }
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-    let is_notify_reload = unit.number(Key::Type) == Some(service_type::NOTIFY_RELOAD);
     put("CanStart", yes(!unit.flag(flag::REFUSE_MANUAL_START) && !Units::is_template(unit)));
     put("CanStop", yes(!unit.flag(flag::REFUSE_MANUAL_STOP)));
-    put("CanReload", yes(unit.has(Key::ExecReload) || is_notify_reload));
+    put("CanReload", yes(can_reload(unit)));
     put("RemainAfterExit", yes(unit.flag(flag::REMAIN_AFTER_EXIT)));
     if unit.name().ends_with(".service") {
         let kind = match unit.number(Key::Type) {

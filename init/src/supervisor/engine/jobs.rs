@@ -217,7 +217,7 @@ impl Step<'_, '_> {
         self.with(unit, |state| {
             state.outcome = Outcome::Success;
             state.limit_hit = false;
-            state.exit_status = 0;
+            state.exit_status = formats::control::NO_EXIT;
         });
         match definition.kind() {
             UnitKind::Target | UnitKind::Slice => {
@@ -387,7 +387,7 @@ impl Step<'_, '_> {
     pub(crate) fn mount_exited(&mut self, unit: u32, exit: Exit) {
         self.with(unit, |state| {
             state.control_pid = 0;
-            state.exit_status = exit.number();
+            state.exit_status = exit.status();
         });
         let worked = exit == Exit::Code(0);
         match (self.get(unit).phase, worked) {

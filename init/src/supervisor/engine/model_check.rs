@@ -154,8 +154,7 @@ fn happening(random: &mut Random, count: usize) -> Happening {
         13 => Reloading(unit),
         14..=17 => Exits(
             unit,
-            [Exit::Code(0), Exit::Code(1), Exit::Signal(15), Exit::Signal(9), Exit::Signal(6)]
-                [random.below(5)],
+            [Exit::Code(0), Exit::Code(1), Exit::Signal(15), Exit::Signal(9), Exit::Core(6)][random.below(5)],
         ),
         _ => Wait([1000, 150_000, 3_000_000, 21_000_000, 91_000_000][random.below(5)]),
     }
@@ -240,8 +239,8 @@ impl<'g> Pair<'g> {
             Exit::Code(0) => Outcome::Success,
             Exit::Code(_) => Outcome::ExitCode,
             Exit::Signal(15) if kind != service_type::ONESHOT => Outcome::Success,
-            Exit::Signal(6) => Outcome::CoreDump,
             Exit::Signal(_) => Outcome::Signal,
+            Exit::Core(_) => Outcome::CoreDump,
         };
         self.reference.exited(unit, outcome);
     }

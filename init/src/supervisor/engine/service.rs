@@ -11,9 +11,6 @@ const SIGTERM: u8 = 15;
 /// The signals that end a daemon cleanly: HUP, INT, TERM, PIPE.
 const CLEAN_SIGNALS: [u8; 4] = [1, 2, 15, 13];
 
-/// Signals that dump core: QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV, XCPU, XFSZ, SYS.
-const CORE_SIGNALS: [u8; 10] = [3, 4, 5, 6, 7, 8, 11, 24, 25, 31];
-
 /// The list of commands that a phase runs.
 fn commands_of(phase: Phase) -> Option<Key> {
     Some(match phase {
@@ -190,8 +187,8 @@ impl Step<'_, '_> {
             Exit::Code(0) => Outcome::Success,
             Exit::Code(_) => Outcome::ExitCode,
             Exit::Signal(signal) if is_daemon && CLEAN_SIGNALS.contains(&signal) => Outcome::Success,
-            Exit::Signal(signal) if CORE_SIGNALS.contains(&signal) => Outcome::CoreDump,
             Exit::Signal(_) => Outcome::Signal,
+            Exit::Core(_) => Outcome::CoreDump,
         }
     }
 
@@ -223,7 +220,7 @@ impl Step<'_, '_> {
     fn main_exited(&mut self, unit: u32, exit: Exit, outcome: Outcome) {
         self.with(unit, |state| {
             state.main_pid = 0;
-            state.exit_status = exit.number();
+            state.exit_status = exit.status();
         });
         let number = self.get(unit).command;
         let ignored = self.failure_is_ignored(unit, Key::ExecStart, number);

@@ -227,7 +227,7 @@ pub struct Job {
 }
 
 /// All of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct UnitState {
     /// Where it stands.
@@ -254,7 +254,7 @@ pub struct UnitState {
     pub deadline: Option<u64>,
     /// How the last run went, or is going.
     pub outcome: Outcome,
-    /// Exit status of the last main process, signals as 256 + number.
+    /// Exit status of the last main process, as `formats::control::UnitStatus` has it.
     pub exit_status: u32,
     /// How often it came back by itself.
     pub restarts: u32,
@@ -274,6 +274,12 @@ pub struct UnitState {
     pub pulled_since: u64,
 }
 
+impl Default for UnitState {
+    fn default() -> Self {
+        Self::DOWN
+    }
+}
+
 impl UnitState {
     /// A unit that is down.
     pub const DOWN: Self = Self {
@@ -289,7 +295,7 @@ impl UnitState {
         took: 0,
         deadline: None,
         outcome: Outcome::Success,
-        exit_status: 0,
+        exit_status: formats::control::NO_EXIT,
         restarts: 0,
         starts: Vec::new(),
         held: false,

@@ -3,11 +3,14 @@
 
 use super::{DIRECTORIES, Identity, environment_file};
 use crate::sorted_map::{SortedMap, sort_few};
-use formats::service_graph::key::{Key, command, notify_access, service_type};
+use crate::supervisor::accounts::Account;
+use formats::control::{CORE_DUMPED, NO_EXIT};
+use formats::service_graph::key::{Key, command, flag, notify_access, service_type};
 use formats::service_graph::view::{Command, Unit};
 use nix::sys::signal::Signal;
 use std::ffi::CString;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 /// Variables by name.
 pub(super) type Variables = SortedMap<String, String>;
@@ -34,6 +37,15 @@ fn exit_status(status: u32) -> String {
     name.map_or_else(|| (status & 255).to_string(), str::to_owned)
 }
 
+/// How the main process ended, as waitid(2) has it.
+fn exit_code(status: u32) -> &'static str {
+    match status {
+        CORE_DUMPED.. => "dumped",
+        256.. => "killed",
+        _ => "exited",
+    }
+}
+
 /// Names of programs that are no shells.
 const NO_SHELLS: [&str; 4] = ["", "nologin", "false", "true"];
 
@@ -50,6 +62,11 @@ fn locale() -> Vec<(String, String)> {
     found
 }
 
+/// TERM for a terminal of that name.
+fn terminal_type(path: &str) -> &'static str {
+    if ["ttyS", "hvc", "ttyAMA"].iter().any(|serial| path.contains(serial)) { "vt220" } else { "linux" }
+}
+
 /// Whether a name is one that a variable can have.
 fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -62,6 +79,7 @@ pub(super) fn variables(
     identity: &Identity,
     extra: &Extra,
     sockets: usize,
+    journal: Option<BorrowedFd<'_>>,
 ) -> io::Result<Variables> {
     let mut variables = Variables::new();
     let mut set = |name: &str, value: String| {
@@ -73,26 +91,24 @@ pub(super) fn variables(
         set(&name, value);
     }
     if let Some(account) = &identity.account {
-        set("USER", account.name.clone());
-        set("LOGNAME", account.name.clone());
-        // What says nothing is left out: a daemon's user has no home and no shell.
-        if has_home(&account.home) && identity.dynamic.is_none() && account.name != "nobody" {
-            set("HOME", account.home.clone());
-        }
-        if !NO_SHELLS.contains(&account.shell.rsplit('/').next().unwrap_or_default()) {
-            set("SHELL", account.shell.clone());
-        }
+        set_user(unit, account, &mut set);
     }
     if !extra.invocation.is_empty() {
         set("INVOCATION_ID", extra.invocation.clone());
+    }
+    // Device and inode, so that a program can tell that its output is logged, and speak to the journal's socket instead.
+    if let Some(stat) = journal.and_then(|stream| nix::sys::stat::fstat(stream).ok()) {
+        set("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
     }
     if extra.main_pid != 0 {
         set("MAINPID", extra.main_pid.to_string());
     }
     if let Some((result, status)) = extra.result {
         set("SERVICE_RESULT", result.into());
-        set("EXIT_CODE", if status >= 256 { "killed" } else { "exited" }.into());
-        set("EXIT_STATUS", exit_status(status));
+        if status < NO_EXIT {
+            set("EXIT_CODE", exit_code(status).into());
+            set("EXIT_STATUS", exit_status(status));
+        }
     }
     for (key, _, base, name) in DIRECTORIES {
         let mut paths: Vec<String> = unit
@@ -122,14 +138,13 @@ pub(super) fn variables(
         set("REMOTE_PORT", port.to_string());
     }
     if let Some(path) = unit.text(Key::TtyPath) {
-        let serial = path.contains("ttyS") || path.contains("hvc") || path.contains("ttyAMA");
-        set("TERM", if serial { "vt220" } else { "linux" }.into());
+        set("TERM", terminal_type(path).into());
     }
     if super::credentials::has_any(unit) {
         set("CREDENTIALS_DIRECTORY", super::credentials::directory_of(unit).display().to_string());
     }
     for name in unit.texts(Key::PassEnvironment) {
-        if let Ok(value) = std::env::var(name) {
+        if let Some(value) = own_variable(name) {
             set(name, value);
         }
     }
@@ -141,6 +156,27 @@ pub(super) fn variables(
     set_from_files(unit, &mut variables)?;
     unset(unit, &mut variables);
     Ok(variables)
+}
+
+/// USER, LOGNAME, HOME and SHELL. What says nothing is left out: a daemon's user has no home and no shell.
+fn set_user(unit: &Unit<'_>, account: &Account, set: &mut impl FnMut(&str, String)) {
+    set("USER", account.name.clone());
+    set("LOGNAME", account.name.clone());
+    let is_dynamic = unit.flag(flag::DYNAMIC_USER);
+    if has_home(&account.home) && !is_dynamic && account.name != "nobody" {
+        set("HOME", account.home.clone());
+    }
+    if !is_dynamic && !NO_SHELLS.contains(&account.shell.rsplit('/').next().unwrap_or_default()) {
+        set("SHELL", account.shell.clone());
+    }
+}
+
+/// A variable of ours that is passed on. systemd's process 1 has a TERM, that of the console.
+fn own_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().or_else(|| {
+        let console = || std::fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
+        (name == "TERM").then(|| terminal_type(&console()).to_owned())
+    })
 }
 
 /// EnvironmentFile=, whose files override what is written in the unit.

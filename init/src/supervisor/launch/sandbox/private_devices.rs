@@ -3,6 +3,7 @@
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// Nodes by name, major and minor number (Documentation/admin-guide/devices.txt).
@@ -10,7 +11,8 @@ const NODES: [(&str, u64, u64); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Links and where they lead.
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 6] = [
+    ("core", "/proc/kcore"),
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -37,19 +39,27 @@ pub(super) fn mount_at(dev: &Path) -> io::Result<()> {
     });
     nix::sys::stat::umask(before);
     made?;
+    // By number as well, as udev has them.
+    std::fs::create_dir(workshop.join("char"))?;
+    for (name, major, minor) in NODES {
+        symlink(Path::new("..").join(name), workshop.join(format!("char/{major}:{minor}")))?;
+    }
     for (name, target) in LINKS {
-        std::os::unix::fs::symlink(target, workshop.join(name))?;
+        symlink(target, workshop.join(name))?;
     }
     let bind = |from: &Path, to: &Path| {
         mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
     };
-    for name in KEPT.into_iter().filter(|name| dev.join(name).is_dir()) {
+    for name in KEPT {
         std::fs::create_dir(workshop.join(name))?;
+        if !dev.join(name).is_dir() {
+            continue;
+        }
         bind(&dev.join(name), &workshop.join(name))?;
     }
     let log = dev.join("log");
     if let Ok(target) = std::fs::read_link(&log) {
-        std::os::unix::fs::symlink(target, workshop.join("log"))?;
+        symlink(target, workshop.join("log"))?;
     } else if log.exists() {
         drop(std::fs::File::create(workshop.join("log"))?);
         bind(&log, &workshop.join("log"))?;
