@@ -1,8 +1,9 @@
-//! Which devices the processes of a cgroup may use: a BPF program of type BPF_PROG_TYPE_CGROUP_DEVICE, assembled here, loaded and
-//! attached with bpf(2) (cgroup-v2, "Device controller").
+//! Which devices the processes of a cgroup may use: a BPF program of type BPF_PROG_TYPE_CGROUP_DEVICE, assembled here (cgroup-v2,
+//! "Device controller").
 
+use crate::cgroup_program;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 /// Something that is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,67 +65,10 @@ fn assemble(allowed: &[Device]) -> Vec<u64> {
     program
 }
 
-/// The part of `union bpf_attr` that loading a program uses.
-#[repr(C)]
-struct LoadAttributes {
-    program_type: u32,
-    instruction_count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-    kernel_version: u32,
-    flags: u32,
-}
-
-/// The part that attaching one uses.
-#[repr(C)]
-struct AttachAttributes {
-    target: u32,
-    program: u32,
-    attach_type: u32,
-    flags: u32,
-}
-
 /// Allows the processes of a cgroup these devices and no others. What was attached before is replaced.
 pub fn allow_only(cgroup: BorrowedFd<'_>, allowed: &[Device]) -> io::Result<()> {
-    const LOAD_PROGRAM: libc::c_long = 5;
-    const ATTACH_PROGRAM: libc::c_long = 8;
-    const CGROUP_DEVICE_PROGRAM: u32 = 15;
     const CGROUP_DEVICE: u32 = 6;
-    const ALLOW_OVERRIDE: u32 = 1;
-    let program = assemble(allowed);
-    let load = LoadAttributes {
-        program_type: CGROUP_DEVICE_PROGRAM,
-        instruction_count: program.len() as u32,
-        instructions: program.as_ptr() as u64,
-        license: c"Dual MIT/GPL".as_ptr() as u64,
-        log_level: 0,
-        log_size: 0,
-        log: 0,
-        kernel_version: 0,
-        flags: 0,
-    };
-    // SAFETY: the structure is laid out as the kernel has it; it and what it points to outlive the call.
-    let loaded =
-        unsafe { libc::syscall(libc::SYS_bpf, LOAD_PROGRAM, &raw const load, size_of::<LoadAttributes>()) };
-    if loaded < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: just made, so nobody else's.
-    let loaded = unsafe { OwnedFd::from_raw_fd(loaded as i32) };
-    let attach = AttachAttributes {
-        target: cgroup.as_raw_fd() as u32,
-        program: loaded.as_raw_fd() as u32,
-        attach_type: CGROUP_DEVICE,
-        flags: ALLOW_OVERRIDE,
-    };
-    // SAFETY: the structure is laid out as the kernel has it and outlives the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, ATTACH_PROGRAM, &raw const attach, size_of::<AttachAttributes>())
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    cgroup_program::attach(cgroup, CGROUP_DEVICE, &assemble(allowed))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "system calls; this is the one crate that makes them")]
 
 mod clone3;
+pub mod cgroup_program;
 pub mod device_filter;
 pub mod file_map;
 pub mod kexec;

@@ -11,6 +11,7 @@ pub mod directive;
 pub mod error;
 pub mod implicit;
 pub mod nearest;
+pub mod network_filter;
 pub mod process_value;
 pub mod seccomp;
 pub mod specifier;

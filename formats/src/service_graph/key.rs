@@ -178,6 +178,7 @@ keys! {
     171 CgroupWrites Texts "`FILE=VALUE` writes into the unit's cgroup.";
     172 DevicePolicy Number "DevicePolicy=: 0 auto, 1 closed, 2 strict.";
     173 DeviceAllow Texts "DeviceAllow=: `NODE|GROUP [rwm]`.";
+    174 NetworkFilter Numbers "Programs for the cgroup in order: each where it is attached (enum bpf_attach_type), its length, then one instruction (struct bpf_insn) a number.";
     180 MountWhat Text "What= of a mount or swap.";
     181 MountWhere Text "Where=";
     182 MountType Text "Type= of a mount.";

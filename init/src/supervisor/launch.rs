@@ -8,6 +8,7 @@ mod devices;
 mod dynamic_user;
 mod environment;
 mod environment_file;
+mod network;
 mod private_tmp;
 mod sandbox;
 
@@ -148,6 +149,7 @@ pub fn start(
         cgroup::delegate(&unit, uid, gid).map_err(not_started(exit::CGROUP))?;
     }
     devices::restrict(&unit, group.as_fd()).map_err(not_started(exit::CGROUP))?;
+    network::restrict(&unit, group.as_fd()).map_err(not_started(exit::CGROUP))?;
     let none = || NotStarted(None, io::Error::other("too many processes"));
     let slot = memory.reserve(owner).ok_or_else(none)?;
     let birth = Birth { cgroup: Some(group.as_fd()), pid_slot: memory.pid_word(slot), as_sibling: true };

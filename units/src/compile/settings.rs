@@ -8,6 +8,7 @@ use crate::definition::{GraphInput, UnitDefinition};
 use crate::directive::{self, CgroupValue, KNOWN_BUT_NOT_HONOURED, Rule};
 use crate::error::{Problem, UnitError};
 use crate::nearest::nearest;
+use crate::network_filter;
 use crate::process_value;
 use crate::seccomp;
 use crate::specifier::Context;
@@ -46,6 +47,8 @@ pub(super) struct Reader<'a> {
     pub(super) mounts_for: Vec<(Key, Vec<String>)>,
     /// What is said about system calls.
     wishes: seccomp::Wishes,
+    /// What is said about the network.
+    network: network_filter::Wishes,
     /// What was wrong.
     pub(super) errors: Vec<UnitError>,
 }
@@ -61,6 +64,7 @@ impl<'a> Reader<'a> {
             settings: Settings::new(),
             mounts_for: Vec::new(),
             wishes: seccomp::Wishes::default(),
+            network: network_filter::Wishes::default(),
             errors: Vec::new(),
         }
     }

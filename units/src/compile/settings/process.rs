@@ -3,6 +3,7 @@
 
 use super::Reader;
 use crate::error::Problem;
+use crate::network_filter;
 use crate::process_value;
 use crate::seccomp;
 use crate::value;
@@ -35,6 +36,29 @@ impl Reader<'_> {
             }
             "RestrictNamespaces" => {
                 self.wishes.namespaces = seccomp::namespaces(self.wishes.namespaces, text)?;
+            }
+            "IPAddressAllow" | "IPAddressDeny" => {
+                let new = network_filter::networks(&self.context.expand(text)?)?;
+                let network = &mut self.network;
+                let list =
+                    if directive == "IPAddressAllow" { &mut network.allowed } else { &mut network.denied };
+                if text.is_empty() {
+                    list.clear();
+                }
+                list.extend(new);
+            }
+            "SocketBindAllow" | "SocketBindDeny" => {
+                let new = network_filter::ports(&self.context.expand(text)?)?;
+                let network = &mut self.network;
+                let list = if directive == "SocketBindAllow" {
+                    &mut network.bind_allowed
+                } else {
+                    &mut network.bind_denied
+                };
+                if text.is_empty() {
+                    list.clear();
+                }
+                list.extend(new);
             }
             "ProcSubset" => {
                 let bit = sandbox::PROC_SUBSET_PID;
@@ -152,6 +176,16 @@ impl Reader<'_> {
             // A list of what is allowed, or a /dev of its own, means that nothing else is.
             let policy = u64::from(has(sandbox::PRIVATE_DEVICES));
             self.settings.insert(Key::DevicePolicy, Value::Number(policy));
+        }
+        match network_filter::assemble(&self.network) {
+            Ok(words) if words.is_empty() => {}
+            Ok(words) => {
+                self.settings.insert(Key::NetworkFilter, Value::Numbers(words));
+            }
+            Err(reason) => {
+                let (directive, value) = ("IPAddressDeny".to_owned(), String::new());
+                self.fault(Problem::BadValue { directive, value, reason });
+            }
         }
         match seccomp::assemble(&self.wishes) {
             Ok(words) if words.is_empty() => {}
