@@ -274,16 +274,18 @@ fn template_of(name: &str) -> Option<String> {
     (!instance.is_empty()).then(|| format!("{prefix}@.{suffix}"))
 }
 
-/// Carries out `[Install]`, as `systemctl enable` would.
+/// Carries out `[Install]`, as `systemctl enable` would, and what else units say of others.
 fn install(definitions: &BTreeMap<String, UnitDefinition>, units: &mut BTreeMap<String, Settings>) {
     for (name, definition) in definitions {
-        let Some(section) = definition.sections.get("Install") else { continue };
-        for (directive, key) in
-            [("WantedBy", Key::Wants), ("RequiredBy", Key::Requires), ("UpheldBy", Key::Upholds)]
-        {
-            for target in
-                section.get(directive).into_iter().flatten().flat_map(|value| value.split_whitespace())
-            {
+        for (section, directive, key) in [
+            ("Install", "WantedBy", Key::Wants),
+            ("Install", "RequiredBy", Key::Requires),
+            ("Install", "UpheldBy", Key::Upholds),
+            ("Unit", "ReloadPropagatedFrom", Key::PropagatesReloadTo),
+            ("Unit", "StopPropagatedFrom", Key::PropagatesStopTo),
+        ] {
+            let values = definition.sections.get(section).and_then(|section| section.get(directive));
+            for target in values.into_iter().flatten().flat_map(|value| value.split_whitespace()) {
                 if let Some(settings) = units.get_mut(target) {
                     implicit::depend(settings, key, name);
                 }

@@ -116,6 +116,7 @@ keys! {
     92 FinalKillSignal Number "FinalKillSignal=";
     93 RestartKillSignal Number "RestartKillSignal=";
     94 ReloadSignal Number "ReloadSignal=";
+    95 WatchdogSignal Number "WatchdogSignal=";
     100 User Text "User=";
     101 Group Text "Group=";
     102 SupplementaryGroups Texts "SupplementaryGroups=";
@@ -284,6 +285,8 @@ pub mod flag {
     pub const NO_GUESS_MAIN_PID: u64 = 1 << 37;
     /// One of the instances that wait for the connections of a socket with Accept=.
     pub const FOR_CONNECTION: u64 = 1 << 38;
+    /// NonBlocking=
+    pub const NON_BLOCKING: u64 = 1 << 39;
     /// OnTimezoneChange=
     pub const ON_TIMEZONE_CHANGE: u64 = 1 << 36;
     /// The unit is a template: its name ends in `@`, its texts may hold `%i` and `%I`.

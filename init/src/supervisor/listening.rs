@@ -176,6 +176,8 @@ pub fn flush(sockets: &[OwnedFd]) {
 
 /// The next connection of a socket that listens; not blocking, and blocking itself, as services expect.
 pub fn accept_one(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    // A service may have had it, and made it block.
+    nix::fcntl::fcntl(socket, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
     let raw = nix::sys::socket::accept4(socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
     sys::terminal::adopt(raw)
 }

@@ -7,6 +7,7 @@ use formats::service_graph::key::{Key, command, flag, kill_mode, service_type};
 
 const SIGKILL: u8 = 9;
 const SIGTERM: u8 = 15;
+const SIGABRT: u8 = 6;
 
 /// The signals that end a daemon cleanly: HUP, INT, TERM, PIPE.
 const CLEAN_SIGNALS: [u8; 4] = [1, 2, 15, 13];
@@ -442,7 +443,9 @@ impl Step<'_, '_> {
                     .is_some_and(|unit| unit.number(Key::Watchdog).is_some_and(|span| span != 0));
                 self.note(unit, if has_watchdog { Outcome::Watchdog } else { Outcome::Timeout });
                 if has_watchdog {
-                    self.emit(Effect::Signal { unit, signal: 6, scope: Scope::Main });
+                    let signal = self.unit(unit).and_then(|unit| unit.number(Key::WatchdogSignal));
+                    let signal = signal.unwrap_or(u64::from(SIGABRT)) as u8;
+                    self.emit(Effect::Signal { unit, signal, scope: Scope::Main });
                 }
                 self.send_stop_signal(unit);
             }

@@ -202,7 +202,12 @@ fn streams(prepared: &Prepared<'_>) -> Result<(), Failure> {
         .map(|socket| sys::terminal::copy_above(socket.as_fd(), above))
         .collect::<io::Result<Vec<_>>>()
         .map_err(failed)?;
+    let blocks = !has(unit, flag::NON_BLOCKING);
     for (number, socket) in moved.iter().enumerate() {
+        // Ours do not block; a service's do unless it says otherwise.
+        let mut flags = OFlag::O_RDWR;
+        flags.set(OFlag::O_NONBLOCK, !blocks);
+        crate::best_effort::tolerate(nix::fcntl::fcntl(socket, nix::fcntl::FcntlArg::F_SETFL(flags)));
         sys::terminal::place(socket.as_fd(), 3 + number as i32).map_err(failed)?;
     }
     Ok(())
