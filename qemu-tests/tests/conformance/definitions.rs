@@ -55,6 +55,20 @@ impl Cases {
     }
 }
 
+/// Whether one of these patterns, separated by blanks, has the probe or scenario.
+pub(crate) fn is_named(patterns: &str, name: &str) -> bool {
+    let name = name.trim_start_matches("case.");
+    patterns.split_whitespace().any(|pattern| crate::report::matches(pattern, name))
+}
+
+/// Those of `short.txt`.
+pub(crate) fn short(cases: &Cases) -> Cases {
+    let patterns = std::fs::read_to_string(crate::data().join("short.txt")).unwrap();
+    let patterns: String =
+        patterns.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, " "]).collect();
+    cases.only(|name| is_named(&patterns, name))
+}
+
 /// Reads `probes.txt` and `cases/*.txt`.
 pub(crate) fn read(data: &Path) -> Cases {
     let mut cases = Cases::default();

@@ -67,6 +67,58 @@ pub(crate) fn compare(cases: &Cases, firn: &Seen, systemd: &Seen, is_whole: bool
     }
 }
 
+/// What these cases show, a line for each observation: all of what the probe `plain` shows, and what other probes show otherwise.
+pub(crate) fn observed(cases: &Cases, seen: &Seen) -> String {
+    let of = |name: &str| {
+        let mut all = BTreeMap::new();
+        for file in [
+            name.to_owned(),
+            format!("{name}.service"),
+            format!("to.{name}.service"),
+            format!("states.{name}"),
+        ] {
+            let found = observations(&file, seen).into_iter();
+            all.extend(found.map(|((_, key), value)| (key, value.replace(name, "NAME"))));
+        }
+        all
+    };
+    let plain = of("plain");
+    let mut text = String::new();
+    for name in cases.owned.keys() {
+        let mut shown = of(name);
+        let is_probe_like_plain = name != "plain" && shown.contains_key("cgroup");
+        if is_probe_like_plain {
+            for key in plain.keys().filter(|key| !shown.contains_key(*key)) {
+                writeln!(text, "{name} {key} –").unwrap();
+            }
+            shown.retain(|key, value| plain.get(key) != Some(value));
+        }
+        for (key, value) in shown {
+            writeln!(text, "{}", format!("{name} {key} {value}").trim_end()).unwrap();
+        }
+    }
+    text
+}
+
+/// Compares what the short part shows with what is committed, or writes it.
+pub(crate) fn check_short(observed: &str, may_write: bool) {
+    let path = data().join("short-expected.txt");
+    if may_write && std::env::var_os("FIRN_BLESS").is_some() {
+        std::fs::write(&path, observed).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    let (expected, observed) = (lines(&expected), lines(observed));
+    let missing: Vec<_> = expected.difference(&observed).collect();
+    let new: Vec<_> = observed.difference(&expected).collect();
+    assert!(
+        missing.is_empty() && new.is_empty(),
+        "not as in {}: expected {missing:#?}, found {new:#?}; if that is meant, `FIRN_BLESS=1 make conformance` writes it anew",
+        path.display()
+    );
+}
+
 /// `unit observable: reason`, where `*` stands for anything.
 fn reasons() -> Vec<Reason> {
     let text = std::fs::read_to_string(data().join("accepted.txt")).unwrap();
@@ -211,5 +263,26 @@ fn document(
         )
         .unwrap();
     }
+    out += "\n## Directives\n\nEvery directive that Firn knows, with a unit of this test that has it.\n";
+    for (section, directives) in directives(cases) {
+        writeln!(out, "\n### [{section}]\n\n| directive | units | for instance |\n|---|---|---|").unwrap();
+        for (directive, units) in directives {
+            writeln!(out, "| `{directive}=` | {} | `{}` |", units.len(), units[0]).unwrap();
+        }
+    }
     out
+}
+
+/// Section → directive → the units that have it.
+fn directives(cases: &Cases) -> BTreeMap<String, BTreeMap<String, Vec<&str>>> {
+    let mut found: BTreeMap<String, BTreeMap<String, Vec<&str>>> = BTreeMap::new();
+    for (name, text) in &cases.units {
+        for (section, directives) in units::unit_file::parse(text).unwrap() {
+            let of_section = found.entry(section).or_default();
+            for directive in directives.into_keys() {
+                of_section.entry(directive).or_default().push(name);
+            }
+        }
+    }
+    found
 }

@@ -52,11 +52,11 @@ impl Ground {
 }
 
 /// What Firn shows of these cases.
-pub(crate) fn firn(cases: &Cases, cache: &Path) -> Seen {
+pub(crate) fn firn(cases: &Cases, cache: &Path, name: &str) -> Seen {
     let ground = Ground::new(cache);
     let agent = dist().join("bin/firn-agent");
     let common = image::common(Initrd::default(), cases, &data(), cache, &agent);
-    ground.boot("firn", &with_firn(common, cases), "/firn/init")
+    ground.boot(name, &with_firn(common, cases), "/firn/init")
 }
 
 /// What systemd shows of these cases. What it showed once of a case is kept until the case or the machine's other
@@ -86,7 +86,7 @@ pub(crate) fn systemd(cases: &Cases, cache: &Path, kept: &Path) -> Seen {
             let mut text = String::new();
             for file in files {
                 if let Some(lines) = seen.get(&file) {
-                    text += &format!("@@ {file}\n{}\n", lines.join("\n"));
+                    text.extend(["@@ ", &file, "\n", &lines.join("\n"), "\n"]);
                 }
             }
             std::fs::write(place(name), text).unwrap();
@@ -109,7 +109,11 @@ fn read(text: &str) -> Seen {
         let headed = line.strip_prefix("==> ").and_then(|rest| rest.strip_suffix(" <=="));
         if let Some(next) = line.strip_prefix("@@ ").or(headed) {
             name = Some(next.trim().to_owned());
-            seen.entry(next.trim().to_owned()).or_default();
+            let lines = seen.entry(next.trim().to_owned()).or_default();
+            // Several batches have states.
+            if next.trim() == "states" {
+                lines.push("==".to_owned());
+            }
         } else if line.starts_with("@@") {
             name = None;
         } else if let Some(name) = &name
