@@ -13,6 +13,7 @@ use crate::symbol::Symbol;
 use crate::value::{Slot, Value};
 use bumpalo::Bump;
 use std::cell::Cell;
+use std::cmp::Ordering;
 
 /// The names of a set, sorted, and where each was written. Code that builds the same set again uses the same keys.
 #[derive(Debug)]
@@ -39,6 +40,10 @@ pub(crate) struct Attr<'a> {
     pub(crate) pos: Pos,
     pub(crate) slot: &'a Slot<'a>,
 }
+
+/// In sets of more names than this, the place of a name is guessed first, so many times.
+const GUESSED_FROM: usize = 64;
+const GUESSES: u32 = 3;
 
 /// So many layers may lie below another; then some are merged.
 const MAX_DEPTH: u32 = 7;
@@ -87,7 +92,30 @@ impl<'a> Keys<'a> {
         if self.names.len() <= 8 {
             return self.names.iter().position(|&other| other == name);
         }
-        self.names.binary_search(&name).ok()
+        self.find_among_many(name)
+    }
+
+    fn find_among_many(&self, name: Symbol) -> Option<usize> {
+        let (mut low, mut high) = (0, self.names.len());
+        // The names of a large set were mostly met one after the other: where one stands can be guessed from its number.
+        let guesses = if high > GUESSED_FROM { GUESSES } else { 0 };
+        for _ in 0..guesses {
+            let (first, last) = (self.names.get(low)?.0, self.names[high - 1].0);
+            if name.0 < first || name.0 > last {
+                return None;
+            }
+            let part = u64::from(name.0 - first) * (high - 1 - low) as u64;
+            let guess = low + (part / u64::from(last - first).max(1)) as usize;
+            match self.names[guess].cmp(&name) {
+                Ordering::Equal => return Some(guess),
+                Ordering::Less => low = guess + 1,
+                Ordering::Greater => high = guess,
+            }
+            if low == high {
+                return None;
+            }
+        }
+        self.names[low..high].binary_search(&name).ok().map(|index| low + index)
     }
 
     pub(crate) fn position(&self, index: usize) -> Pos {
@@ -220,6 +248,33 @@ impl<'a> Iterator for Iter<'a> {
         match self {
             Self::Flat { slots, next, .. } => (slots.len() - next, Some(slots.len() - next)),
             Self::Merged(attrs) => attrs.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_however_they_are_spread() {
+        let dense: Vec<u32> = (7..400).collect();
+        let sparse: Vec<u32> = (0..300).map(|index| index * index * 13).collect();
+        let runs: Vec<u32> = (0..500).map(|index| index / 90 * 1_000_000 + index % 90 * 2).collect();
+        let ends: Vec<u32> = (0..70).chain([u32::MAX - 1, u32::MAX]).collect();
+        for list in [dense, sparse, runs, ends, vec![5], Vec::new(), (0..9).collect(), (0..65).collect()] {
+            let names: Vec<Symbol> = list.iter().map(|&name| Symbol(name)).collect();
+            let keys = Keys::new(&names, &[]);
+            for (index, &name) in names.iter().enumerate() {
+                assert_eq!(keys.find(name), Some(index), "{name:?} in {list:?}");
+                for other in [name.0.wrapping_sub(1), name.0.wrapping_add(1), name.0 / 2, !name.0] {
+                    assert_eq!(
+                        keys.find(Symbol(other)),
+                        list.binary_search(&other).ok(),
+                        "{other} in {list:?}"
+                    );
+                }
+            }
         }
     }
 }

@@ -358,7 +358,6 @@ impl<'a> Evaluator<'a> {
 
     #[inline(never)]
     fn with_variable(&mut self, var: &WithVar<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
-        let mut searched = Vec::new();
         for &depth in var.depths {
             let slot = env.variable(depth, 0);
             let value = self.force(slot)?;
@@ -366,8 +365,15 @@ impl<'a> Evaluator<'a> {
             if let Some(slot) = attrs.get(var.name) {
                 return self.force(slot);
             }
-            searched.push(attrs);
         }
+        let searched: Vec<_> = var
+            .depths
+            .iter()
+            .filter_map(|&depth| match self.force(env.variable(depth, 0)) {
+                Ok(Value::Attrs(attrs)) => Some(attrs),
+                _ => None,
+            })
+            .collect();
         Err(self.undefined_variable(var.name, var.pos, &searched))
     }
 
