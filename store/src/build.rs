@@ -34,6 +34,7 @@ pub(crate) use fetch::agent;
 pub use free_space::FreeSpace;
 pub use progress::{Event, Progress, Silent};
 pub(crate) use recursive::FEATURE as RECURSIVE_NIX;
+pub(crate) use resolve::resolve;
 pub use sandbox::{Sandbox, SandboxPath, static_shell};
 
 use crate::error::{Error, Result};

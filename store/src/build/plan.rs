@@ -178,7 +178,7 @@ impl<'a> Planner<'a> {
             return Ok(None);
         }
         let id = self.store.realisation_id(derivation, output)?;
-        let mut found = None;
+        let (mut found, mut news) = (None, Vec::new());
         let mut queue = vec![id.clone()];
         while let Some(next) = queue.pop() {
             if let Some(known) = self.realisations.iter().find(|known| known.id == next) {
@@ -196,9 +196,16 @@ impl<'a> Planner<'a> {
             if next == id {
                 found = Some(realisation.path.clone());
             }
+            // What was made with another input than the one here would bring two of it together.
+            for (dependency, path) in &realisation.dependencies {
+                if self.store.realisation(dependency)?.is_some_and(|known| known.path != *path) {
+                    return Ok(None);
+                }
+            }
             queue.extend(realisation.dependencies.keys().cloned());
-            self.realisations.push(realisation);
+            news.push(realisation);
         }
+        self.realisations.extend(news);
         Ok(found)
     }
 

@@ -9,7 +9,7 @@ use formats::store_path::{StorePath, downstream_placeholder};
 use std::collections::BTreeMap;
 
 /// The outputs of a derivation's inputs, by derivation and output.
-pub(super) type Inputs = BTreeMap<StorePath, BTreeMap<String, StorePath>>;
+pub(crate) type Inputs = BTreeMap<StorePath, BTreeMap<String, StorePath>>;
 
 /// Whether the derivation as it is cannot be built.
 pub(super) fn is_needed(store: &Store, derivation: &Derivation) -> Result<bool> {
@@ -37,7 +37,7 @@ pub(super) fn is_needed(store: &Store, derivation: &Derivation) -> Result<bool> 
 }
 
 /// Rewrites the derivation.
-pub(super) fn resolve(store: &Store, derivation: &Derivation, inputs: &Inputs) -> Result<Derivation> {
+pub(crate) fn resolve(store: &Store, derivation: &Derivation, inputs: &Inputs) -> Result<Derivation> {
     let mut resolved = derivation.clone();
     let mut rewrites: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for (input, wanted) in std::mem::take(&mut resolved.input_drvs) {

@@ -14,7 +14,7 @@ use formats::content_address::{ContentAddress, Method};
 use formats::hash::{Algorithm, Hash};
 use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -39,15 +39,48 @@ impl Store {
         unsigned: bool,
     ) -> Result<Realisation> {
         let id = self.realisation_id(&self.read_derivation(derivation)?, output)?;
-        let found = cache.realisation_of(&id).map_err(|error| cache.broken(&error))?;
-        let Some(realisation) = found.filter(|found| found.id == id) else {
-            let text = format!("cache `{}` does not know the output `{output}` of {derivation}", cache.name);
-            return Err(Error::Invalid(text));
-        };
-        if unsigned || cache.trusted || self.believes(&realisation) {
-            return Ok(realisation);
+        let path = self.realised_in(cache, derivation, output, unsigned)?.ok_or_else(|| {
+            Error::Invalid(format!(
+                "cache `{}` does not know the output `{output}` of {derivation}",
+                cache.name
+            ))
+        })?;
+        Ok(Realisation::new(id, path))
+    }
+
+    /// The same path: as the cache knows it by the derivation, or by the one that it resolves to.
+    fn realised_in(
+        &self,
+        cache: &Cache,
+        path: &StorePath,
+        output: &str,
+        unsigned: bool,
+    ) -> Result<Option<StorePath>> {
+        let derivation = self.read_derivation(path)?;
+        if let Some(Some(known)) = self.known_outputs(&derivation)?.remove(output) {
+            return Ok(Some(known));
         }
-        Err(Error::Untrusted { path: id, signed_by: Vec::new() })
+        let ask = |id: String| {
+            let found = cache.realisation_of(&id).map_err(|error| cache.broken(&error))?;
+            match found.filter(|found| found.id == id) {
+                Some(found) if unsigned || cache.trusted || self.believes(&found) => Ok(Some(found.path)),
+                Some(_) => Err(Error::Untrusted { path: id, signed_by: Vec::new() }),
+                None => Ok(None),
+            }
+        };
+        let found = ask(self.realisation_id(&derivation, output)?)?;
+        if found.is_some() || derivation.input_drvs.is_empty() {
+            return Ok(found);
+        }
+        let mut inputs: BTreeMap<StorePath, BTreeMap<String, StorePath>> = BTreeMap::new();
+        for (input, outputs) in &derivation.input_drvs {
+            for output in outputs {
+                let Some(path) = self.realised_in(cache, input, output, unsigned)? else { return Ok(None) };
+                inputs.entry(input.clone()).or_default().insert(output.clone(), path);
+            }
+        }
+        let resolved = crate::build::resolve(self, &derivation, &inputs)?;
+        ask(self.realisation_id(&resolved, output)?)
     }
 }
 
