@@ -28,7 +28,31 @@ impl Database {
         let mut realisation = Realisation::new(id.to_owned(), self.store.parse(&path)?);
         let signatures = signatures.unwrap_or_default();
         realisation.signatures = signatures.split_ascii_whitespace().map(str::to_owned).collect();
+        self.add_dependencies(&path, &mut realisation)?;
         Ok(Some(realisation))
+    }
+
+    /// What it was made with: the realisations of the paths that its own refers to.
+    fn add_dependencies(&self, path: &str, realisation: &mut Realisation) -> Result<()> {
+        const DOING: &str = "looking for what a realisation was made with";
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "select r.drvPath, r.outputName, v.path from Refs f
+                 join ValidPaths s on s.id = f.referrer join Realisations r on r.outputPath = f.reference
+                 join ValidPaths v on v.id = f.reference where s.path = ? and f.reference != f.referrer",
+            )
+            .map_err(Error::database(DOING))?;
+        let rows = statement
+            .query_map(params![path], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            })
+            .map_err(Error::database(DOING))?;
+        for row in rows {
+            let (hash, output, path) = row.map_err(Error::database(DOING))?;
+            realisation.dependencies.insert(format!("{hash}!{output}"), self.store.parse(&path)?);
+        }
+        Ok(())
     }
 
     /// Writes one, or adds its signatures to those known.
