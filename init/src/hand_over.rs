@@ -123,17 +123,17 @@ impl HandOver {
         self.store(SLOTS_AT + slot * SLOT_WORDS + 1, FREE);
     }
 
-    /// Supervisor: takes every end that PID 1 noted, in the order of the slots.
-    pub fn take_ended(&self) -> Vec<Ended> {
-        let mut found = Vec::new();
-        for slot in 0..self.high_water() {
-            let at = SLOTS_AT + slot * SLOT_WORDS;
-            if self.load(at + 1) == ENDED {
-                found.push(Ended { pid: self.load(at), status: self.load(at + 2), owner: self.load(at + 3) });
-                self.store(at + 1, FREE);
-            }
-        }
-        found
+    /// Supervisor: the slots in use; see [`HandOver::ended`].
+    pub fn slots(&self) -> std::ops::Range<usize> {
+        0..self.high_water()
+    }
+
+    /// Supervisor: the end that PID 1 noted in a slot. It stays there until [`HandOver::release`], so that a supervisor that dies
+    /// before it has noted what follows from the end leaves it to its successor.
+    pub fn ended(&self, slot: usize) -> Option<Ended> {
+        let at = SLOTS_AT + slot * SLOT_WORDS;
+        let is_ended = self.load(at + 1) == ENDED;
+        is_ended.then(|| Ended { pid: self.load(at), status: self.load(at + 2), owner: self.load(at + 3) })
     }
 
     /// The live processes with their owners; a slot that was reserved and never filled is freed.
@@ -228,8 +228,14 @@ mod tests {
         // A new supervisor finds what the old one left.
         let next = HandOver::map(file.as_fd()).unwrap();
         assert_eq!(next.live(), []);
-        assert_eq!(next.take_ended(), [Ended { pid: 4321, status: 256, owner: 7 | 1 << 24 }]);
-        assert_eq!(next.take_ended(), []);
+        let end = Ended { pid: 4321, status: 256, owner: 7 | 1 << 24 };
+        assert_eq!(next.slots().filter_map(|slot| next.ended(slot)).collect::<Vec<_>>(), [end]);
+        // It dies before it has noted what follows: the one after it finds the end again.
+        let last = HandOver::map(file.as_fd()).unwrap();
+        assert_eq!(last.live(), []);
+        assert_eq!(last.ended(slot), Some(end));
+        last.release(slot);
+        assert_eq!(last.slots().find_map(|slot| last.ended(slot)), None);
         next.set_graph_path("/nix/store/x/services.graph");
         next.set_record(3, &[1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(pid1.graph_path(), "/nix/store/x/services.graph");

@@ -22,7 +22,7 @@ mod world;
 
 use crate::channel::{self, Received};
 use crate::console::{self, Level};
-use crate::hand_over::HandOver;
+use crate::hand_over::{Ended, HandOver};
 use crate::kernel_command_line::KernelCommandLine;
 use crate::pid1::inherited;
 use crate::sorted_map::SortedMap;
@@ -305,32 +305,42 @@ impl Supervisor {
         kills != 0 && self.oom_kills.insert(index, kills) != Some(kills)
     }
 
-    /// Processes that have ended.
+    /// Processes that have ended. A slot is let go only when what follows from the end is noted: if we die before that, our
+    /// successor finds the end again, and what is known already it passes over, as the process is no unit's any more.
     fn take_ends(&mut self) {
-        for ended in self.memory.take_ended() {
-            let (unit, role) = (ended.owner & COLLECTOR, ended.owner >> 24);
-            if unit == COLLECTOR {
-                self.collector = None;
-                self.start_collector();
-                continue;
+        for slot in self.memory.slots() {
+            let Some(ended) = self.memory.ended(slot) else { continue };
+            self.take_end(&ended);
+            while let Some(event) = self.events.pop_front() {
+                self.feed(&event);
             }
-            let exit = match (ended.status & 0x7f, ended.status >> 8) {
-                (0, code) => Exit::Code(code as u8),
-                (signal, _) if ended.status & 0x80 != 0 => Exit::Core(signal as u8),
-                (signal, _) => Exit::Signal(signal as u8),
-            };
-            let role = if role == Role::Main as u32 { Role::Main } else { Role::Control };
-            let state = self.state.unit(unit);
-            let expected = if role == Role::Main { state.main_pid } else { state.control_pid };
-            if expected == ended.pid {
-                if exit == Exit::Signal(libc::SIGKILL as u8) && self.had_no_memory(unit) {
-                    self.events.push_back(Event::OutOfMemory { unit });
-                }
-                self.events.push_back(Event::Exited { unit, role, exit });
-            }
+            self.memory.release(slot);
         }
         while let Some(event) = self.events.pop_front() {
             self.feed(&event);
+        }
+    }
+
+    fn take_end(&mut self, ended: &Ended) {
+        let (unit, role) = (ended.owner & COLLECTOR, ended.owner >> 24);
+        if unit == COLLECTOR {
+            self.collector = None;
+            self.start_collector();
+            return;
+        }
+        let exit = match (ended.status & 0x7f, ended.status >> 8) {
+            (0, code) => Exit::Code(code as u8),
+            (signal, _) if ended.status & 0x80 != 0 => Exit::Core(signal as u8),
+            (signal, _) => Exit::Signal(signal as u8),
+        };
+        let role = if role == Role::Main as u32 { Role::Main } else { Role::Control };
+        let state = self.state.unit(unit);
+        let expected = if role == Role::Main { state.main_pid } else { state.control_pid };
+        if expected == ended.pid {
+            if exit == Exit::Signal(libc::SIGKILL as u8) && self.had_no_memory(unit) {
+                self.events.push_back(Event::OutOfMemory { unit });
+            }
+            self.events.push_back(Event::Exited { unit, role, exit });
         }
     }
 
