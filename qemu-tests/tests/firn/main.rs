@@ -8,6 +8,8 @@ mod control;
 #[cfg(test)]
 mod distribution;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod mission;
 #[cfg(test)]
 #[path = "../driver/parts.rs"]

@@ -17,6 +17,13 @@
     virtualHosts.default = { default = true; root = pkgs.writeTextDir "index.html" "a page\n"; };
   };
   services.redis.servers."".enable = true;
+  services.postgresql = {
+    enable = true;
+    ensureDatabases = [ "kept" ];
+    ensureUsers = [ { name = "kept"; ensureDBOwnership = true; } ];
+  };
+  # Under translation the first start, which makes the cluster, takes its time.
+  systemd.services.postgresql.serviceConfig.TimeoutSec = lib.mkForce 900;
   services.chrony.enable = true;
   services.dbus.enable = true;
   services.udev.enable = true;
@@ -25,6 +32,9 @@
   # Every few seconds.
   systemd.timers.tick = { wantedBy = [ "timers.target" ]; timerConfig = { OnActiveSec = 1; OnUnitActiveSec = 2; }; };
   systemd.services.tick.serviceConfig = { Type = "oneshot"; ExecStart = "${pkgs.coreutils}/bin/echo tick"; };
+  # At every tenth second of the clock.
+  systemd.services.calendar = { startAt = "*:*:0/10"; serviceConfig = { Type = "oneshot"; ExecStart = "${pkgs.coreutils}/bin/date +at:%%s"; }; };
+  systemd.timers.calendar.timerConfig.AccuracySec = "1ms";
   users.users.anna = { isNormalUser = true; hashedPassword = "!"; };
   system.stateVersion = "26.05";
 }
