@@ -7,14 +7,18 @@ mod units;
 
 use super::options::{Line, Option_, Value, flag, with_value};
 use crate::family::Failure;
-use crate::service::{ask, brings_up, connect, describe, enabled, instances};
+use crate::service::{ask, ask_states, brings_up, connect, describe, enabled, instances};
 use anyhow::{Result, bail};
 use formats::control::{ActiveState, Reply, Request, Shutdown, Verb};
 use formats::service_graph::key::flag as unit_flag;
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 use units::Units;
+
+/// How long process 1 may take to become another.
+const REEXECUTION: Duration = Duration::from_secs(20);
 
 const OPTIONS: &[Option_] = &[
     flag("quiet", 'q'),
@@ -109,10 +113,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<ExitCode> {
         "get-default" => print("multi-user.target\n"),
         // The graph changes by a switch, which loads it itself; so this has nothing left to do.
         "daemon-reload" => Ok(ExitCode::SUCCESS),
-        "daemon-reexec" => {
-            ask(&mut connect()?, &Request::Reexec, |_| Ok(()))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        "daemon-reexec" => reexecute(),
         "soft-reboot" => shut_down(Shutdown::SoftReboot),
         "poweroff" => shut_down(Shutdown::PowerOff),
         "reboot" => shut_down(Shutdown::Reboot),
@@ -312,6 +313,21 @@ fn status(names: &[String]) -> Result<ExitCode> {
     }
     print(&texts.join("\n"))?;
     Ok(ExitCode::from(code))
+}
+
+/// Process 1 becomes its successor. As systemd's command, this one is over when that is: the supervisor that took the
+/// request is gone, and another one answers.
+fn reexecute() -> Result<ExitCode> {
+    let mut stream = connect()?;
+    ask(&mut stream, &Request::Reexec, |_| Ok(()))?;
+    stream.set_read_timeout(Some(REEXECUTION))?;
+    if let Err(error) = stream.read(&mut [0])
+        && matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+    {
+        bail!("process 1 goes on with the program that it has: `firn logs kernel` may say why");
+    }
+    ask_states(&mut connect()?, &Request::List)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn kill(line: &Line, names: &[String]) -> Result<ExitCode> {
