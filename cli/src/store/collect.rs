@@ -50,7 +50,7 @@ fn command() -> Command {
 fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let store = super::open()?;
     let dry_run = matches.get_flag("dry-run");
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let age = match matches.get_one::<String>("older-than") {
         Some(text) => Some(parse_age(text)?),
         None => matches.get_flag("old").then_some(Duration::ZERO),
@@ -76,6 +76,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     for path in &collected.paths {
         writeln!(out, "{}", store.dir().print(path))?;
     }
+    out.flush()?;
     let mib = collected.freed as f64 / (1024.0 * 1024.0);
     let words = if dry_run { "would be deleted" } else { "deleted" };
     let mut talk = std::io::stderr();
