@@ -139,7 +139,10 @@ impl Collector {
                         Received::Said(announcement) => self.announced(announcement),
                         Received::Nothing => {}
                         // The supervisor is gone or replaces us. What is in pipes and sockets is our successor's.
-                        Received::Closed => return,
+                        Received::Closed => {
+                            self.store.write_out();
+                            return;
+                        }
                     },
                     number => {
                         let is_over = event.events().contains(EpollFlags::EPOLLHUP);

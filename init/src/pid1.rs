@@ -207,7 +207,7 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
         match asked.take() {
             Some(Asked::End(how)) => ending::end(how_of(how), watchdog.as_mut()),
             Some(Asked::BecomeAnother) => {
-                again::become_another(&held, supervisor.as_ref().map(|supervisor| supervisor.pid));
+                asked = again::become_another(&mut held, supervisor.as_ref());
             }
             None => {}
         }

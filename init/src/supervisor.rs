@@ -53,6 +53,13 @@ const EXECUTED: u64 = 8 << 32;
 /// The owner number of the log collector's process.
 const COLLECTOR: u32 = 0x00ff_ffff;
 
+/// The log collector that we started: its process, and the socket whose end is its end.
+#[derive(Debug)]
+struct LogCollector {
+    pid: u32,
+    socket: OwnedFd,
+}
+
 /// A unit's log: the pipe's read end and the tag under which PID 1 holds it.
 #[derive(Debug)]
 struct LogPipe {
@@ -79,7 +86,7 @@ struct Supervisor {
     events: VecDeque<Event>,
     logs: SortedMap<u32, LogPipe>,
     next_tag: u32,
-    collector: Option<OwnedFd>,
+    collector: Option<LogCollector>,
     /// Syslog's, the journal's and the streams' socket, by the letter under which the collector knows them.
     log_sockets: Vec<(char, OwnedFd)>,
     sockets: SortedMap<u32, Vec<OwnedFd>>,
@@ -324,8 +331,11 @@ impl Supervisor {
     fn take_end(&mut self, ended: &Ended) {
         let (unit, role) = (ended.owner & COLLECTOR, ended.owner >> 24);
         if unit == COLLECTOR {
-            self.collector = None;
-            self.start_collector();
+            // Our predecessor's may end when ours is at work already.
+            if self.collector.as_ref().is_none_or(|collector| collector.pid == ended.pid) {
+                self.collector = None;
+                self.start_collector();
+            }
             return;
         }
         let exit = match (ended.status & 0x7f, ended.status >> 8) {

@@ -2,9 +2,10 @@
 //! everything else that it holds are put at the numbers at which the successor finds them; its children stay its
 //! children. The supervisor is ended first, as it can be at any moment, and the successor starts its own.
 
-use super::{Held, far, inherited};
+use super::{Asked, Held, Supervisor, far, inherited, listen};
 use crate::console::{self, Level};
 use crate::hand_over::{self, HandOver};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::CString;
@@ -18,25 +19,30 @@ pub const NAME: &str = "firn-pid1-again";
 /// The generation that runs now.
 const GENERATION: &str = "/run/current-system";
 
-/// Runs the other program; returns when it cannot be.
-pub(super) fn become_another(held: &Held, supervisor: Option<u32>) {
-    let Ok(toplevel) = std::fs::canonicalize(GENERATION) else { return };
+/// Milliseconds that a killed supervisor may take to be gone.
+const END_WITHIN: u16 = 1000;
+
+/// Runs the other program; returns when it cannot be, or when the supervisor's last word was that the machine ends.
+pub(super) fn become_another(held: &mut Held, supervisor: Option<&Supervisor>) -> Option<Asked> {
+    let toplevel = std::fs::canonicalize(GENERATION).ok()?;
     let program = toplevel.join("init");
     if !understands_us(&program) {
         let text =
             format!("{} does not take over from this process 1; going on as before", program.display());
         console::log(Level::Error, &text);
-        return;
+        return None;
+    }
+    let program = CString::new(program.to_string_lossy().into_owned()).ok()?;
+    if let Some(supervisor) = supervisor
+        && let Some(end) = end_supervisor(held, supervisor)
+    {
+        return Some(end);
     }
     let mut arguments = vec![NAME.to_owned(), toplevel.to_string_lossy().into_owned()];
     for (number, (tag, _)) in held.tagged.iter().enumerate() {
         arguments.push(format!("{tag}={}", inherited::FIRST_HELD + number as i32));
     }
     let arguments: Vec<CString> = arguments.into_iter().filter_map(|word| CString::new(word).ok()).collect();
-    let Ok(program) = CString::new(program.to_string_lossy().into_owned()) else { return };
-    if let Some(pid) = supervisor {
-        crate::best_effort::tolerate(kill(Pid::from_raw(pid as i32), Signal::SIGKILL));
-    }
     for (descriptor, number) in held.fixed() {
         drop(descriptor.map(|descriptor| sys::terminal::place(descriptor, number)));
     }
@@ -46,6 +52,22 @@ pub(super) fn become_another(held: &Held, supervisor: Option<u32>) {
     let nothing: [&std::ffi::CStr; 0] = [];
     let Err(error) = nix::unistd::execve(&program, &arguments, &nothing);
     console::log(Level::Error, &format!("process 1 cannot become another: {error}; going on as before"));
+    None
+}
+
+/// Kills the supervisor and takes what it gave us to hold until then: a pipe that nobody holds loses its lines. Whether
+/// it said that the machine ends.
+fn end_supervisor(held: &mut Held, supervisor: &Supervisor) -> Option<Asked> {
+    let channel = supervisor.channel.as_fd();
+    crate::best_effort::tolerate(kill(Pid::from_raw(supervisor.pid as i32), Signal::SIGKILL));
+    let mut polled = [PollFd::new(channel, PollFlags::empty())];
+    crate::best_effort::tolerate(nix::poll::poll(&mut polled, PollTimeout::from(END_WITHIN)));
+    while let Some(asked) = listen(channel, held) {
+        if matches!(asked, Asked::End(_)) {
+            return Some(asked);
+        }
+    }
+    None
 }
 
 /// Asks a program in a child whether it reads the memory that we write: a wrong one must not become process 1.

@@ -93,7 +93,6 @@ impl Supervisor {
             self.take_up(index, phase);
         }
         // The old collector drains its pipes and ends when our predecessor's socket closes.
-
         self.start_collector();
         console::log(Level::Info, &format!("the supervisor is back; {count} services went on running"));
         self.take_ends();

@@ -3,7 +3,9 @@
 use super::engine::unit_state::{JobKind, JobResult, PENDING_PID};
 use super::engine::{Effect, Event, Role, Scope, step};
 use super::launch::{self, Extra};
-use super::{COLLECTOR, LogPipe, Supervisor, cgroup, channel, conditions, console, listening, now};
+use super::{
+    COLLECTOR, LogCollector, LogPipe, Supervisor, cgroup, channel, conditions, console, listening, now,
+};
 use crate::console::Level;
 use crate::log_collector::announcement::{self, Origin};
 use crate::sorted_map::sort_few;
@@ -219,7 +221,7 @@ impl Supervisor {
         ));
         if let Some(collector) = &self.collector {
             crate::best_effort::tolerate(announcement::send_pipe(
-                collector.as_fd(),
+                collector.socket.as_fd(),
                 &origin_of(unit),
                 read.as_fd(),
             ));
@@ -240,7 +242,7 @@ impl Supervisor {
             log_collector::run(&theirs)
         });
         match started {
-            Ok(_) => {
+            Ok(pid) => {
                 for (letter, socket) in &self.log_sockets {
                     let sent = announcement::send_socket(ours.as_fd(), *letter, socket.as_fd());
                     crate::best_effort::tolerate(sent);
@@ -253,7 +255,7 @@ impl Supervisor {
                         log.read.as_fd(),
                     ));
                 }
-                self.collector = Some(ours);
+                self.collector = Some(LogCollector { pid, socket: ours });
             }
             Err(error) => {
                 self.memory.release(slot);

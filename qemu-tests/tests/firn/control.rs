@@ -48,6 +48,12 @@ fn process_one() {
     }
     eventually(&machine, "test $(firn logs kernel | grep -c 'process 1 is now the one of') = 3");
     assert_eq!(machine.unit("counter.service").unwrap().main_pid, counter);
+    // The predecessors' log collectors end while the new one is at work: it must stay the one.
+    let collectors = "ps -o pid,args | grep '[f]irn-supervisor'";
+    let before = machine.succeed(collectors).unwrap();
+    assert_eq!(before.lines().count(), 2, "a supervisor and its collector: {before}");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(machine.succeed(collectors).unwrap(), before);
     machine.succeed("logger -t after 'still logged'; systemctl restart counter").unwrap();
     eventually(&machine, "firn logs -t after | grep -q 'still logged'");
 
