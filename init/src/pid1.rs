@@ -4,6 +4,7 @@
 //! parses nothing, waits for nothing but events, and keeps going when something fails.
 
 pub mod again;
+mod deaths;
 mod ending;
 mod ground;
 mod watchdog;
@@ -11,6 +12,7 @@ mod watchdog;
 use crate::channel::{self, Received};
 use crate::console::{self, Level};
 use crate::hand_over::{self, HandOver};
+use deaths::{Deaths, Next};
 use formats::control::Shutdown;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -18,6 +20,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -48,10 +51,6 @@ const HELD_LIMIT: usize = 4096;
 
 /// How many descriptors PID 1 and the supervisor may have open; what services get as their hard limit, as with systemd.
 pub(crate) const DESCRIPTORS: u64 = 524_288;
-
-/// More deaths of the supervisor in this time than that: something is badly wrong, and a console is offered.
-const DEATHS: usize = 8;
-const DEATHS_WITHIN: Duration = Duration::from_secs(20);
 
 /// So many presses of Ctrl-Alt-Del within that time end the machine at once, whoever hangs.
 const PRESSES: usize = 7;
@@ -149,26 +148,24 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok();
     let mut watchdog = watchdog::Watchdog::of_this_machine();
     let mut presses: Vec<Instant> = Vec::new();
-    let mut deaths: Vec<Instant> = Vec::new();
+    let mut deaths = Deaths::new(Instant::now());
+    let mut shell: Option<u32> = None;
     let mut supervisor: Option<Supervisor> = None;
     let mut asked: Option<Asked> = None;
     loop {
-        if supervisor.is_none() {
-            deaths.retain(|at| at.elapsed() < DEATHS_WITHIN);
-            if deaths.len() >= DEATHS {
-                console::show("firn: the supervisor dies again and again; services are left as they are.\n");
-                ending::rescue_console();
-                deaths.clear();
-            }
+        if supervisor.is_none() && deaths.left(Instant::now()).is_zero() {
+            deaths.started(Instant::now());
             supervisor = start_supervisor(&held, toplevel);
             if supervisor.is_none() {
-                deaths.push(Instant::now());
+                mourn(&mut deaths, &mut shell);
             }
         }
         if let Some(watchdog) = &mut watchdog {
             watchdog.feed();
         }
         let patience = watchdog.as_ref().map(watchdog::Watchdog::patience);
+        let pause = supervisor.is_none().then(|| deaths.left(Instant::now()));
+        let patience = patience.into_iter().chain(pause).min();
         wait_for_anything(signals.as_ref(), supervisor.as_ref(), patience);
         while let Some(signal) = signals.as_ref().and_then(|signals| signals.read_signal().ok().flatten()) {
             let number = signal.ssi_signo;
@@ -212,10 +209,30 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
             None => {}
         }
         if died {
-            deaths.push(Instant::now());
-            console::log(Level::Error, "the supervisor has died; starting it again, services go on");
             supervisor = None;
+            mourn(&mut deaths, &mut shell);
         }
+    }
+}
+
+/// Says that the supervisor has died and when it is started again. Where none has lived yet and they die in a row, there is a
+/// shell on the console as well.
+fn mourn(deaths: &mut Deaths, shell: &mut Option<u32>) {
+    match deaths.died(Instant::now()) {
+        Next::AtOnce => {
+            console::log(Level::Error, "the supervisor has died; starting it again, services go on");
+        }
+        Next::After(wait) => {
+            let text = format!(
+                "the supervisor dies again and again; starting it again in {} s, services go on",
+                wait.as_secs()
+            );
+            console::log(Level::Error, &text);
+        }
+    }
+    let is_open = shell.is_some_and(|pid| nix::sys::signal::kill(Pid::from_raw(pid as i32), None).is_ok());
+    if deaths.needs_shell() && !is_open {
+        *shell = ending::rescue_shell().map(|child| child.id());
     }
 }
 

@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::ffi::{CStr, CString};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long processes without a unit get after SIGTERM.
@@ -100,30 +100,30 @@ fn unmount_all() {
     }
 }
 
-/// A shell on the console while the machine stays as it is.
-pub(super) fn rescue_console() {
+/// A shell on the console beside everything else.
+pub(super) fn rescue_shell() -> Option<Child> {
     for shell in ["/run/current-system/sw/bin/bash", "/run/booted-system/sw/bin/bash", "/bin/sh"] {
         if !Path::new(shell).exists() {
             continue;
         }
-        let Ok(terminal) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/console") else {
-            break;
-        };
-        let (Ok(input), Ok(output)) = (terminal.try_clone(), terminal.try_clone()) else { break };
+        let terminal = std::fs::OpenOptions::new().read(true).write(true).open("/dev/console").ok()?;
+        let (input, output) = (terminal.try_clone().ok()?, terminal.try_clone().ok()?);
         let mut command = Command::new("/proc/self/exe");
         command
             .args(["on-console", shell])
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(terminal));
-        drop(command.status());
-        return;
+        return command.spawn().ok();
     }
-    std::thread::sleep(Duration::from_secs(5));
+    None
 }
 
 /// When process 1 itself cannot be set up: a shell, then a reboot.
 pub(super) fn console_of_last_resort() -> ! {
-    rescue_console();
+    match rescue_shell() {
+        Some(mut shell) => drop(shell.wait()),
+        None => std::thread::sleep(Duration::from_secs(5)),
+    }
     end(Shutdown::Reboot, None)
 }
