@@ -1,5 +1,5 @@
-//! Faults, one after the other on one machine: whatever breaks, it stays in service. One service goes on from the first
-//! fault to the last in the same process.
+//! Faults, one after the other on one machine: whatever breaks, it stays in service. One service counts from the first
+//! fault to the last in the same process, and every number that it said is found again.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use formats::control::{ActiveState, Message as _, Request, SOCKET};
 use qemu_tests::{Command, Disk, Machine};
 
-use crate::distribution;
+use crate::{distribution, orphans};
+
+/// How many orphans process 1 has to bury.
+const ORPHANS: usize = 50_000;
 
 /// Its name and what it does.
 type Fault = (&'static str, fn(&Machine));
@@ -27,8 +30,7 @@ fn the_machine_stays_in_service() {
     machine.wait_for_unit("multi-user.target").unwrap();
     let keeper = machine.unit("keeper.service").unwrap().main_pid;
     assert_ne!(keeper, 0);
-    let faults: [Fault; 8] = [
-        ("full disk", full_disk),
+    let faults: [Fault; 10] = [
         ("instances", instances),
         ("no memory", no_memory),
         ("no descriptors", no_descriptors),
@@ -36,6 +38,9 @@ fn the_machine_stays_in_service() {
         ("clients", clients),
         ("messages", messages),
         ("time", time),
+        ("orphans", orphans),
+        ("full disk", full_disk),
+        ("kills", kills),
     ];
     for (name, fault) in faults {
         let begun = Instant::now();
@@ -44,6 +49,11 @@ fn the_machine_stays_in_service() {
         let now = machine.unit("keeper.service").unwrap();
         assert_eq!((now.main_pid, now.active), (keeper, ActiveState::Active), "after {name}");
     }
+    // Nothing that was said is lost: the numbers have no gap.
+    let numbers = machine.succeed("firn logs -u keeper | grep -o 'keep [0-9]*' | cut -d' ' -f2").unwrap();
+    let numbers: Vec<usize> = numbers.lines().filter_map(|line| line.parse().ok()).collect();
+    let gap = numbers.windows(2).find(|pair| pair[1] != pair[0] + 1);
+    assert!(numbers.first() == Some(&0) && gap.is_none() && numbers.len() > 100, "{gap:?} {numbers:?}");
     let asked = Instant::now();
     machine.shut_down(formats::control::Shutdown::PowerOff).unwrap();
     assert!(asked.elapsed() < Duration::from_secs(60));
@@ -93,6 +103,18 @@ fn instances(machine: &Machine) {
     machine.fail("firn service start worker@.service").unwrap();
     machine.fail("firn service start nothing@two").unwrap();
     machine.fail("firn service start 'worker@a/../b'").unwrap();
+    // One that a switch does not end for good.
+    machine.succeed("firn service enable-until-reboot worker@kept").unwrap();
+    machine.succeed("firn switch --toplevel $(readlink -f /run/current-system)").unwrap();
+    eventually(machine, "systemctl is-active worker@kept");
+    assert_eq!(machine.succeed("systemctl is-enabled worker@kept").unwrap().trim(), "enabled-runtime");
+    machine
+        .succeed("firn service stop worker@kept && test ! -e /run/firn/enabled/worker@kept.service")
+        .unwrap();
+    machine
+        .succeed("firn service graph --reverse keeper | grep -q 'wanted by multi-user.target (active)'")
+        .unwrap();
+    machine.succeed("firn service blame | grep -q ' keeper.service$'").unwrap();
 }
 
 fn no_memory(machine: &Machine) {
@@ -185,6 +207,20 @@ fn time(machine: &Machine) {
     }
 }
 
+fn orphans(machine: &Machine) {
+    machine.write_file("/run/orphans", orphans::program(ORPHANS), 0o755).unwrap();
+    let forks = || -> usize {
+        let text = machine.succeed("sed -n 's/^processes //p' /proc/stat").unwrap();
+        text.trim().parse().unwrap()
+    };
+    let before = forks();
+    machine.succeed("/run/orphans").unwrap();
+    let made = forks() - before;
+    assert!(made > ORPHANS, "{made} processes");
+    eventually(machine, "! grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null");
+    machine.succeed("systemctl is-active keeper").unwrap();
+}
+
 /// A disk without room: services go on, what was written stays, and logs go on when there is room again.
 fn full_disk(machine: &Machine) {
     let fill = "for s in 100M 10M 1M 64K 4K; do \
@@ -197,4 +233,28 @@ fn full_disk(machine: &Machine) {
     machine.succeed("rm /var/full.*; sync; logger -t full 'said with room'").unwrap();
     eventually(machine, "firn logs -t full | grep -q 'said with room'");
     machine.succeed("firn logs -u keeper | grep -q 'keep 0$'").unwrap();
+}
+
+/// Supervisor and collector killed at random moments, and signals that would end others to process 1.
+fn kills(machine: &Machine) {
+    let mut random = Random(77);
+    for round in 0..12 {
+        let signal = ["KILL", "SEGV", "ABRT"][random.below(3)];
+        let pause = random.below(1500);
+        machine
+            .succeed(&format!(
+                "sleep {}.{:03}; pkill -{signal} -P 1 -f '^firn-supervisor'; true",
+                pause / 1000,
+                pause % 1000
+            ))
+            .unwrap();
+        if round % 4 == 0 {
+            machine.succeed("kill -SEGV 1; kill -ABRT 1; kill -BUS 1").unwrap();
+        }
+    }
+    eventually(machine, "systemctl is-active keeper phoenix");
+    machine.succeed("systemctl kill -s KILL phoenix").unwrap();
+    eventually(machine, "systemctl is-active phoenix");
+    echo_works(machine);
+    timer_runs(machine);
 }

@@ -12,6 +12,8 @@ mod faults;
 #[cfg(test)]
 mod mission;
 #[cfg(test)]
+mod orphans;
+#[cfg(test)]
 #[path = "../driver/parts.rs"]
 #[expect(dead_code, reason = "the driver's own tests use the rest")]
 mod parts;
