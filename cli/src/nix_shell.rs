@@ -96,7 +96,7 @@ pub(crate) fn build_inputs(
     let mut requests = Vec::new();
     for (input, outputs) in &derivation.input_drvs {
         let printed = store.dir().print(input);
-        if !excluded.iter().any(|pattern| pattern.full_match(printed.as_bytes()).is_some()) {
+        if !excluded.iter().any(|pattern| pattern.matches(printed.as_bytes())) {
             requests.push((input.clone(), Wanted::Outputs(outputs.clone())));
         }
     }

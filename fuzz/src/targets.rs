@@ -41,13 +41,14 @@ fn regex(bytes: &[u8]) {
     let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let (pattern, text) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
     let Ok(regex) = Regex::new(pattern) else { return };
-    if let Some(groups) = regex.full_match(text) {
+    if let Ok(Some(groups)) = regex.full_match(text) {
         assert_eq!(groups.len(), regex.group_count());
         assert!(groups.into_iter().flatten().all(|range| text.get(range).is_some()));
     }
     // The pieces and what lies between them are the text.
+    let Ok(pieces) = regex.split(text) else { return };
     let mut at = 0;
-    for piece in regex.split(text) {
+    for piece in pieces {
         if let evaluator::regex::Piece::Text(range) = piece {
             assert!(range.start >= at && range.end <= text.len(), "pieces overlap");
             at = range.end;

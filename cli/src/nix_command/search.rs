@@ -90,7 +90,7 @@ fn hits(pattern: &Regex, text: &str) -> Vec<Range<usize>> {
         return Vec::new(); // places would not be the same
     }
     let (mut found, mut start) = (Vec::new(), None);
-    for piece in pattern.split(small.as_bytes()) {
+    for piece in pattern.split(small.as_bytes()).unwrap_or_default() {
         if let Piece::Text(range) = piece {
             found.extend(start.map(|start| start..range.start));
             start = Some(range.end);

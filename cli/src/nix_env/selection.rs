@@ -41,7 +41,7 @@ impl Selector {
     /// Whether a package of that name is meant.
     pub(super) fn matches(&self, package: &str) -> bool {
         let (name, version) = split(package);
-        self.name.as_ref().is_none_or(|pattern| pattern.full_match(name.as_bytes()).is_some())
+        self.name.as_ref().is_none_or(|pattern| pattern.matches(name.as_bytes()))
             && (self.version.is_empty() || self.version == version)
     }
 }

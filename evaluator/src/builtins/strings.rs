@@ -6,7 +6,7 @@ use crate::context::ContextBuilder;
 use crate::error::{ErrorKind, Eval};
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
-use crate::regex::{Groups, Piece, Regex};
+use crate::regex::{Groups, Piece, Regex, RegexError};
 use crate::value::Value;
 use std::rc::Rc;
 
@@ -136,8 +136,7 @@ fn concat_sep<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'
     Ok(e.string_with(&text, context))
 }
 
-fn regex<'a>(e: &mut Evaluator<'a>, value: Value<'a>, pos: Pos) -> Eval<'a, Rc<Regex>> {
-    let pattern = e.expect_plain(value, pos)?;
+fn regex<'a>(e: &mut Evaluator<'a>, pattern: &[u8], pos: Pos) -> Eval<'a, Rc<Regex>> {
     if let Some(regex) = e.regexes.get(pattern) {
         return Ok(Rc::clone(regex));
     }
@@ -147,11 +146,12 @@ fn regex<'a>(e: &mut Evaluator<'a>, value: Value<'a>, pos: Pos) -> Eval<'a, Rc<R
             e.regexes.insert(pattern.to_vec(), Rc::clone(&regex));
             Ok(regex)
         }
-        Err(error) => {
-            let message = format!("{error} '{}'", String::from_utf8_lossy(pattern));
-            e.fail(ErrorKind::Other, pos, &message)
-        }
+        Err(error) => e.fail(ErrorKind::Other, pos, &refusal(error, pattern)),
     }
+}
+
+fn refusal(error: RegexError, pattern: &[u8]) -> String {
+    format!("{error} '{}'", String::from_utf8_lossy(pattern))
 }
 
 fn group_values<'a>(e: &Evaluator<'a>, text: &'a [u8], groups: &Groups) -> Value<'a> {
@@ -171,15 +171,23 @@ fn piece<'a>(e: &Evaluator<'a>, bytes: &'a [u8]) -> Value<'a> {
 }
 
 fn match_regex<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let regex = regex(e, args[0], pos)?;
+    let expression = e.expect_plain(args[0], pos)?;
+    let regex = regex(e, expression, pos)?;
     let text = e.expect_string(args[1], pos)?.bytes();
-    Ok(regex.full_match(text).map_or(Value::Null, |groups| group_values(e, text, &groups)))
+    match regex.full_match(text) {
+        Ok(groups) => Ok(groups.map_or(Value::Null, |groups| group_values(e, text, &groups))),
+        Err(error) => e.fail(ErrorKind::Other, pos, &refusal(error, expression)),
+    }
 }
 
 fn split<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
-    let regex = regex(e, args[0], pos)?;
+    let expression = e.expect_plain(args[0], pos)?;
+    let regex = regex(e, expression, pos)?;
     let text = e.expect_string(args[1], pos)?.bytes();
-    let pieces = regex.split(text);
+    let pieces = match regex.split(text) {
+        Ok(pieces) => pieces,
+        Err(error) => return e.fail(ErrorKind::Other, pos, &refusal(error, expression)),
+    };
     if let [Piece::Text(_)] = pieces.as_slice() {
         // Nothing matched: the string itself, with what it depends on.
         return Ok(e.new_list(&[args[1]]));

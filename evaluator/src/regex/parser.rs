@@ -23,8 +23,8 @@ pub(super) enum Syntax {
     Group(usize, Box<Syntax>),
     /// One after the other.
     Sequence(Vec<Syntax>),
-    /// `a|b`: the first is tried first.
-    Either(Box<Syntax>, Box<Syntax>),
+    /// `a|b|c`, in the order in which they are tried.
+    Either(Vec<Syntax>),
     /// So often at least, so often at most.
     Repeat(Box<Syntax>, u32, Option<u32>),
 }
@@ -61,12 +61,15 @@ impl Parser<'_> {
         if depth > MAX_DEPTH {
             return Err(RegexError::TooLarge);
         }
-        let mut left = self.branch(depth)?;
-        while self.eat(b'|') {
-            let right = self.branch(depth)?;
-            left = Syntax::Either(Box::new(left), Box::new(right));
+        let first = self.branch(depth)?;
+        if self.peek() != Some(b'|') {
+            return Ok(first);
         }
-        Ok(left)
+        let mut branches = vec![first];
+        while self.eat(b'|') {
+            branches.push(self.branch(depth)?);
+        }
+        Ok(Syntax::Either(branches))
     }
 
     fn branch(&mut self, depth: usize) -> Result<Syntax, RegexError> {
@@ -114,7 +117,12 @@ impl Parser<'_> {
             }
             byte => Syntax::Byte(byte),
         };
+        let mut depth = depth;
         while let Some((least, most)) = self.quantifier()? {
+            depth += 1;
+            if depth > MAX_DEPTH {
+                return Err(RegexError::TooLarge);
+            }
             atom = Syntax::Repeat(Box::new(atom), least, most);
         }
         Ok(Some(atom))
