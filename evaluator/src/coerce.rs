@@ -352,12 +352,22 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn add_numbers(&mut self, left: Value<'a>, right: Value<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
+        if let (Value::Int(a), Value::Int(b)) = (left, right)
+            && let Some(sum) = a.checked_add(b)
+        {
+            return Ok(Value::Int(sum));
+        }
+        self.add_other_numbers(left, right, pos)
+    }
+
+    #[inline(never)]
+    fn add_other_numbers(&mut self, left: Value<'a>, right: Value<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
         match (left, right) {
-            (Value::Int(a), Value::Int(b)) => match a.checked_add(b) {
-                Some(sum) => Ok(Value::Int(sum)),
-                None => self.fail(ErrorKind::Other, pos, &format!("integer overflow in adding {a} + {b}")),
-            },
+            (Value::Int(a), Value::Int(b)) => {
+                self.fail(ErrorKind::Other, pos, &format!("integer overflow in adding {a} + {b}"))
+            }
             (Value::Int(a), Value::Float(b)) => Ok(Value::Float(a as f64 + b)),
             (Value::Float(a), Value::Int(b)) => Ok(Value::Float(a + b as f64)),
             (Value::Float(a), Value::Float(b)) => Ok(Value::Float(a + b)),

@@ -85,6 +85,10 @@ impl<'a> Evaluator<'a> {
                 Some(value) if value.is_evaluated() => Ok(value),
                 _ => self.eval_in_frame(code, env),
             },
+            Code::Lambda(number) => {
+                env.keep();
+                Ok(Value::Lambda(*number, env))
+            }
             _ => self.eval_in_frame(code, env),
         }
     }
@@ -249,6 +253,9 @@ impl<'a> Evaluator<'a> {
 
     #[inline(never)]
     fn force_slot(&mut self, slot: &'a Slot<'a>) -> Eval<'a, Value<'a>> {
+        if slot.settled() {
+            return Ok(slot.get());
+        }
         let value = slot.get();
         self.statistics.forced += 1;
         let result = match value {
@@ -268,7 +275,13 @@ impl<'a> Evaluator<'a> {
             }
             Value::Ref(inner) => {
                 slot.enter();
-                self.force(inner)
+                match self.force(inner) {
+                    Ok(value) => {
+                        slot.put(inner);
+                        return Ok(value);
+                    }
+                    error => error,
+                }
             }
             Value::Blackhole => return Err(self.infinite_recursion(slot)),
             Value::Failed(error) => return Err(error),
@@ -319,12 +332,13 @@ impl<'a> Evaluator<'a> {
         let place = index as usize;
         let function = self.force(&mapped.function)?;
         match mapped.over.get() {
-            Value::List(list) => self.call_values(function, &[share(&list.items()[place])], Pos::NONE),
+            Value::List(list) => self.call_with(function, [list.items()[place].share()], Pos::NONE),
             Value::Attrs(attrs) => {
                 let name = Value::String(self.symbols.string(attrs.keys().names[place]));
-                self.call_values(function, &[name, share(&attrs.slots()[place])], Pos::NONE)
+                let name = Slot::new(self.arena, name);
+                self.call_with(function, [name, attrs.slots()[place].share()], Pos::NONE)
             }
-            _ => self.call_values(function, &[Value::Int(i64::from(index))], Pos::NONE),
+            _ => self.call_with(function, [Slot::of_index(index)], Pos::NONE),
         }
     }
 
@@ -728,6 +742,58 @@ impl<'a> Evaluator<'a> {
         result.map_err(|error| error.at(self.arena, pos).within(self.arena, What::Builtin(builtin.name), pos))
     }
 
+    /// Calls a function with arguments that are ready to be stored.
+    #[inline]
+    pub(crate) fn call_with<const COUNT: usize>(
+        &mut self,
+        function: Value<'a>,
+        arguments: [Slot<'a>; COUNT],
+        pos: Pos,
+    ) -> Eval<'a, Value<'a>> {
+        if let Value::Lambda(number, closure) = function {
+            let lambda = self.lambdas[number as usize];
+            // The usual case: all that it needs, and no more.
+            if lambda.missing() == COUNT {
+                return self.call_whole(number, closure, pos, |index| arguments[index].copy());
+            }
+        }
+        self.call_values(function, &arguments.map(|argument| argument.get()), pos)
+    }
+
+    /// Calls a function with all the arguments that it misses.
+    #[inline]
+    fn call_whole(
+        &mut self,
+        number: u32,
+        closure: &'a Env<'a>,
+        pos: Pos,
+        argument: impl FnMut(usize) -> Slot<'a>,
+    ) -> Eval<'a, Value<'a>> {
+        let lambda = self.lambdas[number as usize];
+        let missing = lambda.missing();
+        self.enter(missing, pos)?;
+        let number = number + missing as u32 - 1;
+        if self.profile.is_some() {
+            self.profile_call(number);
+        }
+        let (body, env, passing) = match self.bind(lambda, closure, pos, argument) {
+            Ok(bound) => bound,
+            Err(error) => {
+                self.depth -= 1;
+                return Err(error);
+            }
+        };
+        let result = self.eval(body, env);
+        self.depth -= 1;
+        match result {
+            Ok(value) => {
+                passing.end(self.arena);
+                Ok(value)
+            }
+            Err(error) => Err(error.within(self.arena, What::Call(self.lambdas[number as usize].name), pos)),
+        }
+    }
+
     /// Calls a function with one argument.
     pub(crate) fn call1(
         &mut self,
@@ -751,34 +817,15 @@ impl<'a> Evaluator<'a> {
             match function {
                 Value::Lambda(number, closure) => {
                     let lambda = self.lambdas[number as usize];
-                    let missing = lambda.missing();
-                    self.enter(rest.len().min(missing), pos)?;
                     let arena = self.arena;
-                    let Some((now, others)) = rest.split_at_checked(missing) else {
+                    let Some((now, others)) = rest.split_at_checked(lambda.missing()) else {
+                        self.enter(rest.len(), pos)?;
                         self.depth -= 1;
                         let given = |index: usize| Slot::new(arena, rest[index]);
                         return Ok(self.partly(number, lambda, closure, rest.len(), given));
                     };
-                    let number = number + missing as u32 - 1;
-                    if self.profile.is_some() {
-                        self.profile_call(number);
-                    }
-                    let bound = self.bind(lambda, closure, pos, |index| Slot::new(arena, now[index]));
-                    let (body, env, passing) = match bound {
-                        Ok(bound) => bound,
-                        Err(error) => {
-                            self.depth -= 1;
-                            return Err(error);
-                        }
-                    };
-                    let result = self.eval(body, env);
-                    self.depth -= 1;
-                    if result.is_ok() {
-                        passing.end(self.arena);
-                    }
-                    function = result.map_err(|error| {
-                        error.within(self.arena, What::Call(self.lambdas[number as usize].name), pos)
-                    })?;
+                    let given = |index: usize| Slot::new(arena, now[index]);
+                    function = self.call_whole(number, closure, pos, given)?;
                     rest = others;
                 }
                 Value::Builtin(builtin) => {

@@ -120,7 +120,7 @@ fn filter<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, V
     let function = e.force_value(args[0])?;
     let mut kept = Vec::with_capacity(list.len());
     for item in list.items() {
-        let value = e.call1(function, share(item), pos)?;
+        let value = e.call_with(function, [item.share()], pos)?;
         if e.expect_bool(value, pos)? {
             kept.push(share(item));
         }
@@ -165,7 +165,7 @@ fn fold<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Val
     let list = e.expect_list(args[2], pos)?;
     let mut value = args[1];
     for item in list.items() {
-        value = e.call_values(function, &[value, share(item)], pos)?;
+        value = e.call_with(function, [Slot::new(e.arena, value), item.share()], pos)?;
     }
     e.force_value(value)
 }
@@ -181,7 +181,7 @@ fn all<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Valu
 fn any_is<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos, wanted: bool) -> Eval<'a, bool> {
     e.expect_function(args[0], pos)?;
     for item in e.expect_list(args[1], pos)?.items() {
-        let value = e.call1(args[0], share(item), pos)?;
+        let value = e.call_with(args[0], [item.share()], pos)?;
         if e.expect_bool(value, pos)? == wanted {
             return Ok(true);
         }
@@ -216,7 +216,8 @@ fn sort<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Val
         if native {
             return e.less_than(left, right, pos);
         }
-        let value = e.call_values(function, &[left, right], pos)?;
+        let pair = [Slot::new(e.arena, left), Slot::new(e.arena, right)];
+        let value = e.call_with(function, pair, pos)?;
         e.expect_bool(value, pos)
     })?;
     Ok(e.new_list(&values))
@@ -269,7 +270,7 @@ fn partition<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     let list = e.expect_list(args[1], pos)?;
     let (mut right, mut wrong) = (Vec::new(), Vec::new());
     for item in list.items() {
-        let value = e.call1(args[0], share(item), pos)?;
+        let value = e.call_with(args[0], [item.share()], pos)?;
         if e.expect_bool(value, pos)? {
             right.push(share(item));
         } else {
@@ -286,7 +287,7 @@ fn group_by<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
     let list = e.expect_list(args[1], pos)?;
     let mut groups: BTreeMap<Symbol, Vec<Value<'a>>> = BTreeMap::new();
     for item in list.items() {
-        let value = e.call1(args[0], share(item), pos)?;
+        let value = e.call_with(args[0], [item.share()], pos)?;
         let name = e.expect_name(value, pos)?;
         groups.entry(name).or_default().push(share(item));
     }
@@ -299,7 +300,7 @@ fn concat_map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'
     let list = e.expect_list(args[1], pos)?;
     let mut all = Vec::with_capacity(list.len());
     for item in list.items() {
-        let value = e.call1(args[0], share(item), pos)?;
+        let value = e.call_with(args[0], [item.share()], pos)?;
         all.push(e.expect_list(value, pos)?);
     }
     Ok(Value::List(e.concat_lists(&all)))
@@ -365,7 +366,7 @@ fn generic_closure<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
             continue;
         }
         result.push(item);
-        let more = e.call1(operator, item, pos)?;
+        let more = e.call_with(operator, [Slot::new(e.arena, item)], pos)?;
         for next in e.expect_list(more, pos)?.items() {
             let next = e.force(next)?;
             queue.push_back(next);

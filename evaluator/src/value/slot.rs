@@ -232,6 +232,33 @@ impl<'a> Slot<'a> {
         self.word.set(pack(arena, value));
     }
 
+    /// A slot that holds a number that every slot has room for.
+    #[inline]
+    pub(crate) fn of_index(index: u32) -> Self {
+        Self::of(u64::from(INT) | u64::from(index) << 8)
+    }
+
+    /// A slot that holds the same; for what was made to be stored and is not stored yet.
+    #[inline]
+    pub(crate) fn copy(&self) -> Self {
+        Self::of(self.word.get())
+    }
+
+    /// Whether this is evaluated; what refers to something evaluated becomes that.
+    #[inline]
+    pub(crate) fn settled(&self) -> bool {
+        let word = self.word.get();
+        if word as u8 != REF {
+            return self.is_evaluated();
+        }
+        // SAFETY: the tag says what was packed.
+        let there = unsafe { target::<Slot<'a>>(word) };
+        if there.is_evaluated() {
+            self.put(there);
+        }
+        there.is_evaluated()
+    }
+
     /// Moves what another slot holds here.
     #[inline]
     pub(crate) fn put(&self, other: &Self) {
@@ -342,11 +369,7 @@ impl<'a> Env<'a> {
     pub(crate) fn with_one(arena: &'a Arena, up: &'a Self, variable: &Slot<'a>) -> &'a Self {
         up.keep();
         let address = arena.frames.allocate(2);
-        Self::written(address, up, 1, |_| Self::copy(variable))
-    }
-
-    fn copy(slot: &Slot<'a>) -> Slot<'a> {
-        Slot::of(slot.word.get())
+        Self::written(address, up, 1, |_| variable.copy())
     }
 
     /// The scope of a call with its arguments, and what ends it where it ends with the call.
