@@ -55,7 +55,6 @@ lib.mapAttrs (_: name: final.${name} or (final.debian.package name)) same // {
   util-linuxMinimal = final.util-linux;
   busybox = prev.busybox-static;
   glibc = prev.libc6;
-  glibcLocales = prev.locales-all;
   recurseIntoAttrs = set: set // { recurseForDerivations = true; };
   nix = final.firn;
 }

@@ -20,6 +20,7 @@ let
     (final: _: import ./builders.nix { inherit lib system; pkgs = final; })
     (final: _: import ./wrappers.nix { inherit lib; pkgs = final; })
     (import ./joined.nix { inherit lib; })
+    (import ./locales.nix { inherit lib; })
     (import ./kernel.nix { inherit lib; })
     (import ./aliases.nix { inherit lib; })
   ]

@@ -23,6 +23,9 @@ in
   "python3.11" = python "python3.11";
   "python3.13" = python "python3.13";
 
+  # The sources of languages, which others do without.
+  locales.drop = [ "/usr/share/doc" "/usr/share/man" "/usr/share/locale" ];
+
   bash.links = { "bin/sh" = "bin/bash"; };
   gawk.links = { "bin/awk" = "bin/gawk"; };
   mawk.links = { "bin/awk" = "bin/mawk"; };

@@ -3,6 +3,8 @@
 let
   inherit (lib) mkOption types;
   cfg = config;
+  charset = name: if lib.hasInfix "/" name || lib.hasInfix "." name || lib.hasInfix "@" name then name else "${name}.${cfg.i18n.defaultCharset}";
+  ofSettings = lib.filter (name: !(lib.elem name [ "C" "POSIX" "C.UTF-8" "C.utf8" ])) (lib.unique ([ cfg.i18n.defaultLocale ] ++ lib.attrValues cfg.i18n.extraLocaleSettings));
 in
 {
   options = {
@@ -11,12 +13,25 @@ in
       hardwareClockInLocalTime = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
     };
     i18n = {
-      defaultLocale = mkOption { type = types.str; default = "C.UTF-8"; example = "de_DE.UTF-8"; description = "The language. The channel's C library comes with C.UTF-8 alone."; };
+      defaultLocale = mkOption { type = types.str; default = "C.UTF-8"; example = "de_DE.UTF-8"; description = "The language; its data are built."; };
       extraLocaleSettings = mkOption { type = types.attrsOf types.str; default = { }; description = "LC_* variables."; };
-      supportedLocales = mkOption { type = types.listOf types.str; default = [ ]; inert = true; description = "Accepted."; };
-      extraLocales = mkOption { type = types.either (types.enum [ "all" ]) (types.listOf types.str); default = [ ]; inert = true; description = "Accepted."; };
-      defaultCharset = mkOption { type = types.str; default = "UTF-8"; inert = true; description = "Accepted."; };
-      glibcLocales = mkOption { type = types.nullOr types.path; default = null; inert = true; description = "Accepted."; };
+      supportedLocales = mkOption {
+        type = types.listOf types.str;
+        default = map charset ofSettings ++ lib.optionals (lib.isList cfg.i18n.extraLocales) (map charset cfg.i18n.extraLocales);
+        defaultText = "those of the other settings";
+        example = [ "de_DE.UTF-8/UTF-8" ];
+        description = "The languages whose data are built.";
+      };
+      extraLocales = mkOption { type = types.either (types.enum [ "all" ]) (types.listOf types.str); default = [ ]; example = [ "nl_NL.UTF-8" ]; description = "Languages beside those of the settings; `\"all\"` are some 500 and take minutes."; };
+      defaultCharset = mkOption { type = types.str; default = "UTF-8"; description = "The character set of a language that names none."; };
+      glibcLocales = mkOption {
+        type = types.path;
+        default =
+          if cfg.i18n.supportedLocales == [ ] && cfg.i18n.extraLocales == [ ] then pkgs.libc-bin
+          else pkgs.glibcLocales.override { allLocales = cfg.i18n.extraLocales == "all" || lib.elem "all" cfg.i18n.supportedLocales; locales = cfg.i18n.supportedLocales; };
+        defaultText = "built from supportedLocales";
+        description = "The package with the languages' data in `lib/locale`.";
+      };
       inputMethod = mkOption { type = types.attrsOf types.anything; default = { }; inert = true; description = "Accepted."; };
     };
     console = {
@@ -45,8 +60,10 @@ in
     systemd.globalEnvironment = lib.optionalAttrs (cfg.time.timeZone != null) { TZDIR = "/etc/zoneinfo"; };
     # Where the channel's C library and PostgreSQL look for languages and time zones: a service whose LANG names a language,
     # as every service's does, is told that it is invalid without them.
-    systemd.tmpfiles.rules = [ "L+ /usr/share/zoneinfo - - - - /etc/zoneinfo" ]
-      ++ lib.optional (pkgs ? libc-bin) "L+ /usr/lib/locale - - - - ${pkgs.libc-bin}/lib/locale";
+    systemd.tmpfiles.rules = [
+      "L+ /usr/share/zoneinfo - - - - /etc/zoneinfo"
+      "L+ /usr/lib/locale - - - - ${cfg.i18n.glibcLocales}/lib/locale"
+    ];
     environment.etc = {
       zoneinfo.source = "${pkgs.tzdata}/share/zoneinfo";
       localtime = lib.mkIf (cfg.time.timeZone != null) { source = "/etc/zoneinfo/${cfg.time.timeZone}"; mode = "direct-symlink"; };

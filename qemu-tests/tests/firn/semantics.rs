@@ -19,6 +19,7 @@ fn units_do_what_they_say() {
         .start()
         .unwrap();
     machine.wait_for_unit("multi-user.target").unwrap();
+    assert_eq!(seen(&machine, "language"), "de_DE.UTF-8\nMärz\n2,5");
     sandboxes(&machine);
     types(&machine);
     timers(&machine);

@@ -9,6 +9,7 @@ in
   imports = [ ./agent.nix ];
   firn.channel.enable = lib.mkForce false;
   networking.hostName = "semantics";
+  i18n = { defaultLocale = "de_DE.UTF-8"; extraLocaleSettings.LC_NUMERIC = "nl_NL.UTF-8"; };
   boot.loader.systemd-boot.enable = true;
   boot.loader.timeout = 0;
   fileSystems."/" = { device = "/dev/disk/by-label/root"; fsType = "ext4"; };
@@ -25,6 +26,8 @@ in
     executes = { serviceConfig = { Type = "exec"; ExecStart = "${pkgs.coreutils}/bin/sleep infinity"; }; };
     not-there = { serviceConfig = { Type = "exec"; ExecStart = "/run/not-there"; }; };
     upheld = { serviceConfig = { ExecStart = "${pkgs.coreutils}/bin/sleep infinity"; }; };
+    # What every service is told.
+    language = seen "language" "echo $LANG; date -d 2026-03-01 +%B; LC_NUMERIC=nl_NL.UTF-8 printf '%.1f' 2,5" { };
     # Sandboxes.
     strict = seen "strict" "touch /etc/x; touch /var/x; touch /run/seen/y && echo wrote" { serviceConfig.ProtectSystem = "strict"; };
     dynamic = seen "dynamic" "id -un; touch $STATE_DIRECTORY/mine && ls /var/lib/dynamic; cat $CREDENTIALS_DIRECTORY/key; touch /etc/x; stat -c %a $CREDENTIALS_DIRECTORY/key" {
