@@ -3,11 +3,13 @@
 
 mod big_lock;
 mod connection;
+mod delete;
 mod queries;
 mod realisations;
 mod register;
 mod schema;
 
 pub(crate) use connection::Database;
+pub(crate) use delete::{Doomed, Moment};
 pub(crate) use queries::Graph;
 pub(crate) use register::NewPath;

@@ -4,6 +4,7 @@
 
 mod live;
 mod server;
+mod sweep;
 
 use crate::database::Graph;
 use crate::error::{Error, Result};
@@ -15,6 +16,7 @@ use server::Server;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use sweep::Sweep;
 
 /// What a collection does.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +43,7 @@ pub struct Collected {
 }
 
 /// Paths invalidated in one transaction, at most.
-const BATCH: usize = 8192;
+const BATCH: usize = 32768;
 /// Bytes of archives in one transaction, so that nobody waits long for a path that is being deleted.
 const BATCH_BYTES: u64 = 256 << 20;
 
@@ -94,7 +96,10 @@ impl Store {
         let roots = self.find_roots()?;
         // Temporary roots last: what was added before the lock is in the files, what comes after is told to the server.
         let temporary = self.read_temp_roots()?;
-        let graph = self.database().graph()?;
+        let (moment, graph) = {
+            let database = self.database();
+            (database.moment()?, database.graph()?)
+        };
         // Nix's functional tests hold a collection here, to see that builds go on meanwhile.
         if let Some(point) = std::env::var_os("_NIX_TEST_GC_SYNC").filter(|point| !point.is_empty()) {
             fs::read(&point).map_err(Error::file("waiting for", &point))?;
@@ -120,6 +125,7 @@ impl Store {
             collected.paths = dead.iter().filter_map(|index| graph.paths.get(*index).cloned()).collect();
             return Ok(collected);
         }
+        let mut sweep = Sweep::new(&graph, alive, moment);
         let mut rest = dead.as_slice();
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(batch_length(
@@ -131,7 +137,7 @@ impl Store {
             if options.max_freed.is_some_and(|limit| collected.freed >= limit) {
                 return Ok(collected);
             }
-            self.delete_batch(&graph, batch, options, &mut alive, &server, &mut collected)?;
+            self.delete_batch(batch, options, &mut sweep, &server, &mut collected)?;
         }
         if only.is_none() {
             self.delete_strays(&temporary, &server, &mut collected)?;
@@ -142,22 +148,19 @@ impl Store {
 
     fn delete_batch(
         &self,
-        graph: &Graph,
         batch: &[usize],
         options: &CollectOptions,
-        alive: &mut [bool],
+        sweep: &mut Sweep<'_>,
         server: &Server,
         collected: &mut Collected,
     ) -> Result<()> {
+        let graph = sweep.graph;
         // From here to `done`, whoever asks for one of these paths waits; what was asked for before is alive.
         let rescued = server.begin(batch.iter().filter_map(|index| graph.paths.get(*index)));
-        live::mark(graph, rescued.iter(), options, alive);
-        let doomed: Vec<usize> =
-            batch.iter().copied().filter(|index| alive.get(*index).is_some_and(|alive| !alive)).collect();
-        let mut ids: Vec<i64> = doomed.iter().filter_map(|index| graph.ids.get(*index).copied()).collect();
-        ids.sort_unstable(); // neighbours lie on the same pages
+        live::mark(graph, rescued.iter(), options, &mut sweep.alive);
+        let (doomed, rows) = sweep.doom(batch);
         let store = tree::Directory::open(&self.layout.real_store)?;
-        let deleted = self.database().invalidate(&ids).and_then(|()| {
+        let deleted = self.database().invalidate_at(&mut sweep.moment, &rows).and_then(|()| {
             for index in doomed {
                 let Some(path) = graph.paths.get(index) else { continue };
                 collected.freed += store.remove(path.base_name())?;

@@ -141,10 +141,11 @@ fn relatives(store: &Store, command: &str, matches: &ArgMatches) -> Result<ExitC
             }
         }
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for path in found {
         writeln!(out, "{}", store.dir().print(&path))?;
     }
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -41,7 +41,7 @@ fn path_info(matches: &ArgMatches) -> Result<ExitCode> {
     } else if paths.is_empty() {
         bail!("name a path, or say --all");
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut objects = BTreeMap::new();
     for path in paths {
         let info = store.path_info(&path)?;
@@ -78,6 +78,7 @@ fn path_info(matches: &ArgMatches) -> Result<ExitCode> {
         serde_json::to_writer_pretty(&mut out, &objects)?;
         writeln!(out)?;
     }
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -109,24 +109,70 @@ impl Database {
         Ok(paths)
     }
 
-    /// Adds a valid path and all that it refers to, directly or not: one query, however many there are.
+    /// Adds a valid path and all that it refers to, directly or not. Which paths these are is found in memory: SQLite would
+    /// keep what it has seen in trees of its own.
     pub(crate) fn add_closure(&self, path: &StorePath, found: &mut BTreeSet<StorePath>) -> Result<()> {
         const DOING: &str = "reading a closure";
-        let Some(id) = self.id(path)? else { return Err(Error::NotValid(self.store.print(path))) };
+        let Some(start) = self.id(path)? else { return Err(Error::NotValid(self.store.print(path))) };
+        let ids = self.closure_of(start).map_err(Error::database(DOING))?;
+        let mut add = |row: &Row<'_>, column| -> Result<()> {
+            let text =
+                row.get_ref(column).and_then(|text| Ok(text.as_str()?)).map_err(Error::database(DOING))?;
+            found.insert(self.store.parse(text)?);
+            Ok(())
+        };
+        let last: Id = self
+            .connection
+            .query_row("select max(id) from ValidPaths", [], |row| row.get(0))
+            .map_err(Error::database(DOING))?;
+        if (ids.len() as Id).saturating_mul(8) < last {
+            let mut statement = self
+                .connection
+                .prepare_cached("select path from ValidPaths where id = ?")
+                .map_err(Error::database(DOING))?;
+            for id in ids {
+                let mut rows = statement.query([id]).map_err(Error::database(DOING))?;
+                if let Some(row) = rows.next().map_err(Error::database(DOING))? {
+                    add(row, 0)?;
+                }
+            }
+            return Ok(());
+        }
+        // A good part of them all: in one pass.
         let mut statement = self
             .connection
-            .prepare_cached(
-                "with recursive Closure(id) as (
-                     values (?) union select reference from Refs join Closure on referrer = Closure.id
-                 ) select path from ValidPaths join Closure using (id)",
-            )
+            .prepare_cached("select id, path from ValidPaths order by id")
             .map_err(Error::database(DOING))?;
-        let mut rows = statement.query([id]).map_err(Error::database(DOING))?;
-        while let Some(row) = rows.next().map_err(Error::database(DOING))? {
-            let text = row.get_ref(0).and_then(|text| Ok(text.as_str()?)).map_err(Error::database(DOING))?;
-            found.insert(self.store.parse(text)?);
+        let mut rows = statement.query([]).map_err(Error::database(DOING))?;
+        let mut ids = ids.into_iter().peekable();
+        while let (Some(wanted), Some(row)) = (ids.peek(), rows.next().map_err(Error::database(DOING))?) {
+            if row.get::<_, Id>(0).map_err(Error::database(DOING))? == *wanted {
+                add(row, 1)?;
+                ids.next();
+            }
         }
         Ok(())
+    }
+
+    /// The rows of a closure, sorted.
+    fn closure_of(&self, start: Id) -> rusqlite::Result<Vec<Id>> {
+        let mut statement =
+            self.connection.prepare_cached("select reference from Refs where referrer = ?")?;
+        let mut seen = Bits::default();
+        seen.insert(start);
+        let (mut found, mut done) = (vec![start], 0);
+        while let Some(id) = found.get(done).copied() {
+            done += 1;
+            let mut rows = statement.query([id])?;
+            while let Some(row) = rows.next()? {
+                let reference = row.get(0)?;
+                if seen.insert(reference) {
+                    found.push(reference);
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// The valid paths that mention this one.
@@ -257,6 +303,32 @@ impl Database {
             }
         }
         Ok(graph)
+    }
+}
+
+/// A set of rows' numbers, which are small and lie close together.
+#[derive(Debug, Default)]
+struct Bits {
+    words: Vec<u64>,
+    /// Numbers that SQLite did not give out.
+    strange: BTreeSet<Id>,
+}
+
+impl Bits {
+    /// Adds one. False if it was there.
+    fn insert(&mut self, id: Id) -> bool {
+        if !(0..1 << 32).contains(&id) {
+            return self.strange.insert(id);
+        }
+        let (word, bit) = ((id / 64) as usize, 1_u64 << (id % 64));
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        self.words.get_mut(word).is_some_and(|word| {
+            let new = *word & bit == 0;
+            *word |= bit;
+            new
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What changes the database: paths become valid, get signatures, become invalid. Each call is one transaction.
+//! What adds to the database: paths become valid, get signatures. Each call is one transaction.
 
 use super::Database;
 use super::queries::Id;
@@ -105,32 +105,6 @@ impl Database {
             )
             .map(drop)
             .map_err(Error::database("writing signatures"))
-    }
-
-    /// Makes these rows invalid, all or none. Referrers must come before what they refer to; one that is still referred
-    /// to by a row outside fails the whole.
-    pub(crate) fn invalidate(&mut self, ids: &[Id]) -> Result<()> {
-        const DOING: &str = "invalidating paths";
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(Error::database(DOING))?;
-        {
-            let mut delete_references = transaction
-                .prepare_cached("delete from Refs where referrer = ?")
-                .map_err(Error::database(DOING))?;
-            let mut delete = transaction
-                .prepare_cached("delete from ValidPaths where id = ?")
-                .map_err(Error::database(DOING))?;
-            // References first: then the order of rows does not matter among them.
-            for id in ids {
-                delete_references.execute([id]).map_err(Error::database(DOING))?;
-            }
-            for id in ids {
-                delete.execute([id]).map_err(Error::database(DOING))?;
-            }
-        }
-        transaction.commit().map_err(Error::database(DOING))
     }
 }
 
