@@ -4,6 +4,7 @@
 use crate::eval_cache::{Question, derivations_from_bytes, derivations_to_bytes, has_derivations};
 use crate::eval_io::StoreIo;
 use crate::family::{Failure, Family};
+use crate::nix_conf::NixConf;
 use crate::progress::LogFormat;
 use crate::settings::Settings;
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -70,14 +71,18 @@ fn command() -> Command {
 }
 
 /// The flags that every command that builds shares.
-pub(crate) fn build_arguments() -> [Arg; 8] {
+pub(crate) fn build_arguments() -> [Arg; 9] {
     [
         Arg::new("max-jobs")
             .short('j')
             .long("max-jobs")
             .value_name("N")
             .value_parser(clap::value_parser!(usize))
-            .help("How many builds run at a time"),
+            .help("How many builds run at a time on this machine; 0 leaves all to others"),
+        Arg::new("builders")
+            .long("builders")
+            .value_name("MACHINES")
+            .help("Machines that build as well, as in /etc/nix/machines, separated by semicolons"),
         Arg::new("cores")
             .long("cores")
             .value_name("N")
@@ -150,21 +155,24 @@ impl Builder {
             .and_then(|matches| matches.try_get_one::<String>("log-format").ok().flatten())
             .map_or(Ok(LogFormat::Bar), |text| text.parse())?
             .with_logs(flag("print-build-logs"));
-        let mut options = BuildOptions {
-            progress: log_format.progress(store.dir().to_string(), false),
-            fallback: crate::nix_conf::NixConf::load().flag("fallback", false),
-            ..BuildOptions::default()
-        };
+        if let Some(machines) =
+            matches.and_then(|matches| matches.try_get_one::<String>("builders").ok().flatten())
+        {
+            NixConf::override_with("builders", machines);
+        }
+        let progress = log_format.progress(store.dir().to_string(), false);
+        let mut options = BuildOptions { progress, ..NixConf::load().build_options() };
         let number = |name: &str| {
             matches.and_then(|matches| matches.try_get_one::<usize>(name).ok().flatten().copied())
         };
         if let Some(jobs) = number("max-jobs") {
-            options.max_jobs = jobs.max(1);
+            options.max_jobs = jobs;
         }
         if let Some(cores) = number("cores") {
             options.cores = cores;
         }
-        (options.keep_going, options.keep_failed) = (flag("keep-going"), flag("keep-failed"));
+        options.keep_going |= flag("keep-going");
+        options.keep_failed |= flag("keep-failed");
         let (allow_unsupported, no_cache) = (flag("allow-unsupported"), flag("no-eval-cache"));
         Ok(Self { store: Rc::new(store), options, allow_unsupported, no_cache })
     }

@@ -300,9 +300,14 @@ impl Front {
 
     /// How builds run.
     pub(crate) fn build_options(&self, store: &Store) -> BuildOptions {
+        let mut conf = self.conf.clone();
+        // A store's address may say what is built in it.
+        if let Some(features) = self.store_setting().as_deref().and_then(features_of) {
+            conf.assign("system-features", &features);
+        }
         BuildOptions {
             progress: self.log_format.progress(store.dir().to_string(), self.show_logs),
-            ..self.conf.build_options()
+            ..conf.build_options()
         }
     }
 
@@ -319,6 +324,13 @@ impl Front {
             _ => error.into(),
         })
     }
+}
+
+/// The features of the machine, if the address says them.
+fn features_of(address: &str) -> Option<String> {
+    let (_, parameters) = address.split_once('?')?;
+    let features = parameters.split('&').find_map(|pair| pair.strip_prefix("system-features="))?;
+    Some(features.replace("%20", " "))
 }
 
 /// A cache's address with what Nix's commands assume: they pack with xz unless told otherwise, Firn's own with zstd.

@@ -228,6 +228,14 @@ impl Store {
         if let Some(remote) = &self.remote {
             return remote.add_nar(info, archive, self.options.trust.require_signatures);
         }
+        self.add_temp_root(&info.path)?;
+        let _lock = PathLocks::acquire(&[self.real_path(&info.path)])?;
+        self.take_nar(info, archive)
+    }
+
+    /// The same, where the caller holds the path's lock and the store is in a directory of ours.
+    pub(crate) fn add_nar_locked(&self, info: &PathInfo, archive: &mut dyn Read) -> Result<()> {
+        self.add_temp_root(&info.path)?;
         self.take_nar(info, archive)
     }
 
@@ -249,9 +257,7 @@ impl Store {
     }
 
     fn take_nar(&self, info: &PathInfo, archive: &mut dyn Read) -> Result<()> {
-        self.add_temp_root(&info.path)?;
         let real = self.real_path(&info.path);
-        let _lock = PathLocks::acquire(std::slice::from_ref(&real))?;
         if self.is_valid(&info.path)? {
             return Ok(());
         }

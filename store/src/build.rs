@@ -5,12 +5,14 @@ mod after;
 mod attributes;
 mod builtin;
 mod cgroup;
+mod elsewhere;
 mod environment;
 mod failure;
 mod fetch;
 mod free_space;
 mod identity;
 mod log_file;
+mod machines;
 mod one;
 mod outputs;
 mod plan;
@@ -23,6 +25,7 @@ mod rules;
 mod sandbox;
 mod schedule;
 mod seccomp;
+mod site;
 mod structured;
 mod substitute;
 mod unpack_channel;
@@ -32,6 +35,7 @@ pub use cgroup::Limits;
 pub use failure::{BuildError, Failure, FailureKind};
 pub(crate) use fetch::agent;
 pub use free_space::FreeSpace;
+pub use machines::Machine;
 pub use progress::{Event, Progress, Silent};
 pub(crate) use recursive::FEATURE as RECURSIVE_NIX;
 pub(crate) use resolve::resolve;
@@ -74,8 +78,12 @@ impl Wanted {
     reason = "each is a flag of the command line, independent of the others"
 )]
 pub struct BuildOptions {
-    /// How many builders run at a time.
+    /// How many builders run at a time on this machine; with none, only other machines build, and what is to be built here.
     pub max_jobs: usize,
+    /// Machines that build for us.
+    pub machines: Vec<Machine>,
+    /// Whether they take from their own caches what they can.
+    pub machines_substitute: bool,
     /// What builders are told about cores (`NIX_BUILD_CORES`).
     pub cores: usize,
     /// How many downloads run at a time, beside the builders.
@@ -145,6 +153,8 @@ impl Default for BuildOptions {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             max_jobs: cores,
+            machines: Vec::new(),
+            machines_substitute: false,
             cores,
             max_downloads: 16,
             keep_going: false,
@@ -303,13 +313,16 @@ impl Store {
         derivation: Derivation,
         options: &BuildOptions,
     ) -> Result<BTreeMap<String, StorePath>> {
+        if let Some(remote) = &self.remote {
+            return remote.build_given(path, &derivation, options);
+        }
         for source in &derivation.input_srcs {
             self.add_temp_root(source)?;
             self.path_info(source)?;
         }
         let goal =
             schedule::Goal { path: path.clone(), derivation, check: options.check, offers: Vec::new() };
-        match one::build(self, &goal, options, &resolve::Inputs::new()) {
+        match one::build(self, &goal, options, &resolve::Inputs::new(), None) {
             Ok(done) => done
                 .outputs
                 .into_iter()

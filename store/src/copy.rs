@@ -16,6 +16,27 @@ impl Store {
         unsigned: bool,
         progress: &dyn Fn(&StorePath),
     ) -> Result<Vec<StorePath>> {
+        self.copy(target, paths, unsigned, progress, &BTreeSet::new())
+    }
+
+    /// The same, signed or not, where the caller holds the locks of some paths of the target.
+    pub(crate) fn copy_to_locked(
+        &self,
+        target: &Self,
+        paths: &BTreeSet<StorePath>,
+        locked: &BTreeSet<StorePath>,
+    ) -> Result<()> {
+        self.copy(target, paths, true, &|_| {}, locked).map(drop)
+    }
+
+    fn copy(
+        &self,
+        target: &Self,
+        paths: &BTreeSet<StorePath>,
+        unsigned: bool,
+        progress: &dyn Fn(&StorePath),
+        locked: &BTreeSet<StorePath>,
+    ) -> Result<Vec<StorePath>> {
         if self.dir() != target.dir() {
             return Err(Error::Invalid(format!(
                 "cannot copy from a store of `{}` to one of `{}`: every path has its store in its hash",
@@ -42,7 +63,11 @@ impl Store {
                     self.archive(&path, &mut output)?;
                     output.flush().map_err(Error::file("copying", path.base_name()))
                 });
-                let added = target.add_nar(&info, &mut reader);
+                let added = if locked.contains(&path) {
+                    target.add_nar_locked(&info, &mut reader)
+                } else {
+                    target.add_nar(&info, &mut reader)
+                };
                 drop(reader);
                 let dumped = dumping
                     .join()

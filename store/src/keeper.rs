@@ -8,6 +8,7 @@ use crate::garbage::{CollectOptions, Collected};
 use crate::realisation::Realisation;
 use crate::root::Root;
 use formats::content_address::Method;
+use formats::derivation::Derivation;
 use formats::hash::Algorithm;
 use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
@@ -115,6 +116,22 @@ pub(crate) trait Keeper: std::fmt::Debug + Send + Sync {
     }
 
     fn build(&self, requests: &[(StorePath, Wanted)], options: &BuildOptions) -> Result<BuildReport>;
+
+    /// Builds a derivation that is not there and names no input derivations; its outputs by their ids as realisations, as
+    /// far as it tells them.
+    fn build_given(
+        &self,
+        _: &StorePath,
+        _: &Derivation,
+        _: &BuildOptions,
+    ) -> Result<BTreeMap<String, StorePath>> {
+        refused(&self.what(), "build")
+    }
+
+    /// Whether it takes our word, if it says so.
+    fn trusts_us(&self) -> bool {
+        true
+    }
 
     fn missing(&self, requests: &[(StorePath, Wanted)]) -> Result<Missing>;
 

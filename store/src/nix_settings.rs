@@ -1,7 +1,7 @@
 //! Settings under the names that `nix.conf` gives them: from its text, from command lines, from the daemon's clients.
 //! nix.conf(5). Knows old names and `extra-`; values stay text until they are applied.
 
-use crate::build::{BuildOptions, FreeSpace, Limits, Sandbox, SandboxPath, static_shell};
+use crate::build::{BuildOptions, FreeSpace, Limits, Machine, Sandbox, SandboxPath, static_shell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -159,7 +159,9 @@ impl NixSettings {
     /// Changes how builds run to what the settings say.
     pub fn apply(&self, options: &mut BuildOptions) {
         let seconds = |name: &str| self.number(name).map(Duration::from_secs);
-        if self.get("max-jobs") == Some("auto") {
+        if self.get("max-jobs") == Some("0") {
+            options.max_jobs = 0;
+        } else if self.get("max-jobs") == Some("auto") {
             options.max_jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         } else if let Some(jobs) = self.number("max-jobs") {
             options.max_jobs = jobs as usize;
@@ -209,7 +211,27 @@ impl NixSettings {
         options.post_build_hook =
             self.get("post-build-hook").filter(|hook| !hook.is_empty()).map(PathBuf::from);
         options.hook_settings = self.to_text();
+        self.apply_machines(options);
         self.apply_sandbox(options);
+    }
+
+    fn apply_machines(&self, options: &mut BuildOptions) {
+        let machines = match self.get("builders") {
+            Some(text) => Machine::read(text),
+            None => Machine::read(&format!("@{}/machines", Self::directory().display())),
+        };
+        match machines {
+            Ok(machines) => options.machines = machines,
+            Err(error) => log::warn!("{error}; nobody builds for us"),
+        }
+        options.machines_substitute = self.flag("builders-use-substitutes", false);
+    }
+
+    /// Where the machine's settings are: `$NIX_CONF_DIR` or `/etc/nix`.
+    #[must_use]
+    pub fn directory() -> PathBuf {
+        let given = std::env::var_os("NIX_CONF_DIR").filter(|value| !value.is_empty());
+        given.map_or_else(|| PathBuf::from("/etc/nix"), PathBuf::from)
     }
 
     fn apply_sandbox(&self, options: &mut BuildOptions) {

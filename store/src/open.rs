@@ -98,6 +98,11 @@ impl Store {
         self.remote.is_some()
     }
 
+    /// Whether who keeps it takes our word for what we say of paths.
+    pub(crate) fn trusts_us(&self) -> bool {
+        self.remote.as_ref().is_none_or(|keeper| keeper.trusts_us())
+    }
+
     /// Whether the files of its paths are where [`Store::real_path`] says.
     pub fn has_files(&self) -> bool {
         self.remote.as_ref().is_none_or(|keeper| keeper.has_files())

@@ -11,6 +11,7 @@ use crate::keeper::Keeper;
 use crate::realisation::Realisation;
 use crate::root::Root;
 use formats::content_address::Method;
+use formats::derivation::Derivation;
 use formats::hash::{Algorithm, Hash};
 use formats::path_info::PathInfo;
 use formats::store_path::{StoreDir, StorePath};
@@ -446,6 +447,28 @@ impl Keeper for Remote {
         Err(Error::Build(Box::new(BuildError { failures, dependents })))
     }
 
+    fn build_given(
+        &self,
+        path: &StorePath,
+        derivation: &Derivation,
+        options: &BuildOptions,
+    ) -> Result<BTreeMap<String, StorePath>> {
+        self.tell_options(options)?;
+        let mut request = Answer::default();
+        write_basic_derivation(&mut request, &self.dir, path, derivation)?;
+        request.number(0);
+        let mut listener = Listener { options, dir: &self.dir, running: BTreeMap::new() };
+        let told = &mut |told: Told| listener.hear(&told);
+        let (status, message, outputs) =
+            self.connection.ask(36, &request, told, |input| self.read_result(input))?;
+        built_or_failed(path, status, message)?;
+        Ok(outputs.into_iter().map(|(output, path)| (format!("!{output}"), path)).collect())
+    }
+
+    fn trusts_us(&self) -> bool {
+        self.connection.is_trusted()
+    }
+
     fn missing(&self, requests: &[(StorePath, Wanted)]) -> Result<Missing> {
         let mut request = Answer::default();
         request.texts(self.derived(requests).iter());
@@ -466,6 +489,41 @@ impl Keeper for Remote {
         }
         Ok(())
     }
+}
+
+/// An error where a `BuildResult` is not one of success.
+pub(crate) fn built_or_failed(path: &StorePath, status: u64, message: String) -> Result<()> {
+    if matches!(status, 0..=2 | 13) {
+        return Ok(());
+    }
+    let kind = FailureKind::Daemon { status, message: message.into() };
+    let failure = Failure { derivation: path.clone(), kind, tail: Vec::new(), log: None, kept: None };
+    Err(Error::Build(Box::new(BuildError { failures: vec![failure], dependents: Vec::new() })))
+}
+
+/// Writes a derivation without its input derivations, as both protocols send it.
+pub(crate) fn write_basic_derivation(
+    request: &mut Answer,
+    dir: &StoreDir,
+    path: &StorePath,
+    derivation: &Derivation,
+) -> Result<()> {
+    request.text(&dir.print(path)).number(derivation.outputs.len() as u64);
+    for (name, output) in &derivation.outputs {
+        let [path, method, hash] = output.to_fields(dir, &derivation.name, name)?;
+        request.text(name).text(&path).text(&method).text(&hash);
+    }
+    let sources: Vec<String> = derivation.input_srcs.iter().map(|path| dir.print(path)).collect();
+    request.texts(sources.iter());
+    request.bytes(&derivation.platform).bytes(&derivation.builder).number(derivation.args.len() as u64);
+    for argument in &derivation.args {
+        request.bytes(argument);
+    }
+    request.number(derivation.env.len() as u64);
+    for (name, value) in &derivation.env {
+        request.bytes(name).bytes(value);
+    }
+    Ok(())
 }
 
 /// Copies a NAR, which tells itself where it ends.

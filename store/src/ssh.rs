@@ -16,9 +16,20 @@ impl Store {
     /// The store at an `ssh://` or `ssh-ng://` address; `settings` are what its user wants to be otherwise.
     pub fn over_ssh(
         address: &Address,
+        layout: Layout,
+        options: Options,
+        settings: Vec<(String, String)>,
+    ) -> Result<Self> {
+        Self::over_ssh_saying(address, layout, options, settings, None)
+    }
+
+    /// The same; what the program there says beside the conversation goes to `speaks`, or to our own standard error.
+    pub(crate) fn over_ssh_saying(
+        address: &Address,
         mut layout: Layout,
         options: Options,
         settings: Vec<(String, String)>,
+        speaks: Option<Stdio>,
     ) -> Result<Self> {
         if let Some(directory) = address.parameters.get("store") {
             layout.store_dir = StoreDir::new(directory);
@@ -39,7 +50,7 @@ impl Store {
         if let Some(store) = address.parameters.get("remote-store") {
             words.extend(["--store".to_owned(), store.clone()]);
         }
-        let child = start(address, host, &words)?;
+        let child = start(address, host, &words, speaks)?;
         let name = format!("the store `{}`", address.name);
         if matches!(address.place, Place::SshDaemon(_)) {
             let remote = Remote::behind(Connection::with_child(name, child)?, &layout.store_dir, settings);
@@ -51,9 +62,12 @@ impl Store {
 }
 
 /// Starts a program on a machine, its input and output being pipes.
-fn start(address: &Address, host: &str, words: &[String]) -> Result<Child> {
+fn start(address: &Address, host: &str, words: &[String], speaks: Option<Stdio>) -> Result<Child> {
     let mut command = arguments(address, host, words, &std::env::var("NIX_SSHOPTS").unwrap_or_default())?;
     let program = command.get_program().to_string_lossy().into_owned();
+    if let Some(speaks) = speaks {
+        command.stderr(speaks);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(Error::file("starting", program))
 }
 

@@ -132,19 +132,10 @@ pub(super) fn output_fields(
     output: &Output,
     mask: bool,
 ) -> Result<(), StorePathError> {
-    let kind = |method: Method, algorithm: Algorithm| format!("{}{algorithm}", method.prefix());
-    let path = match output {
-        _ if mask => None,
-        Output::InputAddressed(_) | Output::Fixed(_) => output.path(store, derivation, name)?,
-        _ => None,
-    };
-    let path = path.map(|path| store.print(&path)).unwrap_or_default();
-    let (method, hash) = match output {
-        Output::InputAddressed(_) | Output::Deferred => Default::default(),
-        Output::Fixed(address) => (kind(address.method, address.hash.algorithm()), address.hash.digits16()),
-        Output::Floating { method, algorithm } => (kind(*method, *algorithm), String::new()),
-        Output::Impure { method, algorithm } => (kind(*method, *algorithm), "impure".to_owned()),
-    };
+    let [mut path, method, hash] = output.to_fields(store, derivation, name)?;
+    if mask {
+        path.clear();
+    }
     text.push(b'(');
     for (field, value) in [name, &path, &method, &hash].into_iter().enumerate() {
         separate(text, field);
@@ -295,6 +286,27 @@ pub fn parse(text: &[u8], name: &str, store: &StoreDir) -> Result<Derivation, Pa
 }
 
 impl Output {
+    /// The three fields that [`Self::from_fields`] reads, for this output of the derivation by that name.
+    pub fn to_fields(
+        &self,
+        store: &StoreDir,
+        derivation: &str,
+        output: &str,
+    ) -> Result<[String; 3], StorePathError> {
+        let kind = |method: Method, algorithm: Algorithm| format!("{}{algorithm}", method.prefix());
+        let path = match self {
+            Self::InputAddressed(_) | Self::Fixed(_) => self.path(store, derivation, output)?,
+            _ => None,
+        };
+        let (method, hash) = match self {
+            Self::InputAddressed(_) | Self::Deferred => Default::default(),
+            Self::Fixed(address) => (kind(address.method, address.hash.algorithm()), address.hash.digits16()),
+            Self::Floating { method, algorithm } => (kind(*method, *algorithm), String::new()),
+            Self::Impure { method, algorithm } => (kind(*method, *algorithm), "impure".to_owned()),
+        };
+        Ok([path.map(|path| store.print(&path)).unwrap_or_default(), method, hash])
+    }
+
     /// An output from the three fields that describe it in a derivation's text and in the worker protocol: its path, how
     /// its content is hashed, the hash.
     pub fn from_fields(

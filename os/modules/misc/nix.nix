@@ -5,6 +5,33 @@ let
   cfg = config.nix;
   shown = v: if builtins.isBool v then lib.boolToString v else if builtins.isList v then lib.concatMapStringsSep " " toString v else toString v;
   scalar = types.nullOr (types.oneOf [ types.bool types.int types.float types.str types.path types.package ]);
+  words = description: mkOption { type = types.listOf types.str; default = [ ]; inherit description; };
+  optional = type: description: mkOption { type = types.nullOr type; default = null; inherit description; };
+  machine.options = {
+    hostName = mkOption { type = types.nonEmptyStr; example = "builder.example.org"; description = "Its name or address."; };
+    protocol = mkOption { type = types.enum [ null "ssh" "ssh-ng" ]; default = "ssh"; description = "How it is asked; with null, hostName is a whole address."; };
+    system = optional types.str "The system that it builds for.";
+    systems = words "The systems that it builds for.";
+    sshUser = optional types.str "Who logs in there.";
+    sshKey = optional types.str "The file with the key for that; the daemon, which is root, reads it.";
+    maxJobs = mkOption { type = types.int; default = 1; description = "How many builds it takes at a time."; };
+    speedFactor = mkOption { type = types.either types.int types.float; default = 1; description = "How fast it is beside others."; };
+    supportedFeatures = words "Features that it has.";
+    mandatoryFeatures = words "Features that a derivation must ask for to be built there.";
+    publicHostKey = optional types.str "The machine's key, in base 64.";
+  };
+  list = l: if l == [ ] then "-" else lib.concatStringsSep "," l;
+  orDash = v: if v == null then "-" else toString v;
+  machineLine = m: lib.concatStringsSep " " [
+    (lib.optionalString (m.protocol != null) "${m.protocol}://" + lib.optionalString (m.sshUser != null) "${m.sshUser}@" + m.hostName)
+    (list (if m.system != null then [ m.system ] else m.systems))
+    (orDash m.sshKey)
+    (toString m.maxJobs)
+    (toString m.speedFactor)
+    (list (m.supportedFeatures ++ m.mandatoryFeatures))
+    (list m.mandatoryFeatures)
+    (orDash m.publicHostKey)
+  ];
 in
 {
   options.nix = {
@@ -36,8 +63,8 @@ in
     nixPath = mkOption { type = types.listOf types.str; default = [ ]; description = "NIX_PATH."; };
     registry = mkOption { type = types.attrsOf types.anything; default = { }; description = "Names of flakes; accepted."; };
     channel.enable = mkOption { type = types.bool; default = true; inert = true; description = "Accepted."; };
-    buildMachines = mkOption { type = types.listOf types.anything; default = [ ]; inert = true; description = "Accepted; builds run here."; };
-    distributedBuilds = mkOption { type = types.bool; default = false; inert = true; description = "Accepted."; };
+    buildMachines = mkOption { type = types.listOf (types.submodule machine); default = [ ]; description = "Machines that build for this one, in /etc/nix/machines."; };
+    distributedBuilds = mkOption { type = types.bool; default = false; description = "Whether they do."; };
     daemonCPUSchedPolicy = mkOption { type = types.str; default = "other"; inert = true; description = "Accepted."; };
     daemonIOSchedClass = mkOption { type = types.str; default = "best-effort"; inert = true; description = "Accepted."; };
     daemonIOSchedPriority = mkOption { type = types.int; default = 4; inert = true; description = "Accepted."; };
@@ -64,7 +91,18 @@ in
     (lib.mkRenamedOptionModule [ "nix" "binaryCachePublicKeys" ] [ "nix" "settings" "trusted-public-keys" ])
   ];
   config = lib.mkIf cfg.enable {
-    nix.settings = { trusted-users = [ "root" ]; substituters = lib.mkDefault [ ]; trusted-public-keys = lib.mkDefault [ ]; build-users-group = lib.mkDefault (if cfg.nrBuildUsers > 0 then "nixbld" else ""); };
+    nix.settings = {
+      trusted-users = [ "root" ];
+      substituters = lib.mkDefault [ ];
+      trusted-public-keys = lib.mkDefault [ ];
+      build-users-group = lib.mkDefault (if cfg.nrBuildUsers > 0 then "nixbld" else "");
+      # Nothing said means the file of machines.
+      builders = lib.mkIf (!cfg.distributedBuilds) (lib.mkDefault "");
+    };
+    assertions = map
+      (m: { assertion = m.system != null || m.systems != [ ]; message = "nix.buildMachines: ${m.hostName} says neither `system` nor `systems`"; })
+      cfg.buildMachines;
+    environment.etc."nix/machines" = lib.mkIf (cfg.buildMachines != [ ]) { text = lib.concatMapStrings (m: machineLine m + "\n") cfg.buildMachines; };
     environment.etc."nix/nix.conf".text = "# Made from nix.settings.\n"
       + lib.concatStrings (lib.mapAttrsToList (n: v: lib.optionalString (v != null && v != [ ]) "${n} = ${shown v}\n") cfg.settings)
       + cfg.extraOptions;

@@ -146,7 +146,7 @@ impl fmt::Display for Failure {
             write!(formatter, "\n  whole log: firn log {} ({})", self.derivation, log.display())?;
         }
         if let Some(kept) = &self.kept {
-            write!(formatter, "\n  build directory kept: {}", kept.display())?;
+            write!(formatter, "\n  note: keeping build directory '{}'", kept.display())?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One build from lock to registration.
 
 use super::attributes::Attributes;
+use super::elsewhere::There;
 use super::identity::Identity;
 use super::log_file::BuildLog;
 use super::outputs::{self, Scratch};
@@ -69,12 +70,13 @@ pub(super) struct Done {
     pub(super) outputs: BTreeMap<String, StorePath>,
 }
 
-/// Builds one goal; `inputs` are the outputs of the derivations that it needs.
+/// Builds one goal, on another machine if one is given; `inputs` are the outputs of the derivations that it needs.
 pub(super) fn build(
     store: &Store,
     goal: &Goal,
     options: &BuildOptions,
     inputs: &Inputs,
+    there: Option<There<'_>>,
 ) -> Result<Done, Failure> {
     let mut failure = Failure {
         derivation: goal.path.clone(),
@@ -83,7 +85,7 @@ pub(super) fn build(
         log: None,
         kept: None,
     };
-    match attempt(store, goal, options, inputs, &mut failure) {
+    match attempt(store, goal, options, inputs, there, &mut failure) {
         Ok(done) => Ok(done),
         Err(kind) => {
             failure.kind = kind;
@@ -98,17 +100,18 @@ fn attempt(
     goal: &Goal,
     options: &BuildOptions,
     inputs: &Inputs,
+    there: Option<There<'_>>,
     failure: &mut Failure,
 ) -> Result<Done, FailureKind> {
     let done = if resolve::is_needed(store, &goal.derivation)? {
         let resolved = resolve::resolve(store, &goal.derivation, inputs)?;
         let path = store.add_derivation(&resolved)?;
         let resolved = Goal { path, derivation: resolved, check: goal.check, offers: Vec::new() };
-        let done = carry_out(store, &resolved, options, &Inputs::new(), failure)?;
+        let done = carry_out(store, &resolved, options, &Inputs::new(), there, failure)?;
         note_realisations(store, &resolved.derivation, &done.outputs, options.note_realisations)?;
         done
     } else {
-        carry_out(store, goal, options, inputs, failure)?
+        carry_out(store, goal, options, inputs, there, failure)?
     };
     note_realisations(store, &goal.derivation, &done.outputs, options.note_realisations)?;
     Ok(done)
@@ -141,6 +144,7 @@ fn carry_out(
     goal: &Goal,
     options: &BuildOptions,
     inputs: &Inputs,
+    there: Option<There<'_>>,
     failure: &mut Failure,
 ) -> Result<Done, FailureKind> {
     let finals = goal.derivation.output_paths(store.dir()).map_err(crate::Error::from)?;
@@ -161,6 +165,13 @@ fn carry_out(
         && let Some(outputs) = all_valid(store, &goal.derivation)?
     {
         return Ok(Done { built: false, outputs });
+    }
+    if let Some(there) = there {
+        let inputs = input_closure(store, goal, inputs)?;
+        let locked = finals.into_values().flatten().collect();
+        let outputs = there.build(store, goal, options, &inputs, &locked, failure)?;
+        drop(locks);
+        return finish(store, goal, options, outputs);
     }
     let attributes = Attributes::of(&goal.derivation)?;
     check_supported(goal, options, &attributes)?;
@@ -192,7 +203,16 @@ fn carry_out(
         remove_scratch_outputs(&job)?;
     }
     drop(locks);
-    let outputs = result?;
+    finish(store, goal, options, result?)
+}
+
+/// What comes after a build, wherever it was.
+fn finish(
+    store: &Store,
+    goal: &Goal,
+    options: &BuildOptions,
+    outputs: BTreeMap<String, StorePath>,
+) -> Result<Done, FailureKind> {
     // What the hook calls must find them.
     note_realisations(store, &goal.derivation, &outputs, options.note_realisations)?;
     after::registered(&goal.path, &outputs, store, options)?;
@@ -271,7 +291,7 @@ fn all_valid(store: &Store, derivation: &Derivation) -> Result<Option<BTreeMap<S
     Ok(Some(outputs))
 }
 
-fn check_supported(
+pub(super) fn check_supported(
     goal: &Goal,
     options: &BuildOptions,
     attributes: &Attributes<'_>,

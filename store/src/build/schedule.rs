@@ -1,8 +1,10 @@
 //! The steps of a plan and the threads that carry them out. Downloads have threads of their own:
 //! they wait for the network and not for a core.
 
+use super::elsewhere::There;
 use super::one::{self, Done};
 use super::resolve::Inputs;
+use super::site::{Site, Sites};
 use super::{BuildOptions, Event, Failure, FailureKind, Missing, free_space, substitute};
 use crate::cache::Offer;
 use crate::error::Result;
@@ -15,6 +17,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Instant;
+
+/// How many builds are on their way at a time where machines build for us; each waits in a thread of its own.
+const AWAY: usize = 64;
 
 /// The stack of a thread that builds, in bytes; what is not used costs nothing.
 const STACK: usize = 16 << 20;
@@ -131,7 +136,8 @@ impl Schedule {
             left: self.steps.len(),
             ..State::default()
         };
-        let pool = Pool { schedule: self, store, options, state: Mutex::new(state), changed: Condvar::new() };
+        let (state, changed, sites) = (Mutex::new(state), Condvar::new(), Sites::default());
+        let pool = Pool { schedule: self, store, options, state, changed, sites };
         for realisation in &self.realisations {
             pool.note(realisation);
         }
@@ -164,7 +170,8 @@ impl Schedule {
 
     /// Starts the threads.
     fn start<'scope>(&self, scope: &'scope Scope<'scope, '_>, pool: &'scope Pool<'_>, downloads: usize) {
-        let builders = pool.options.max_jobs.max(1).min(self.steps.len() - downloads);
+        let away = if pool.options.machines.is_empty() { 1 } else { AWAY };
+        let builders = pool.options.max_jobs.max(away).min(self.steps.len() - downloads);
         let fetchers = pool.options.max_downloads.max(1).min(downloads);
         for worker in 0..builders + fetchers {
             // Trees are walked as deep as builders make them.
@@ -195,6 +202,7 @@ struct Pool<'a> {
     options: &'a BuildOptions,
     state: Mutex<State>,
     changed: Condvar,
+    sites: Sites,
 }
 
 impl Pool<'_> {
@@ -283,14 +291,33 @@ impl Pool<'_> {
             Ok(Some(done)) => return Ok(done),
             Err(error) => log::warn!("{}: {error}", goal.path),
         }
-        let inputs = self.inputs_of(goal).map_err(|error| Failure {
+        let failed = |kind: FailureKind| Failure {
             derivation: goal.path.clone(),
-            kind: error.into(),
+            kind,
             tail: Vec::new(),
             log: None,
             kept: None,
-        })?;
-        one::build(self.store, goal, self.options, &inputs)
+        };
+        let inputs = self.inputs_of(goal).map_err(|error| failed(error.into()))?;
+        loop {
+            let slot = match self.sites.find(self.store, goal, self.options).map_err(failed)? {
+                Site::Here(_seat) => return one::build(self.store, goal, self.options, &inputs, None),
+                Site::There(slot) => slot,
+            };
+            let built = match There::open(slot.machine, self.store) {
+                Ok(there) => Some(one::build(self.store, goal, self.options, &inputs, Some(there))),
+                Err(error) => {
+                    log::warn!("cannot build on `{}`: {error}", slot.machine.name);
+                    self.sites.leave_out(&slot.machine.name);
+                    None
+                }
+            };
+            drop(slot);
+            self.sites.freed();
+            if let Some(result) = built {
+                return result;
+            }
+        }
     }
 
     /// The outputs of what a goal needs: built just now, or before.

@@ -15,6 +15,9 @@ const VERSION: u64 = 0x123;
 /// Nix 2.4 and newer.
 const OLDEST: u64 = 0x120;
 
+/// What a daemon of 1.35 says to whom it does not trust.
+const NOT_TRUSTED: u64 = 2;
+
 const NEXT: u64 = 0x6f6c_6d67;
 const READ: u64 = 0x6461_7461;
 const WRITE: u64 = 0x6461_7416;
@@ -47,6 +50,8 @@ pub(crate) struct Connection {
     name: String,
     ends: Mutex<Ends>,
     version: u64,
+    /// Whether the daemon says that it does not take our word.
+    distrusted: bool,
     /// The program that talks, where it is one of ours.
     child: Option<Mutex<Child>>,
 }
@@ -104,11 +109,9 @@ impl Connection {
         if version >= 33 {
             read_text(&mut ends.input)?;
         }
-        if version >= 35 {
-            read_number(&mut ends.input)?;
-        }
+        let distrusted = version >= 35 && read_number(&mut ends.input)? == NOT_TRUSTED;
         ends.listen(&mut |_| {})?;
-        Ok(Self { name, ends: Mutex::new(ends), version, child: child.map(Mutex::new) })
+        Ok(Self { name, ends: Mutex::new(ends), version, distrusted, child: child.map(Mutex::new) })
     }
 
     /// What it is called in messages.
@@ -119,6 +122,11 @@ impl Connection {
     /// The minor version that both ends know.
     pub(crate) const fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Whether the daemon takes our word, as far as it says.
+    pub(crate) const fn is_trusted(&self) -> bool {
+        !self.distrusted
     }
 
     /// Makes a request and reads its answer.

@@ -1,21 +1,23 @@
 //! A store at the other end of `nix-store --serve`.
 
 use super::{
-    ADD, BUILD_PATHS, CLIENT_MAGIC, DUMP, OLDEST, QUERY_CLOSURE, QUERY_INFOS, QUERY_VALID, SERVER_MAGIC,
-    VERSION, read_info,
+    ADD, BUILD_DERIVATION, BUILD_PATHS, CLIENT_MAGIC, DUMP, OLDEST, QUERY_CLOSURE, QUERY_INFOS, QUERY_VALID,
+    SERVER_MAGIC, VERSION, read_info,
 };
 use crate::add::TextObject;
 use crate::build::{BuildError, BuildOptions, BuildReport, Failure, FailureKind, Missing, Wanted};
 use crate::daemon::wire::{Answer, read_number, read_text, read_texts, send};
 use crate::error::{Error, Result};
 use crate::keeper::Keeper;
-use crate::remote::copy_archive;
+use crate::realisation::Realisation;
+use crate::remote::{built_or_failed, copy_archive, write_basic_derivation};
 use crate::tree;
 use formats::content_address::{ContentAddress, Method};
+use formats::derivation::Derivation;
 use formats::hash::{Algorithm, Hash};
 use formats::path_info::PathInfo;
 use formats::store_path::{StoreDir, StorePath};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout};
@@ -109,6 +111,20 @@ impl Machine {
 
     fn paths(&self, input: &mut dyn Read) -> Result<BTreeSet<StorePath>> {
         read_texts(input)?.iter().map(|text| Ok(self.dir.parse(text)?)).collect()
+    }
+
+    /// What a build may use.
+    fn limits(&self, request: &mut Answer, options: &BuildOptions) {
+        let seconds = |limit: Option<std::time::Duration>| limit.map_or(0, |limit| limit.as_secs());
+        request
+            .number(seconds(options.max_silent))
+            .number(seconds(options.timeout))
+            .number(options.max_log_size.unwrap_or(0))
+            .number(0)
+            .number(0);
+        if self.version >= 0x207 {
+            request.number(options.keep_failed.into());
+        }
     }
 
     /// Sends a path with its archive.
@@ -220,16 +236,7 @@ impl Keeper for Machine {
             .collect();
         let mut request = Answer::default();
         request.texts(texts.iter());
-        let seconds = |limit: Option<std::time::Duration>| limit.map_or(0, |limit| limit.as_secs());
-        request
-            .number(seconds(options.max_silent))
-            .number(seconds(options.timeout))
-            .number(options.max_log_size.unwrap_or(0))
-            .number(0)
-            .number(0);
-        if self.version >= 0x207 {
-            request.number(options.keep_failed.into());
-        }
+        self.limits(&mut request, options);
         let failed = self.ask(BUILD_PATHS, &request, |input| match read_number(input)? {
             0 => Ok(None),
             status => Ok(Some((status, read_text(input)?))),
@@ -242,6 +249,33 @@ impl Keeper for Machine {
             .into_iter()
             .collect();
         Err(Error::Build(Box::new(BuildError { failures, dependents: Vec::new() })))
+    }
+
+    fn build_given(
+        &self,
+        path: &StorePath,
+        derivation: &Derivation,
+        options: &BuildOptions,
+    ) -> Result<BTreeMap<String, StorePath>> {
+        let mut request = Answer::default();
+        write_basic_derivation(&mut request, &self.dir, path, derivation)?;
+        self.limits(&mut request, options);
+        let (status, message, outputs) = self.ask(BUILD_DERIVATION, &request, |input| {
+            let (status, message) = (read_number(input)?, read_text(input)?);
+            for _ in 0..4 {
+                read_number(input)?; // how often it was built, whether that differed, when it began and ended
+            }
+            let mut outputs = BTreeMap::new();
+            if self.version >= 0x206 {
+                for _ in 0..read_number(input)? {
+                    let id = read_text(input)?;
+                    outputs.insert(id, Realisation::from_json(&read_text(input)?)?.path);
+                }
+            }
+            Ok((status, message, outputs))
+        })?;
+        built_or_failed(path, status, message)?;
+        Ok(outputs)
     }
 
     fn missing(&self, _: &[(StorePath, Wanted)]) -> Result<Missing> {

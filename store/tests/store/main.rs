@@ -10,6 +10,8 @@ mod cve;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod elsewhere;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fixture;
