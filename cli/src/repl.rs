@@ -3,6 +3,7 @@
 
 mod building;
 mod editing;
+mod starting;
 
 use crate::eval::{Request, current_directory, read_only_io};
 use anyhow::{Context as _, Result, bail};
@@ -17,6 +18,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The commands and what they do.
 const HELP: &str = "\
@@ -29,17 +32,21 @@ const HELP: &str = "\
 :doc <expr>          what a function does
 :e :edit <expr>      open the file that a function, path or package is in with $EDITOR
 :env                 the variables there are
+:i <expr>            build a derivation and install it in your profile
 :l :load <file>      load a file's attributes as variables
 :ll :last-loaded     the variables that were added last
 :log <expr>          the log of a derivation's build
 :p :print <expr>     evaluate everything in a value and print it; a string as it is
 :q :quit             leave
 :r :reload           load the files again
+:sh <expr>           build what a derivation needs, then start a shell in which it could be built
 :t :type <expr>      the type of a value
-:te [true|false]     show the whole trace of errors, or not any more";
+:te [true|false]     show the whole trace of errors, or not any more
+:u <expr>            build a package, then start a shell that has it (asks <nixpkgs> for runCommand)
+Ctrl-C               ends an evaluation";
 
 /// The commands, for completion.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 19] = [
     ":?",
     ":add",
     ":bl",
@@ -48,14 +55,17 @@ const COMMANDS: [&str; 16] = [
     ":edit",
     ":env",
     ":help",
+    ":i",
     ":last-loaded",
     ":load",
     ":log",
     ":print",
     ":quit",
     ":reload",
+    ":sh",
     ":te",
     ":type",
+    ":u",
 ];
 
 /// How many names are listed when variables are added.
@@ -100,6 +110,10 @@ struct Session<'a> {
     /// The names that were added last.
     last: Vec<String>,
     request: Request,
+    /// Set by Ctrl-C; another one while it is set ends the process.
+    interrupted: Arc<AtomicBool>,
+    /// Whether values are printed in colours.
+    colours: bool,
 }
 
 /// What comes after a line.
@@ -117,12 +131,28 @@ impl<'a> Session<'a> {
         request: Request,
     ) -> Self {
         let scope = evaluator.make_empty_attrs();
-        Self { evaluator, workshop, scope, directory, loaded: Vec::new(), last: Vec::new(), request }
+        let interrupted = evaluator.interrupt_flag();
+        let (loaded, last, colours) = (Vec::new(), Vec::new(), false);
+        Self { evaluator, workshop, scope, directory, loaded, last, request, interrupted, colours }
     }
 
-    fn interactive(self) -> Result<ExitCode> {
+    /// Ctrl-C ends what is evaluated instead of the process, if that still looks whether it should end.
+    fn catch_interrupts(&self) -> Result<()> {
+        use signal_hook::consts::SIGINT;
+        let flag = &self.interrupted;
+        signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(flag))
+            .and_then(|_| signal_hook::flag::register(SIGINT, Arc::clone(flag)))
+            .context("preparing for Ctrl-C")?;
+        Ok(())
+    }
+
+    fn interactive(mut self) -> Result<ExitCode> {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        self.colours = wanted && std::io::stdout().is_terminal();
         let mut editor: rustyline::Editor<Editing<'_>, rustyline::history::FileHistory> =
             rustyline::Editor::new().context("preparing the terminal")?;
+        // The editor has a handler of its own, which would take the place of one that was there before.
+        self.catch_interrupts()?;
         let session = RefCell::new(self);
         let complete = |word: &str| session.borrow_mut().completions(word);
         editor.set_helper(Some(Editing::new(&complete)));
@@ -179,6 +209,7 @@ impl<'a> Session<'a> {
 
     /// Does what a line says; what goes wrong in it is printed.
     fn line(&mut self, line: &str) -> Result<Next> {
+        self.interrupted.store(false, Ordering::Relaxed);
         let line = line.trim();
         let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();
@@ -191,6 +222,12 @@ impl<'a> Session<'a> {
             ":b" | ":build" => self.build(rest, false),
             ":bl" => self.build(rest, true),
             ":log" => self.log(rest),
+            ":i" => self.install(rest),
+            ":sh" => self.shell(rest),
+            ":u" => self.shell_with(rest),
+            ":lf" | ":load-flake" => {
+                Err(anyhow::anyhow!("there are no flakes here; :l loads a file, :a the attributes of a set"))
+            }
             ":doc" => self.doc(rest),
             ":e" | ":edit" => self.edit(rest),
             ":l" | ":load" => self.load(Path::new(rest)),
@@ -228,9 +265,19 @@ impl<'a> Session<'a> {
         self.evaluator.attribute_names(self.scope).unwrap_or_default()
     }
 
+    /// A value as it is printed; nothing if that was interrupted, since half a value says little.
+    fn printed(&mut self, value: Handle<'a>, depth: usize) -> Result<String> {
+        let printed = self.evaluator.print_pretty(value, depth, self.colours);
+        if self.interrupted.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(String::from_utf8_lossy(&printed).into_owned())
+    }
+
     /// What a word may go on as: commands, files, variables, or the attributes of the value before the last dot. An error
     /// while finding out is no reason to disturb who is typing.
     fn completions(&mut self, word: &str) -> Vec<String> {
+        self.interrupted.store(false, Ordering::Relaxed);
         if word.starts_with(':') {
             return COMMANDS
                 .iter()
@@ -282,8 +329,8 @@ impl<'a> Session<'a> {
             return self.define(value);
         }
         let value = self.evaluate(line)?;
-        let printed = self.evaluator.print_pretty(value, 1);
-        self.say(&String::from_utf8_lossy(&printed))
+        let printed = self.printed(value, 1)?;
+        self.say(&printed)
     }
 
     fn define(&mut self, attrs: Handle<'a>) -> Result<()> {
@@ -295,10 +342,10 @@ impl<'a> Session<'a> {
     fn print_deep(&mut self, text: &str) -> Result<()> {
         let value = self.evaluate(text)?;
         let printed = match self.evaluator.as_string(value) {
-            Some(text) => text.to_vec(),
-            None => self.evaluator.print_pretty(value, usize::MAX),
+            Some(text) => String::from_utf8_lossy(text).into_owned(),
+            None => self.printed(value, usize::MAX)?,
         };
-        self.say(&String::from_utf8_lossy(&printed))
+        self.say(&printed)
     }
 
     fn type_of(&mut self, text: &str) -> Result<()> {
@@ -444,8 +491,20 @@ mod tests {
         session.expression("inherit (builtins) length; inherit ({ g = 4; }) g").unwrap();
         session.expression("a = a + 10").unwrap();
         let value = session.evaluate("[ a b c.d (length [ g ]) ]").unwrap();
-        assert_eq!(session.evaluator.print_pretty(value, 1), b"[\n  11\n  2\n  3\n  1\n]");
+        assert_eq!(session.printed(value, 1).unwrap(), "[\n  11\n  2\n  3\n  1\n]");
         assert!(session.expression("b = 1; c = (").is_err());
+    }
+
+    #[test]
+    fn what_was_interrupted_can_be_asked_for_again() {
+        let arena = Arena::new();
+        let mut session = session(&arena);
+        session.line("a = builtins.foldl' (sum: n: sum + n) 0 [ 1 2 3 ]").unwrap();
+        session.interrupted.store(true, Ordering::Relaxed);
+        assert!(session.evaluate("a").unwrap_err().to_string().starts_with("interrupted"));
+        session.line("").unwrap();
+        let value = session.evaluate("a").unwrap();
+        assert_eq!(session.printed(value, 1).unwrap(), "6");
     }
 
     #[test]
@@ -456,6 +515,8 @@ mod tests {
         assert!(session.build("1", false).unwrap_err().to_string().contains("not evaluate to a derivation"));
         assert!(session.edit("1").unwrap_err().to_string().contains("which file"));
         assert!(session.trace("perhaps").is_err());
+        assert!(session.shell("1").unwrap_err().to_string().contains("not evaluate to a derivation"));
+        assert!(session.shell_with("1").unwrap_err().to_string().contains("nixpkgs"));
         assert!(session.doc("/** Adds. */ x: x").is_ok());
         let package = "derivation { name = \"x\"; builder = \"b\"; system = \"s\"; }";
         assert_eq!(session.build(package, false).unwrap_err().to_string(), "there is no store in this test");

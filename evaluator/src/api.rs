@@ -77,6 +77,12 @@ impl<'a> Evaluator<'a> {
         result.map_err(|error| self.explain(error))
     }
 
+    /// As long as this is set, every evaluation ends with [`crate::ErrorKind::Interrupted`] at its next call. What was
+    /// being evaluated then can be asked for again. A signal handler may set it.
+    pub fn interrupt_flag(&self) -> std::sync::Arc<std::sync::atomic::AtomicBool> {
+        std::sync::Arc::clone(&self.interrupted)
+    }
+
     /// Evaluates a file (or a directory's `default.nix`) given by its absolute path.
     pub fn eval_file(&mut self, path: &[u8]) -> Result<Handle<'a>> {
         self.measure_stack();

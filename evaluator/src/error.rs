@@ -54,6 +54,8 @@ pub enum ErrorKind {
     Io,
     /// Something fetched is not what its hash says.
     Mismatch,
+    /// Somebody does not want the answer any more.
+    Interrupted,
     /// Forbidden in pure or restricted evaluation.
     Restricted,
     /// Anything else.

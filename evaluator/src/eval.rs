@@ -14,6 +14,7 @@ use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
 use crate::value::{Apply, Env, List, Mapped, Partial, Passing, Slot, Value};
+use std::sync::atomic::Ordering;
 
 /// Stack that must be left before going deeper.
 const RED_ZONE: usize = 96 * 1024;
@@ -294,7 +295,9 @@ impl<'a> Evaluator<'a> {
             }
             Err(error) => {
                 let error = self.note_cycle(slot, value, error);
-                slot.set(self.arena, Value::Failed(error));
+                // Who interrupts may ask again.
+                let interrupted = error.kind() == ErrorKind::Interrupted;
+                slot.set(self.arena, if interrupted { value } else { Value::Failed(error) });
                 Err(error)
             }
         }
@@ -421,20 +424,27 @@ impl<'a> Evaluator<'a> {
     /// A selection; `None` when the default is wanted.
     fn selection(&mut self, select: &'a Select<'a>, env: &'a Env<'a>) -> Eval<'a, Option<Value<'a>>> {
         let mut value = self.eval(&select.base, env)?;
-        for step in select.path {
-            let name = self.step_name(step, env)?;
+        let Some((mut step, mut rest)) = select.path.split_first() else { return Ok(Some(value)) };
+        let mut name = self.step_name(step, env)?;
+        loop {
             let attrs = match value {
                 Value::Attrs(attrs) => attrs,
                 _ if select.default.is_some() => return Ok(None),
                 other => return Err(self.wrong_type(other, "a set", step.pos)),
             };
-            match Self::find_cached(step, attrs, name) {
-                Some(slot) => value = self.force_attr(slot, name, step.pos)?,
+            let slot = match Self::find_cached(step, attrs, name) {
+                Some(slot) => slot,
                 None if select.default.is_some() => return Ok(None),
                 None => return Err(self.missing_attribute(attrs, name, step.pos)),
-            }
+            };
+            let Some((next, behind)) = rest.split_first() else {
+                return self.force_attr(slot, name, step.pos).map(Some);
+            };
+            // A computed name comes before the value that it is looked for in.
+            let next_name = self.step_name(next, env)?;
+            value = self.force_attr(slot, name, step.pos)?;
+            (step, name, rest) = (next, next_name, behind);
         }
-        Ok(Some(value))
     }
 
     fn has_attr(&mut self, has: &'a HasAttr<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
@@ -631,6 +641,14 @@ impl<'a> Evaluator<'a> {
         if self.depth > self.options.max_call_depth {
             return self.fail(ErrorKind::StackOverflow, pos, "stack overflow; max-call-depth exceeded");
         }
+        self.unless_interrupted(pos)
+    }
+
+    #[inline]
+    fn unless_interrupted(&self, pos: Pos) -> Eval<'a, ()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return self.fail(ErrorKind::Interrupted, pos, "interrupted");
+        }
         Ok(())
     }
 
@@ -734,6 +752,7 @@ impl<'a> Evaluator<'a> {
         pos: Pos,
     ) -> Eval<'a, Value<'a>> {
         self.statistics.builtin_calls += 1;
+        self.unless_interrupted(pos)?;
         let result = if self.profile.is_some() {
             self.profiled_builtin(builtin, arguments, pos)
         } else {

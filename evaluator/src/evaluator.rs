@@ -17,6 +17,8 @@ use crate::value::{Env, List, Slot, Str, Value};
 use bumpalo::Bump;
 use hashbrown::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Counters, for `--stats`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +58,8 @@ pub struct Evaluator<'a> {
     pub(crate) depth: u32,
     pub(crate) stack_limit: usize,
     pub(crate) statistics: Counters,
+    /// Set from outside when the evaluation is to end; looked at by every call.
+    pub(crate) interrupted: Arc<AtomicBool>,
     /// Where the time goes, if somebody wants to know.
     pub(crate) profile: Option<Box<crate::profile::Profile>>,
     /// The slot whose evaluation turned out to need itself, until the error has passed it.
@@ -99,6 +103,7 @@ impl<'a> Evaluator<'a> {
             depth: 0,
             stack_limit: 0,
             statistics: Counters::default(),
+            interrupted: Arc::default(),
             profile: None,
             cycle: None,
             imported: HashMap::new(),
@@ -267,7 +272,12 @@ impl<'a> Evaluator<'a> {
         let result = self.eval_file_at(&resolved, pos);
         match result {
             Ok(value) => slot.set(self.arena, value),
-            Err(error) => slot.set(self.arena, Value::Failed(error)),
+            Err(error) => {
+                slot.set(self.arena, Value::Failed(error));
+                if error.kind() == ErrorKind::Interrupted {
+                    self.imported.remove(&resolved);
+                }
+            }
         }
         result
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use evaluator::DerivationInfo;
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use store::Store;
 use store::build::{BuildOptions, Wanted};
 
@@ -28,10 +29,18 @@ impl Workshop {
 }
 
 impl Session<'_> {
+    /// The derivation that an expression gives.
     fn derivation(&mut self, text: &str) -> Result<DerivationInfo> {
         let value = self.evaluate(text)?;
         let result = self.evaluator.derivation_info(value);
         self.explained(result)?.context("expression does not evaluate to a derivation, so I can't build it")
+    }
+
+    /// The same, written to the store.
+    pub(super) fn written_derivation(&mut self, text: &str) -> Result<DerivationInfo> {
+        let info = self.derivation(text)?;
+        self.workshop()?.io.flush()?;
+        Ok(info)
     }
 
     fn workshop(&self) -> Result<&Workshop> {
@@ -40,11 +49,12 @@ impl Session<'_> {
 
     /// Builds a derivation and says where its outputs are; with `links`, links in the working directory keep them.
     pub(super) fn build(&mut self, text: &str, links: bool) -> Result<()> {
-        let info = self.derivation(text)?;
+        let info = self.written_derivation(text)?;
         let workshop = self.workshop()?;
-        workshop.io.flush()?;
         let store = &workshop.store;
         let path = store.dir().parse(&info.drv_path)?;
+        // A build does not look whether it should end: Ctrl-C ends all.
+        self.interrupted.store(true, Ordering::Relaxed);
         let report = store.build(&[(path.clone(), Wanted::All)], &workshop.options)?;
         let mut answer = "\nThis derivation produced the following outputs:".to_owned();
         for (output, built) in report.outputs.get(&path).into_iter().flatten() {

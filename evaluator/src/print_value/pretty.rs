@@ -1,6 +1,6 @@
 //! Values as the REPL prints them: what is shown is evaluated, down to a depth; what lies deeper is `{ ... }`; sets and
 //! lists of more than one item, or of one that holds others, stand on lines of their own; an error inside is shown in its
-//! place. As `nix repl` of Nix 2.34 prints them, but for the colours.
+//! place. As `nix repl` of Nix 2.34 prints them, its colours included.
 
 use super::{Style, write_identifier, write_string};
 use crate::api::Handle;
@@ -12,11 +12,21 @@ use crate::value::{Slot, Value};
 /// Spaces a level.
 const INDENT: usize = 2;
 
+/// Escape sequences of a terminal: how each kind of value looks.
+const STRING: &str = "35;1";
+const CONSTANT: &str = "36;1";
+const PATH: &str = "32;1";
+const FUNCTION: &str = "34;1";
+const REPEATED: &str = "35;1";
+const ERROR: &str = "31;1";
+
 impl<'a> Evaluator<'a> {
-    /// A value as a person reads it: evaluated and printed to that depth (1: the attributes of a set, not theirs).
-    pub fn print_pretty(&mut self, value: Handle<'a>, depth: usize) -> Vec<u8> {
+    /// A value as a person reads it: evaluated and printed to that depth (1: the attributes of a set, not theirs), for
+    /// a terminal with colours.
+    pub fn print_pretty(&mut self, value: Handle<'a>, depth: usize, colours: bool) -> Vec<u8> {
         self.measure_stack();
-        let mut printer = Pretty { evaluator: self, out: Vec::new(), deepest: depth, around: Vec::new() };
+        let mut printer =
+            Pretty { evaluator: self, out: Vec::new(), deepest: depth, colours, around: Vec::new() };
         printer.value(value.0, 0);
         printer.out
     }
@@ -26,6 +36,7 @@ struct Pretty<'e, 'a> {
     evaluator: &'e mut Evaluator<'a>,
     out: Vec<u8>,
     deepest: usize,
+    colours: bool,
     /// The addresses of the sets and lists that the current one lies in.
     around: Vec<usize>,
 }
@@ -33,6 +44,20 @@ struct Pretty<'e, 'a> {
 impl<'a> Pretty<'_, 'a> {
     fn put(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
+    }
+
+    /// Writes something in a colour.
+    fn coloured(&mut self, colour: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.colours {
+            return write(&mut self.out);
+        }
+        self.put(&format!("\x1b[{colour}m"));
+        write(&mut self.out);
+        self.put("\x1b[0m");
+    }
+
+    fn say(&mut self, colour: &str, text: &str) {
+        self.coloured(colour, |out| out.extend_from_slice(text.as_bytes()));
     }
 
     fn line(&mut self, depth: usize) {
@@ -49,12 +74,12 @@ impl<'a> Pretty<'_, 'a> {
 
     fn error(&mut self, error: Error<'a>) {
         self.evaluator.cycle = None;
-        self.put(&format!("«error: {}»", error.0.cause.message));
+        self.say(ERROR, &format!("«error: {}»", error.0.cause.message));
     }
 
     fn evaluated(&mut self, value: Value<'a>, depth: usize) {
         match value {
-            Value::String(string) => write_string(&mut self.out, string.bytes()),
+            Value::String(string) => self.coloured(STRING, |out| write_string(out, string.bytes())),
             Value::List(list) => {
                 let items: Vec<_> = list.items().iter().map(|slot| (None, slot)).collect();
                 self.container(&items, std::ptr::from_ref(list).addr(), ("[", "]"), depth);
@@ -69,7 +94,12 @@ impl<'a> Pretty<'_, 'a> {
             }
             other => {
                 let text = self.evaluator.print_value(other, Style::Talkative);
-                self.out.extend_from_slice(&text);
+                let colour = match other {
+                    Value::Path(_) => PATH,
+                    Value::Lambda(..) | Value::Builtin(_) | Value::Partial(_) => FUNCTION,
+                    _ => CONSTANT,
+                };
+                self.coloured(colour, |out| out.extend_from_slice(&text));
             }
         }
     }
@@ -83,14 +113,14 @@ impl<'a> Pretty<'_, 'a> {
         let path = attrs.get(Known::DRV_PATH).map(|slot| self.evaluator.force(slot));
         match path {
             Some(Ok(Value::String(path))) => {
-                self.put(&format!("«derivation {}»", String::from_utf8_lossy(path.bytes())));
+                self.say(PATH, &format!("«derivation {}»", String::from_utf8_lossy(path.bytes())));
             }
             Some(Err(error)) => {
-                self.put("«derivation ");
+                self.say(PATH, "«derivation ");
                 self.error(error);
-                self.put("»");
+                self.say(PATH, "»");
             }
-            _ => self.put("«derivation ???»"),
+            _ => self.say(PATH, "«derivation ???»"),
         }
         true
     }
@@ -106,7 +136,7 @@ impl<'a> Pretty<'_, 'a> {
             return self.put(&format!("{open} {close}"));
         }
         if self.around.contains(&address) {
-            return self.put("«repeated»");
+            return self.say(REPEATED, "«repeated»");
         }
         if depth >= self.deepest {
             return self.put(&format!("{open} ... {close}"));
@@ -155,7 +185,14 @@ mod tests {
         let arena = Arena::new();
         let mut evaluator = Evaluator::new(&arena, Rc::new(MemoryIo::default()), Options::default());
         let value = evaluator.eval_str(text, b"/").unwrap();
-        String::from_utf8(evaluator.print_pretty(value, depth)).unwrap()
+        let plain = String::from_utf8(evaluator.print_pretty(value, depth, false)).unwrap();
+        let coloured = String::from_utf8(evaluator.print_pretty(value, depth, true)).unwrap();
+        let mut uncoloured = String::new();
+        for part in coloured.split("\x1b[") {
+            uncoloured.push_str(if uncoloured.is_empty() { part } else { part.split_once('m').unwrap().1 });
+        }
+        assert_eq!(uncoloured.trim_start_matches("0m"), plain);
+        plain
     }
 
     /// What `nix repl` of 2.34.8 printed.
