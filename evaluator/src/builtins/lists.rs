@@ -311,7 +311,16 @@ fn concat_map<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'
 enum Key {
     /// Integers and floats compare as one kind.
     Number(u64),
+    /// An integer that no float is equal to.
+    Large(i64),
     Bytes(Vec<u8>),
+}
+
+impl Key {
+    fn of_int(number: i64) -> Self {
+        let float = number as f64;
+        if float as i64 == number { Self::Number(float.to_bits()) } else { Self::Large(number) }
+    }
 }
 
 fn generic_closure<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
@@ -343,8 +352,8 @@ fn generic_closure<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> E
             None => kind = Some(key),
         }
         let fresh = match key {
-            Value::Int(number) => seen.insert(Key::Number((number as f64).to_bits()), ()).is_none(),
-            Value::Float(number) => seen.insert(Key::Number(number.to_bits()), ()).is_none(),
+            Value::Int(number) => seen.insert(Key::of_int(number), ()).is_none(),
+            Value::Float(number) => seen.insert(Key::Number((number + 0.0).to_bits()), ()).is_none(),
             Value::String(text) => seen.insert(Key::Bytes(text.bytes().to_vec()), ()).is_none(),
             Value::Path(path) => seen.insert(Key::Bytes(path.bytes().to_vec()), ()).is_none(),
             other => {

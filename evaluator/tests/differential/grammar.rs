@@ -1,6 +1,6 @@
 //! The grammar that expressions are drawn from, read from `grammar.txt`: types without indentation, their rules below them.
 //! In a rule `<type>` is a place for an expression of that type, `$1:type` makes up a name that is a variable of that type
-//! in all of the rule's places, `$1` is that name again. `<!type>` never gets parentheses.
+//! in all of the rule's places, `$1` is that name again. `<!type>` never gets parentheses. `⏎` is a newline.
 
 use crate::expression::Expression;
 use crate::random::Random;
@@ -159,7 +159,8 @@ fn parse_rule(text: &str) -> Rule {
             rule.push(part);
             rest = &rest[length..];
         } else {
-            plain.push(character);
+            // A rule is a line: this stands for the end of another one.
+            plain.push(if character == '⏎' { '\n' } else { character });
             rest = &rest[character.len_utf8()..];
         }
     }

@@ -91,3 +91,5 @@ builtins.derivationStrict ({ name = "x"; builder = "b"; system = "s"; outputHash
 builtins.derivationStrict ({ name = "x"; builder = "b"; system = "s"; outputHash = ""; outputHashAlgo = "nothing"; })
 ---
 builtins.storePath (builtins.path { path = ./fixture/link; filter = or1: a: 0; name = "x"; })
+---
+(rec { inherit ({ a = (throw "t"); }) a; b = a; }).a.${0}.b or 0.c or 0
