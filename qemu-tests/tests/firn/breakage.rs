@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use formats::control::{ActiveState, Shutdown};
-use qemu_tests::{Command, Disk, Machine, Output};
+use qemu_tests::{Command, Machine, Output};
 
 use crate::distribution;
 
@@ -30,15 +30,7 @@ const GENERATION_2: [(&str, &str); 3] = [
 #[test]
 fn the_older_generation_still_boots() {
     let configurations = distribution::configurations("breakage", &GENERATION_1);
-    let image = distribution::image(&configurations.join("mission.nix"), "breakage");
-    let machine = Machine::builder("breakage")
-        .uefi()
-        .memory_mib(1024)
-        .agent()
-        .disk(Disk::overlay(image))
-        .limit(Duration::from_secs(300))
-        .start()
-        .unwrap();
+    let machine = distribution::machine("breakage", &configurations.join("mission.nix"), 1024, 300);
     machine.wait_for_unit("multi-user.target").unwrap();
     let toplevel_1 = machine.link_target("/run/current-system").unwrap();
     let menu = machine.succeed("cd /boot && find . -type f | sort | xargs sha256sum").unwrap();

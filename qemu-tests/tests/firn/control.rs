@@ -1,33 +1,23 @@
 //! What the machine says and how it is spoken to: the log store with everything that feeds it, systemd's commands, and
 //! faults: floods, fork bombs, killed supervisors and collectors, a power cut.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use formats::control::ActiveState;
-use qemu_tests::{Disk, Machine};
+use qemu_tests::Machine;
 
 use crate::distribution;
 
-/// The machine's image, made once.
-fn image() -> &'static Path {
+/// A machine of the one image that all of these share.
+fn machine(name: &str) -> Machine {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| {
+    let image = IMAGE.get_or_init(|| {
         let configurations = distribution::configurations("control", &[]);
         distribution::image(&configurations.join("control.nix"), "control")
-    })
-}
-
-fn machine(name: &str) -> Machine {
-    Machine::builder(name)
-        .uefi()
-        .memory_mib(768)
-        .agent()
-        .disk(Disk::overlay(image()))
-        .limit(Duration::from_secs(300))
-        .start()
-        .unwrap()
+    });
+    distribution::machine_of(name, image, 768, 300)
 }
 
 /// Process 1 itself: the watchdog, becoming another, orphans, the ways in which a machine ends and begins again.

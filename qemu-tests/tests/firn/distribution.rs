@@ -3,6 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use qemu_tests::{Disk, Machine};
 
 /// The workspace's directory.
 fn workspace() -> &'static Path {
@@ -61,4 +64,21 @@ pub(crate) fn image(configuration: &Path, name: &str) -> PathBuf {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "firn image {}: {}\n{errors}", configuration.display(), output.status);
     disk
+}
+
+/// A running machine of a configuration, with the agent in it. What takes longer than `limit` seconds fails.
+pub(crate) fn machine(name: &str, configuration: &Path, memory_mib: u32, limit: u64) -> Machine {
+    machine_of(name, &image(configuration, name), memory_mib, limit)
+}
+
+/// The same, of an image.
+pub(crate) fn machine_of(name: &str, image: &Path, memory_mib: u32, limit: u64) -> Machine {
+    Machine::builder(name)
+        .uefi()
+        .memory_mib(memory_mib)
+        .agent()
+        .disk(Disk::overlay(image))
+        .limit(Duration::from_secs(limit))
+        .start()
+        .unwrap()
 }

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use formats::control::{ActiveState, Message as _, Request, SOCKET};
-use qemu_tests::{Command, Disk, Machine};
+use qemu_tests::{Command, Machine};
 
 use crate::{distribution, orphans};
 
@@ -18,15 +18,7 @@ type Fault = (&'static str, fn(&Machine));
 #[test]
 fn the_machine_stays_in_service() {
     let configurations = distribution::configurations("faults", &[]);
-    let image = distribution::image(&configurations.join("faults.nix"), "faults");
-    let machine = Machine::builder("faults")
-        .uefi()
-        .memory_mib(768)
-        .agent()
-        .disk(Disk::overlay(image))
-        .limit(Duration::from_secs(900))
-        .start()
-        .unwrap();
+    let machine = distribution::machine("faults", &configurations.join("faults.nix"), 768, 900);
     machine.wait_for_unit("multi-user.target").unwrap();
     let keeper = machine.unit("keeper.service").unwrap().main_pid;
     assert_ne!(keeper, 0);

@@ -2,22 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use qemu_tests::{Command, Disk, Machine};
+use qemu_tests::{Command, Machine};
 
 use crate::distribution;
 
 #[test]
 fn units_do_what_they_say() {
     let configurations = distribution::configurations("semantics", &[]);
-    let image = distribution::image(&configurations.join("semantics.nix"), "semantics");
-    let machine = Machine::builder("semantics")
-        .uefi()
-        .memory_mib(768)
-        .agent()
-        .disk(Disk::overlay(image))
-        .limit(Duration::from_secs(300))
-        .start()
-        .unwrap();
+    let machine = distribution::machine("semantics", &configurations.join("semantics.nix"), 768, 300);
     machine.wait_for_unit("multi-user.target").unwrap();
     assert_eq!(seen(&machine, "language"), "de_DE.UTF-8\nMärz\n2,5");
     sandboxes(&machine);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use formats::control::ActiveState;
-use qemu_tests::{Command, Disk, Machine};
+use qemu_tests::{Command, Machine};
 
 use crate::distribution;
 
@@ -24,15 +24,7 @@ const SERVICES: [&str; 10] = [
 #[test]
 fn real_services_work_and_survive_a_power_cut() {
     let configurations = distribution::configurations("services", &[]);
-    let image = distribution::image(&configurations.join("services.nix"), "services");
-    let machine = Machine::builder("services")
-        .uefi()
-        .memory_mib(1536)
-        .agent()
-        .disk(Disk::overlay(image))
-        .limit(Duration::from_secs(900))
-        .start()
-        .unwrap();
+    let machine = distribution::machine("services", &configurations.join("services.nix"), 1536, 900);
     all_run(&machine);
     each_does_what_it_is_for(&machine);
     machine.succeed("redis-cli set kept redis && redis-cli save").unwrap();

@@ -2,10 +2,10 @@
 //! part at a random moment. What follows is a switch to the new system, one back to the old, or a power cut, and
 //! always ends in the one or the other, whole: files, users, services, boot menu.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use formats::control::{ActiveState, Shutdown};
-use qemu_tests::{Disk, Machine};
+use qemu_tests::Machine;
 
 use crate::distribution;
 
@@ -14,15 +14,7 @@ const VARIANTS: [&str; 3] = ["a", "b", "c"];
 #[test]
 fn killed_at_any_moment() {
     let configurations = distribution::configurations("switching", &[]);
-    let image = distribution::image(&configurations.join("switching.nix"), "switching");
-    let machine = Machine::builder("switching")
-        .uefi()
-        .memory_mib(768)
-        .agent()
-        .disk(Disk::overlay(image))
-        .limit(Duration::from_secs(300))
-        .start()
-        .unwrap();
+    let machine = distribution::machine("switching", &configurations.join("switching.nix"), 768, 300);
     machine.wait_for_agent().unwrap();
     let toplevels = VARIANTS.map(|variant| {
         let place = match variant {
