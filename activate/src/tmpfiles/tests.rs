@@ -1,5 +1,6 @@
 //! Rules on temporary roots.
 
+use super::attributes::attribute;
 use super::*;
 use crate::accounts::plan::Accounts;
 
