@@ -2,8 +2,9 @@
 
 mod pretty;
 
-use crate::attrs::Attrs;
+use crate::attrs::{Attrs, Keys};
 use crate::evaluator::Evaluator;
+use crate::position::Pos;
 use crate::value::{Slot, Value};
 use hashbrown::HashSet;
 
@@ -91,22 +92,27 @@ impl<'a> Evaluator<'a> {
     /// The attributes of a set, in the order of their names.
     pub(crate) fn by_name(&self, attrs: &'a Attrs<'a>) -> Vec<crate::attrs::Attr<'a>> {
         if attrs.under().is_some() {
-            let mut list: Vec<_> = attrs.iter().collect();
-            self.symbols.sort_by_text(&mut list, |attr| attr.name);
-            return list;
+            let list: Vec<_> = attrs.iter().collect();
+            // Many sets have the same names: their order is kept.
+            let keys = self.shapes.keys(list.len(), |index| (list[index].name, Pos::NONE));
+            return self.order(keys).iter().map(|&index| list[index as usize]).collect();
         }
         let keys = attrs.keys();
         let slots = attrs.slots();
-        let order = keys.by_text(self.arena, |order| {
-            self.symbols.sort_by_text(order, |&index| keys.names[index as usize]);
-        });
-        order
+        self.order(keys)
             .iter()
             .map(|&index| {
                 let index = index as usize;
                 crate::attrs::Attr { name: keys.names[index], pos: keys.position(index), slot: &slots[index] }
             })
             .collect()
+    }
+
+    /// The numbers of names in the order of their texts.
+    fn order(&self, keys: &Keys<'a>) -> &'a [u32] {
+        keys.by_text(self.arena, |order| {
+            self.symbols.sort_by_text(order, |&index| keys.names[index as usize]);
+        })
     }
 }
 

@@ -46,15 +46,14 @@ pub const fn is_digit(byte: u8) -> bool {
 /// Writes bytes as base-32.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    let length = encoded_length(bytes.len());
-    let mut text = String::with_capacity(length);
-    for position in (0..length).rev() {
-        let bit = position * 5;
-        let (index, shift) = (bit / 8, bit % 8);
-        let low = u16::from(bytes.get(index).copied().unwrap_or(0));
-        let high = u16::from(bytes.get(index + 1).copied().unwrap_or(0));
-        let digit = ((low | high << 8) >> shift) & 31;
-        text.push(char::from(ALPHABET[usize::from(digit)]));
+    let mut text = String::with_capacity(encoded_length(bytes.len()));
+    // Five bytes are eight digits.
+    for chunk in bytes.chunks(5).rev() {
+        let number = chunk.iter().rev().fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+        for digit in (0..encoded_length(chunk.len())).rev() {
+            let value = (number >> (digit * 5)) & 31;
+            text.push(char::from(ALPHABET[value as usize]));
+        }
     }
     text
 }

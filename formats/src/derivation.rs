@@ -60,6 +60,11 @@ impl Output {
         }
     }
 
+    /// Whether its path is known before the build.
+    pub const fn has_path(&self) -> bool {
+        matches!(self, Self::InputAddressed(_) | Self::Fixed(_))
+    }
+
     /// What the variable with the output's name says: the path, printed; a placeholder where the builder is to write to a
     /// path of its own; nothing while an input's path is missing.
     pub fn variable(&self, store: &StoreDir, derivation: &str, name: &str) -> Result<String, StorePathError> {

@@ -174,6 +174,14 @@ impl Hash {
         HEXLOWER.encode(self.bytes())
     }
 
+    /// Appends the digits alone, base 16, to a text.
+    pub fn write_digits16(&self, text: &mut Vec<u8>) {
+        let bytes = self.bytes();
+        let start = text.len();
+        text.resize(start + bytes.len() * 2, 0);
+        HEXLOWER.encode_mut(bytes, text.get_mut(start..).unwrap_or_default());
+    }
+
     /// The digits alone, Nix's base 32.
     #[must_use]
     pub fn digits32(&self) -> String {

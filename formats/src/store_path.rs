@@ -52,6 +52,18 @@ pub enum StorePathError {
     References(String),
 }
 
+/// Which bytes may stand in a name.
+const IN_NAMES: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        allowed[byte as usize] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'+' | b'-' | b'.' | b'_' | b'?' | b'=');
+        byte += 1;
+    }
+    allowed
+};
+
 /// Checks a name: 1 to 211 characters of `[A-Za-z0-9+-._?=]`, not to be taken for `.` or `..`.
 pub fn check_name(name: &str) -> Result<(), StorePathError> {
     if name.is_empty() {
@@ -64,7 +76,10 @@ pub fn check_name(name: &str) -> Result<(), StorePathError> {
     if first == "." || first == ".." {
         return Err(StorePathError::DotName(name.to_owned()));
     }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "+-._?=".contains(c);
+    if name.bytes().all(|byte| IN_NAMES[usize::from(byte)]) {
+        return Ok(());
+    }
+    let allowed = |c: char| u8::try_from(c).is_ok_and(|byte| IN_NAMES[usize::from(byte)]);
     match name.chars().find(|&c| !allowed(c)) {
         Some(character) => Err(StorePathError::Character { name: name.to_owned(), character }),
         None => Ok(()),

@@ -10,6 +10,9 @@ use crate::value::Slot;
 /// So many layers are left of too many.
 const LAYERS_LEFT: usize = 4;
 
+/// Layers with no more names than this together are merged in one go.
+const FEW: usize = 64;
+
 /// Something sorted by name to be merged: a layer as it lies in the arena (the uppermost one of that set), or what came of
 /// merging some.
 enum Layer<'a> {
@@ -19,7 +22,7 @@ enum Layer<'a> {
 
 /// The layers of a set, the uppermost first.
 fn layers_of<'a>(attrs: &'a Attrs<'a>) -> impl Iterator<Item = Layer<'a>> {
-    std::iter::successors(Some(attrs), |attrs| attrs.under()).map(Layer::Stored)
+    pile(attrs).map(Layer::Stored)
 }
 
 /// Merges neighbours until so many layers are left.
@@ -32,8 +35,34 @@ fn reduce(layers: &mut Vec<Layer<'_>>, count: usize) {
     }
 }
 
+/// The attributes of some layers, the uppermost first, that are few; in order.
+fn few_merged<'a>(layers: impl Iterator<Item = &'a Attrs<'a>>, total: usize) -> Vec<Attr<'a>> {
+    let mut all = Vec::with_capacity(total);
+    for layer in layers {
+        all.extend(Stored::of(layer).attrs());
+    }
+    // Stable: of the same name, the uppermost comes first.
+    all.sort_by_key(|attr| attr.name);
+    all.dedup_by_key(|attr| attr.name);
+    all
+}
+
+/// A set and those that it lies on.
+fn pile<'a>(attrs: &'a Attrs<'a>) -> impl Iterator<Item = &'a Attrs<'a>> {
+    std::iter::successors(Some(attrs), |attrs| attrs.under())
+}
+
+/// How many names all layers have together.
+fn total<'a>(attrs: &'a Attrs<'a>) -> usize {
+    pile(attrs).map(|layer| layer.keys().names.len()).sum()
+}
+
 /// All attributes of a set, in order.
 pub(super) fn merged<'a>(attrs: &'a Attrs<'a>) -> Vec<Attr<'a>> {
+    let total = total(attrs);
+    if total <= FEW {
+        return few_merged(pile(attrs), total);
+    }
     let mut layers: Vec<Layer<'a>> = layers_of(attrs).collect();
     reduce(&mut layers, 1);
     match layers.pop() {
@@ -46,6 +75,10 @@ pub(super) fn merged<'a>(attrs: &'a Attrs<'a>) -> Vec<Attr<'a>> {
 /// One set on another that together have too many layers: some are merged. What is large (a package set) mostly stays as
 /// it is, and what lies at the bottom is used again with all that is below it.
 pub(super) fn settled<'a>(shapes: &Shapes<'a>, under: &'a Attrs<'a>, over: &'a Attrs<'a>) -> &'a Attrs<'a> {
+    let total = total(over) + total(under);
+    if total <= FEW {
+        return Attrs::of_attrs(shapes, &few_merged(pile(over).chain(pile(under)), total));
+    }
     let mut layers: Vec<Layer<'a>> = layers_of(over).chain(layers_of(under)).collect();
     reduce(&mut layers, LAYERS_LEFT);
     let mut lower: Option<&'a Attrs<'a>> = None;

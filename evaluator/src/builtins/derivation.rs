@@ -30,7 +30,7 @@ pub(super) const TABLE: &[Builtin] = &[builtin(
 /// What is known of derivations made or read so far.
 #[derive(Debug, Default)]
 pub(crate) struct DerivationCache {
-    hashes: HashMap<StorePath, ModuloHash>,
+    hashes: HashMap<StorePath, Rc<ModuloHash>>,
     /// Those that had to be read.
     read: HashMap<StorePath, Rc<Derivation>>,
 }
@@ -106,7 +106,7 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
         builder: Vec::new(),
         texts: Vec::with_capacity(4096),
         args: Vec::new(),
-        env: Vec::new(),
+        env: Vec::with_capacity(48),
     };
     let mut context = ContextBuilder::default();
     for attr in e.by_name(attrs) {
@@ -430,15 +430,17 @@ fn known_derivation(e: &mut Evaluator<'_>, path: &StorePath) -> Result<Rc<Deriva
 }
 
 /// The memoised hash of a derivation as its users see it.
-fn hash_of(e: &mut Evaluator<'_>, store: &StoreDir, path: &StorePath) -> Result<ModuloHash, HashFailure> {
+fn hash_of(e: &mut Evaluator<'_>, store: &StoreDir, path: &StorePath) -> Result<Rc<ModuloHash>, HashFailure> {
     if let Some(hash) = e.derivations.hashes.get(path) {
-        return Ok(hash.clone());
+        return Ok(Rc::clone(hash));
     }
     let derivation = known_derivation(e, path).map_err(HashFailure::Other)?;
     let hash = stacker::maybe_grow(64 * 1024, 1024 * 1024, || {
-        derivation.hash_modulo(store, &mut |input: &StorePath| hash_of(e, store, input))
-    })?;
-    e.derivations.hashes.insert(path.clone(), hash.clone());
+        derivation
+            .hash_modulo(store, &mut |input: &StorePath| hash_of(e, store, input).map(|hash| (*hash).clone()))
+    })
+    .map(Rc::new)?;
+    e.derivations.hashes.insert(path.clone(), Rc::clone(&hash));
     Ok(hash)
 }
 
@@ -509,15 +511,12 @@ fn finish<'a>(e: &mut Evaluator<'a>, draft: Draft<'_>, pos: Pos) -> Eval<'a, Val
     let path =
         io.add_text(&name, &finished.text, &finished.references).map_err(|error| e.io_error(&error, pos))?;
     // The hash is what its users need; the rest is in the store should anybody ask.
-    e.derivations.hashes.entry(path.clone()).or_insert(finished.hash);
-    let mut texts = BTreeMap::new();
-    for (output, kind) in &finished.outputs {
-        let text = match kind.path(&store, name.strip_suffix(".drv").unwrap_or(&name), output) {
-            Ok(Some(known)) => store.print(&known),
-            Ok(None) => downstream_placeholder(&path, output),
-            Err(error) => return e.fail(ErrorKind::Other, pos, &error.to_string()),
-        };
-        texts.insert(output.clone(), text);
+    e.derivations.hashes.entry(path.clone()).or_insert(Rc::new(finished.hash));
+    let mut texts = finished.output_texts;
+    for (output, text) in &mut texts {
+        if finished.outputs.get(output).is_some_and(|kind| !kind.has_path()) {
+            *text = downstream_placeholder(&path, output);
+        }
     }
     Ok(result(e, &store.print(&path), &texts))
 }

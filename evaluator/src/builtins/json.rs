@@ -10,7 +10,7 @@ use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
 use crate::value::Value;
-use formats::scan::first_special;
+use formats::scan::each_special;
 use std::collections::BTreeMap;
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -37,11 +37,11 @@ fn write_text<'a>(e: &Evaluator<'a>, bytes: &[u8], pos: Pos, out: &mut Vec<u8>) 
     }
     out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let mut rest = bytes;
+    let mut done = 0;
     // Whole runs of plain bytes are copied together.
-    while let Some(plain) = first_special(rest, 0x20, [b'"', b'\\']) {
-        out.extend_from_slice(&rest[..plain]);
-        match rest[plain] {
+    each_special(bytes, 0x20, [b'"', b'\\'], |place| {
+        out.extend_from_slice(&bytes[done..place]);
+        match bytes[place] {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -51,9 +51,9 @@ fn write_text<'a>(e: &Evaluator<'a>, bytes: &[u8], pos: Pos, out: &mut Vec<u8>) 
             0x0c => out.extend_from_slice(b"\\f"),
             byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
         }
-        rest = &rest[plain + 1..];
-    }
-    out.extend_from_slice(rest);
+        done = place + 1;
+    });
+    out.extend_from_slice(&bytes[done..]);
     out.push(b'"');
     Ok(())
 }

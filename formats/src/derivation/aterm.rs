@@ -7,7 +7,7 @@
 use super::{Derivation, Output};
 use crate::content_address::{ContentAddress, Method};
 use crate::hash::{Algorithm, Hash, HashError};
-use crate::scan::first_special;
+use crate::scan::each_special;
 use crate::store_path::{StoreDir, StorePath, StorePathError};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -88,7 +88,9 @@ impl Derivation {
         text.extend_from_slice(b"Derive([");
         for (index, (name, output)) in self.outputs.iter().enumerate() {
             separate(&mut text, index);
-            output_fields(&mut text, store, (&self.name, name), output, mask_outputs)?;
+            let path = if mask_outputs { None } else { output.path(store, &self.name, name)? };
+            let path = path.map(|path| store.print(&path)).unwrap_or_default();
+            output_fields(&mut text, name, output, &path);
         }
         text.extend_from_slice(b"],[");
         for (index, (path, outputs)) in inputs.iter().enumerate() {
@@ -124,25 +126,15 @@ impl Derivation {
     }
 }
 
-/// An output of the derivation and name given: `("name","path","method and algorithm","hash")`.
-pub(super) fn output_fields(
-    text: &mut Vec<u8>,
-    store: &StoreDir,
-    (derivation, name): (&str, &str),
-    output: &Output,
-    mask: bool,
-) -> Result<(), StorePathError> {
-    let [mut path, method, hash] = output.to_fields(store, derivation, name)?;
-    if mask {
-        path.clear();
-    }
+/// An output with its path, printed or nothing: `("name","path","method and algorithm","hash")`.
+pub(super) fn output_fields(text: &mut Vec<u8>, name: &str, output: &Output, path: &str) {
+    let [method, hash] = output.address_fields();
     text.push(b'(');
-    for (field, value) in [name, &path, &method, &hash].into_iter().enumerate() {
+    for (field, value) in [name, path, &method, &hash].into_iter().enumerate() {
         separate(text, field);
         quote(text, value.as_bytes());
     }
     text.push(b')');
-    Ok(())
 }
 
 pub(super) fn separate(text: &mut Vec<u8>, index: usize) {
@@ -162,36 +154,22 @@ pub(super) fn quote(text: &mut Vec<u8>, value: &[u8]) {
 pub(super) fn escape(text: &mut Vec<u8>, value: &[u8]) {
     text.reserve(value.len() + 2);
     text.push(b'"');
-    let mut rest = value;
-    while let Some(position) = special_byte(rest) {
-        let (plain, special) = rest.split_at(position);
-        text.extend_from_slice(plain);
-        text.push(b'\\');
-        let Some((byte, after)) = special.split_first() else { break };
-        text.push(match byte {
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            other => *other,
-        });
-        rest = after;
-    }
-    text.extend_from_slice(rest);
-    text.push(b'"');
-}
-
-/// Where the next byte is that has to be escaped.
-fn special_byte(value: &[u8]) -> Option<usize> {
-    let mut start = 0;
+    let mut done = 0;
     // Of the bytes below fourteen only three are special; the others hardly ever occur.
-    while let Some(position) = value.get(start..).and_then(|rest| first_special(rest, 14, [b'"', b'\\'])) {
-        let position = start + position;
-        if matches!(value.get(position), Some(b'"' | b'\\' | b'\n' | b'\r' | b'\t')) {
-            return Some(position);
-        }
-        start = position + 1;
-    }
-    None
+    each_special(value, 14, [b'"', b'\\'], |place| {
+        let escaped = match value.get(place) {
+            Some(b'\n') => b'n',
+            Some(b'\r') => b'r',
+            Some(b'\t') => b't',
+            Some(&byte @ (b'"' | b'\\')) => byte,
+            _ => return,
+        };
+        text.extend_from_slice(value.get(done..place).unwrap_or_default());
+        text.extend_from_slice(&[b'\\', escaped]);
+        done = place + 1;
+    });
+    text.extend_from_slice(value.get(done..).unwrap_or_default());
+    text.push(b'"');
 }
 
 pub(super) fn strings<'a>(
@@ -293,18 +271,20 @@ impl Output {
         derivation: &str,
         output: &str,
     ) -> Result<[String; 3], StorePathError> {
-        let kind = |method: Method, algorithm: Algorithm| format!("{}{algorithm}", method.prefix());
-        let path = match self {
-            Self::InputAddressed(_) | Self::Fixed(_) => self.path(store, derivation, output)?,
-            _ => None,
-        };
-        let (method, hash) = match self {
-            Self::InputAddressed(_) | Self::Deferred => Default::default(),
-            Self::Fixed(address) => (kind(address.method, address.hash.algorithm()), address.hash.digits16()),
-            Self::Floating { method, algorithm } => (kind(*method, *algorithm), String::new()),
-            Self::Impure { method, algorithm } => (kind(*method, *algorithm), "impure".to_owned()),
-        };
+        let path = self.path(store, derivation, output)?;
+        let [method, hash] = self.address_fields();
         Ok([path.map(|path| store.print(&path)).unwrap_or_default(), method, hash])
+    }
+
+    /// How its content is hashed, and the hash.
+    fn address_fields(&self) -> [String; 2] {
+        let kind = |method: Method, algorithm: Algorithm| format!("{}{algorithm}", method.prefix());
+        match self {
+            Self::InputAddressed(_) | Self::Deferred => Default::default(),
+            Self::Fixed(address) => [kind(address.method, address.hash.algorithm()), address.hash.digits16()],
+            Self::Floating { method, algorithm } => [kind(*method, *algorithm), String::new()],
+            Self::Impure { method, algorithm } => [kind(*method, *algorithm), "impure".to_owned()],
+        }
     }
 
     /// An output from the three fields that describe it in a derivation's text and in the worker protocol: its path, how

@@ -6,6 +6,7 @@ use super::aterm::{escape, output_fields, quote, separate, strings};
 use super::{Derivation, ModuloHash, Output};
 use crate::hash::{Algorithm, Hash, Hasher};
 use crate::store_path::{StoreDir, StorePath, StorePathError};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A derivation whose output paths are not known yet; its texts are borrowed.
@@ -25,7 +26,7 @@ pub struct Draft<'d> {
     pub builder: &'d [u8],
     /// Its arguments.
     pub args: Vec<&'d [u8]>,
-    /// Its environment without duplicates, in any order; the variables of the outputs are added.
+    /// Its environment without duplicates, best in the order of the names; the variables of the outputs are added.
     pub env: Vec<(&'d [u8], &'d [u8])>,
 }
 
@@ -46,10 +47,10 @@ pub struct Finished {
 
 impl Draft<'_> {
     /// Computes everything that follows. `lookup` gives the hash of an input derivation.
-    pub fn finish<E: From<StorePathError>>(
+    pub fn finish<H: Borrow<ModuloHash>, E: From<StorePathError>>(
         mut self,
         store: &StoreDir,
-        lookup: &mut dyn FnMut(&StorePath) -> Result<ModuloHash, E>,
+        lookup: &mut dyn FnMut(&StorePath) -> Result<H, E>,
     ) -> Result<Finished, E> {
         self.input_drvs.sort_unstable();
         self.input_drvs.dedup();
@@ -67,7 +68,7 @@ impl Draft<'_> {
 
         let mut masked = None;
         if self.outputs.values().any(|output| matches!(output, Output::Deferred)) && !deferred {
-            let head = self.head(store, true)?;
+            let head = self.head(&BTreeMap::new());
             masked = Some(sha256(&[&head, &hashed_inputs, b"],", &rest]));
         }
         if let Some(hash) = &masked {
@@ -92,12 +93,12 @@ impl Draft<'_> {
         }
         filled.extend_from_slice(rest.get(done..).unwrap_or_default());
 
-        let mut text = self.head(store, false)?;
+        let mut text = self.head(&output_texts);
         let head_length = text.len();
         self.write_inputs(&mut text, store);
         text.extend_from_slice(b"],");
         text.extend_from_slice(&filled);
-        let hash = if let Some(hashes) = self.fixed_hashes(store)? {
+        let hash = if let Some(hashes) = self.fixed_hashes(&output_texts)? {
             ModuloHash::Fixed(hashes)
         } else {
             let head = text.get(..head_length).unwrap_or_default();
@@ -117,7 +118,8 @@ impl Draft<'_> {
         let mut env: Vec<(&[u8], &[u8])> = self.env.clone();
         env.retain(|(key, _)| is_output(key).is_none());
         env.extend(names.iter().map(|name| (name.as_bytes(), b"".as_slice())));
-        env.sort_unstable_by_key(|(key, _)| *key);
+        // Mostly in order up to here: the stable sort sees that.
+        env.sort_by_key(|(key, _)| *key);
 
         let mut rest = Vec::with_capacity(4096);
         let sources: Vec<String> = self.input_srcs.iter().map(|path| store.print(path)).collect();
@@ -145,16 +147,17 @@ impl Draft<'_> {
         (rest, places)
     }
 
-    /// The text up to the inputs.
-    fn head(&self, store: &StoreDir, mask_outputs: bool) -> Result<Vec<u8>, StorePathError> {
+    /// The text up to the inputs, with the outputs' paths from their variables as far as they are given.
+    fn head(&self, texts: &BTreeMap<String, String>) -> Vec<u8> {
         let mut text = Vec::with_capacity(4096);
         text.extend_from_slice(b"Derive([");
         for (index, (name, output)) in self.outputs.iter().enumerate() {
             separate(&mut text, index);
-            output_fields(&mut text, store, (self.name, name), output, mask_outputs)?;
+            let path = texts.get(name).filter(|_| output.has_path()).map_or("", String::as_str);
+            output_fields(&mut text, name, output, path);
         }
         text.extend_from_slice(b"],[");
-        Ok(text)
+        text
     }
 
     fn write_inputs(&self, text: &mut Vec<u8>, store: &StoreDir) {
@@ -163,24 +166,28 @@ impl Draft<'_> {
             let Some((path, _)) = group.first() else { continue };
             separate(text, index);
             text.push(b'(');
-            quote(text, store.print(path).as_bytes());
-            text.push(b',');
+            text.push(b'"');
+            for piece in [store.as_str(), "/", path.base_name()] {
+                text.extend_from_slice(piece.as_bytes());
+            }
+            text.extend_from_slice(b"\",");
             strings(text, group.iter().map(|(_, output)| output.as_bytes()), quote);
             text.push(b')');
         }
     }
 
     /// The same with hashes for the paths. Whether one of them is not final yet.
-    fn write_hashed_inputs<E>(
+    fn write_hashed_inputs<H: Borrow<ModuloHash>, E>(
         &self,
         text: &mut Vec<u8>,
-        lookup: &mut dyn FnMut(&StorePath) -> Result<ModuloHash, E>,
+        lookup: &mut dyn FnMut(&StorePath) -> Result<H, E>,
     ) -> Result<bool, E> {
         let mut deferred = false;
         let mut inputs: Vec<(Hash, &str)> = Vec::with_capacity(self.input_drvs.len());
         for group in self.input_drvs.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((path, _)) = group.first() else { continue };
             let hash = lookup(path)?;
+            let hash = hash.borrow();
             deferred |= matches!(hash, ModuloHash::Deferred(_));
             inputs.extend(group.iter().filter_map(|(_, output)| Some((*hash.of_output(output)?, *output))));
         }
@@ -190,16 +197,20 @@ impl Draft<'_> {
             let Some((hash, _)) = group.first() else { continue };
             separate(text, index);
             text.push(b'(');
-            quote(text, hash.digits16().as_bytes());
-            text.push(b',');
+            text.push(b'"');
+            hash.write_digits16(text);
+            text.extend_from_slice(b"\",");
             strings(text, group.iter().map(|(_, output)| output.as_bytes()), quote);
             text.push(b')');
         }
         Ok(deferred)
     }
 
-    fn fixed_hashes(&self, store: &StoreDir) -> Result<Option<BTreeMap<String, Hash>>, StorePathError> {
-        super::modulo::fixed_hashes(store, self.name, &self.outputs)
+    fn fixed_hashes(
+        &self,
+        texts: &BTreeMap<String, String>,
+    ) -> Result<Option<BTreeMap<String, Hash>>, StorePathError> {
+        super::modulo::fixed_hashes(&self.outputs, |name, _| Ok(texts.get(name).cloned().unwrap_or_default()))
     }
 }
 

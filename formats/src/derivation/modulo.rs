@@ -88,7 +88,10 @@ impl Derivation {
         mask_outputs: bool,
         lookup: &mut dyn FnMut(&StorePath) -> Result<ModuloHash, E>,
     ) -> Result<ModuloHash, E> {
-        if let Some(hashes) = fixed_hashes(store, &self.name, &self.outputs)? {
+        if let Some(hashes) = fixed_hashes(&self.outputs, |name, output| {
+            let path = output.path(store, &self.name, name)?;
+            Ok(path.map(|path| store.print(&path)).unwrap_or_default())
+        })? {
             return Ok(ModuloHash::Fixed(hashes));
         }
         let mut deferred = self.outputs.values().any(|output| {
@@ -179,16 +182,15 @@ impl Derivation {
     }
 }
 
-/// The hashes of the outputs if they are all fixed.
+/// The hashes of the outputs if they are all fixed; `print` gives an output's path as text.
 pub(super) fn fixed_hashes(
-    store: &StoreDir,
-    derivation: &str,
     outputs: &BTreeMap<String, Output>,
+    print: impl Fn(&str, &Output) -> Result<String, StorePathError>,
 ) -> Result<Option<BTreeMap<String, Hash>>, StorePathError> {
     let mut hashes = BTreeMap::new();
     for (name, output) in outputs {
         let Output::Fixed(address) = output else { return Ok(None) };
-        let path = output.path(store, derivation, name)?.map(|path| store.print(&path)).unwrap_or_default();
+        let path = print(name, output)?;
         let text = format!("fixed:out:{}{}:{path}", address.method.prefix(), address.hash.base16());
         hashes.insert(name.clone(), Hash::sha256(text));
     }
@@ -233,7 +235,7 @@ mod tests {
         fn add(&mut self, mut derivation: Derivation) -> StorePath {
             let store = StoreDir::default();
             let draft = super::super::Draft::from(&derivation);
-            let drafted = draft.finish::<Failure>(&store, &mut |path| self.modulo(path)).unwrap();
+            let drafted = draft.finish::<_, Failure>(&store, &mut |path| self.modulo(path)).unwrap();
             derivation.fill_output_paths(&store, &mut |path| self.modulo(path)).unwrap();
             assert_eq!(drafted.outputs, derivation.outputs);
             assert_eq!(drafted.references, derivation.references());
