@@ -370,7 +370,7 @@ impl<'a> Session<'a> {
         };
         let name = found.name.unwrap_or_default();
         match found.place {
-            None => self.say(&format!("{name} {}", found.text)),
+            None => self.say(&found.text),
             Some(place) => self.say(&format!("Function {name}\n… defined at {place}\n\n{}", found.text)),
         }
     }

@@ -428,11 +428,6 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// What a builtin does, for the REPL.
-    pub fn builtin_doc(name: &str) -> Option<&'static str> {
-        Self::find_builtin(name).map(|builtin| builtin.doc)
-    }
-
     /// Forgets the values of files and what the search path led to, so that changed files are read again.
     pub fn forget_files(&mut self) {
         self.imported.clear();

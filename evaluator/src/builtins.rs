@@ -35,7 +35,7 @@ pub(crate) struct Builtin {
     pub(crate) arity: u8,
     pub(crate) strict: u8,
     pub(crate) function: Body,
-    /// The names of its arguments and what it does, for `:doc`.
+    /// The names of its arguments and what it does, for `:doc`, which adds a page of `documentation/pages.txt`.
     pub(crate) doc: &'static str,
 }
 
@@ -160,16 +160,6 @@ impl<'a> Evaluator<'a> {
             list.push(Value::Attrs(Attrs::from_unsorted(&self.shapes, &mut attrs)));
         }
         self.new_list(&list)
-    }
-
-    /// The builtin of that name, for the REPL's `:doc`.
-    pub(crate) fn find_builtin(name: &str) -> Option<&'static Builtin> {
-        tables()
-            .into_iter()
-            .flatten()
-            .chain(from_toml::TABLE)
-            .chain(xml::TABLE)
-            .find(|builtin| builtin.shown_name() == name)
     }
 
     /// A required attribute of a builtin's argument.

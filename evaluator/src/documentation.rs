@@ -1,5 +1,7 @@
 //! What a function's author wrote about it: the `/** … */` comment before a function, or before the attribute or variable
-//! that it is the value of; and the line that a builtin has. RFC 145.
+//! that it is the value of; and the page that a builtin has. RFC 145.
+
+mod pages;
 
 use crate::api::{Handle, Result};
 use crate::evaluator::Evaluator;
@@ -10,7 +12,7 @@ use std::path::PathBuf;
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Documentation {
-    /// The function's name, if it has one.
+    /// The function's name, if it has one. A builtin's stands in the text.
     pub name: Option<String>,
     /// Where it is defined; nothing for a builtin.
     pub place: Option<String>,
@@ -26,8 +28,7 @@ impl<'a> Evaluator<'a> {
             Value::Partial(partial) => partial.builtin,
             other => return self.documentation_of_lambda(other),
         };
-        let name = Some(format!("builtins.{}", builtin.shown_name()));
-        Some(Documentation { name, place: None, text: builtin.doc.to_owned() })
+        Some(Documentation { name: None, place: None, text: pages::page(builtin) })
     }
 
     /// The file and the line that somebody wants to see who asks for a value: a path itself, where a function is written, where a
@@ -225,8 +226,9 @@ mod tests {
     }
 
     #[test]
-    fn builtins_have_a_line() {
+    fn builtins_have_a_page() {
         assert_eq!(text_of("map").as_deref(), Some(text_of("map (x: x)").unwrap().as_str()));
-        assert_eq!(text_of("builtins.add").as_deref(), Some("a b: a + b"));
+        let text = "builtins.isList e\n    whether it is a list\n\n    builtins.isList [ ]\n    => true";
+        assert_eq!(text_of("builtins.isList").as_deref(), Some(text));
     }
 }
