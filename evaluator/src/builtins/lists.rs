@@ -270,6 +270,8 @@ fn partition<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a
     let list = e.expect_list(args[1], pos)?;
     let (mut right, mut wrong) = (Vec::new(), Vec::new());
     for item in list.items() {
+        // Unlike `filter`, Nix evaluates each item itself.
+        e.force(item)?;
         let value = e.call_with(args[0], [item.share()], pos)?;
         if e.expect_bool(value, pos)? {
             right.push(share(item));

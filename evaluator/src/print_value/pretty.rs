@@ -187,11 +187,10 @@ mod tests {
         let value = evaluator.eval_str(text, b"/").unwrap();
         let plain = String::from_utf8(evaluator.print_pretty(value, depth, false)).unwrap();
         let coloured = String::from_utf8(evaluator.print_pretty(value, depth, true)).unwrap();
-        let mut uncoloured = String::new();
-        for part in coloured.split("\x1b[") {
-            uncoloured.push_str(if uncoloured.is_empty() { part } else { part.split_once('m').unwrap().1 });
-        }
-        assert_eq!(uncoloured.trim_start_matches("0m"), plain);
+        let mut parts = coloured.split("\x1b[");
+        let mut uncoloured = parts.next().unwrap().to_owned();
+        parts.for_each(|part| uncoloured.push_str(part.split_once('m').unwrap().1));
+        assert_eq!(uncoloured, plain);
         plain
     }
 

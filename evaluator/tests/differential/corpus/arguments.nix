@@ -93,3 +93,5 @@ builtins.derivationStrict ({ name = "x"; builder = "b"; system = "s"; outputHash
 builtins.storePath (builtins.path { path = ./fixture/link; filter = or1: a: 0; name = "x"; })
 ---
 (rec { inherit ({ a = (throw "t"); }) a; b = a; }).a.${0}.b or 0.c or 0
+---
+builtins.attrNames (builtins.partition (x: false) [ (throw "t") ])
