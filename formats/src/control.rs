@@ -112,6 +112,20 @@ pub enum Shutdown {
     SoftReboot = 5,
 }
 
+impl Shutdown {
+    /// The way of that number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::PowerOff),
+            2 => Some(Self::Reboot),
+            3 => Some(Self::Halt),
+            4 => Some(Self::Kexec),
+            5 => Some(Self::SoftReboot),
+            _ => None,
+        }
+    }
+}
+
 /// Parts of a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

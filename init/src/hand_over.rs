@@ -3,31 +3,37 @@
 //! slot before the process runs, and PID 1 writes how it ended, so that no end is lost whoever is alive.
 //!
 //! ```text
-//! word 0      magic        word 1   slots in use (high water)      word 2   1 when records and path are whole
-//! word 3      length of the graph's path, which stands in words 16..272
-//! slots       4 words each: process id, state (0 free, 1 live, 2 ended), wait status, owner (unit | role << 24)
-//! records     8 words each: phase and flags, main, control, outcome and restarts, exit status, since (2), log tag
+//! word 0      magic        word 1   slots in use (high water)      word 2   0, or one more than the bank that is whole
+//! word 3, 4   length of each bank's path, which stand in words 16..528
+//! word 5      0, or one more than how the machine is being ended
+//! slots       5 words each: process id, state (0 free, 1 live, 2 ended), wait status, owner (unit | role << 24) in each bank
+//! records     8 words each, bank by bank: phase, job and flags, main, control, outcome and restarts, exit status, since (2), log tag
 //! ```
+//!
+//! Records, owners and path are there twice, as they are about a graph: a switch to another graph writes the bank that is not in
+//! use, and one word's change makes it the one that is. Whoever takes over finds the one or the other whole.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use sys::shared_words::{self, SharedWords};
 
 /// Changes with every change of the memory's layout or of the numbers at which descriptors are handed over.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 const MAGIC: u32 = 0x4e52_4946;
 const PATH_AT: usize = 16;
 const PATH_BYTES: usize = 1024;
-const SLOTS_AT: usize = 512;
-const SLOT_WORDS: usize = 4;
+const PATH_LENGTH_AT: usize = 3;
+const ENDING_AT: usize = 5;
+const SLOTS_AT: usize = 1024;
+const SLOT_WORDS: usize = 5;
 /// How many processes the supervisor can have started and not yet seen the end of.
 pub const SLOTS: usize = 4096;
 const RECORDS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
 const RECORD_WORDS: usize = 8;
 /// How many units a graph may have.
 pub const RECORDS: usize = 8192;
-const WORDS: usize = RECORDS_AT + RECORDS * RECORD_WORDS;
+const WORDS: usize = RECORDS_AT + 2 * RECORDS * RECORD_WORDS;
 
 const FREE: u32 = 0;
 const LIVE: u32 = 1;
@@ -37,6 +43,8 @@ const ENDED: u32 = 2;
 #[derive(Debug, Clone, Copy)]
 pub struct HandOver {
     words: &'static [AtomicU32],
+    /// The bank that is written and read is the one that is not in use.
+    is_next: bool,
 }
 
 /// A process that has ended.
@@ -68,7 +76,7 @@ impl HandOver {
                 "the shared state is too short",
             ));
         }
-        let this = Self { words };
+        let this = Self { words, is_next: false };
         this.store(0, MAGIC);
         Ok(this)
     }
@@ -81,6 +89,38 @@ impl HandOver {
         if let Some(word) = self.words.get(at) {
             word.store(value, Ordering::Release);
         }
+    }
+
+    /// The bank in use, or the other one.
+    fn bank(&self) -> usize {
+        usize::from((self.load(2) == 2) != self.is_next)
+    }
+
+    /// The same memory with the bank that is not in use.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { is_next: true, ..*self }
+    }
+
+    /// From now on the next bank is the one in use. Called on the memory that [`HandOver::next`] gave.
+    pub fn put_in_use(self) {
+        let bank = self.bank();
+        self.store(2, bank as u32 + 1);
+    }
+
+    /// Which of the banks is in use, 0 or 1: descriptors that PID 1 holds say for which one they are.
+    pub fn number(&self) -> u32 {
+        self.bank() as u32
+    }
+
+    /// How the machine is being ended, as a number of `formats::control::Shutdown`.
+    pub fn ending(&self) -> Option<u32> {
+        self.load(ENDING_AT).checked_sub(1)
+    }
+
+    /// Notes that.
+    pub fn set_ending(&self, how: u32) {
+        self.store(ENDING_AT, how + 1);
     }
 
     fn high_water(&self) -> usize {
@@ -105,7 +145,7 @@ impl HandOver {
         let slot = (0..SLOTS).find(|slot| self.load(SLOTS_AT + slot * SLOT_WORDS + 1) == FREE)?;
         let at = SLOTS_AT + slot * SLOT_WORDS;
         self.store(at, 0);
-        self.store(at + 3, owner);
+        self.store(at + 3 + self.bank(), owner);
         if slot >= self.high_water() {
             self.store(1, slot as u32 + 1);
         }
@@ -133,7 +173,11 @@ impl HandOver {
     pub fn ended(&self, slot: usize) -> Option<Ended> {
         let at = SLOTS_AT + slot * SLOT_WORDS;
         let is_ended = self.load(at + 1) == ENDED;
-        is_ended.then(|| Ended { pid: self.load(at), status: self.load(at + 2), owner: self.load(at + 3) })
+        is_ended.then(|| Ended {
+            pid: self.load(at),
+            status: self.load(at + 2),
+            owner: self.load(at + 3 + self.bank()),
+        })
     }
 
     /// The live processes with their owners; a slot that was reserved and never filled is freed.
@@ -144,37 +188,39 @@ impl HandOver {
             if self.load(at + 1) == LIVE {
                 match self.load(at) {
                     0 => self.release(slot),
-                    pid => found.push((pid, self.load(at + 3))),
+                    pid => found.push((pid, self.load(at + 3 + self.bank()))),
                 }
             }
         }
         found
     }
 
-    /// Gives every slot the owner that `rename` says, when the graph changes.
+    /// Gives every slot the owner in the next bank that `rename` makes of the one in this. Whoever is started meanwhile is started by
+    /// the one who calls this, so there is none.
     pub fn rename_owners(&self, rename: impl Fn(u32) -> u32) {
         for slot in 0..self.high_water() {
             let at = SLOTS_AT + slot * SLOT_WORDS + 3;
-            self.store(at, rename(self.load(at)));
+            self.store(at + self.next().bank(), rename(self.load(at + self.bank())));
         }
     }
 
     /// Whether path and records are whole.
     pub fn is_whole(&self) -> bool {
-        self.load(2) == 1
+        matches!(self.load(2), 1 | 2)
     }
 
-    /// Says that they are, or that they are being rewritten.
-    pub fn set_whole(&self, whole: bool) {
-        self.store(2, u32::from(whole));
+    /// Says that they are.
+    pub fn set_whole(&self) {
+        self.store(2, self.bank() as u32 + 1);
     }
 
     /// The path of the graph that the records are about.
     pub fn graph_path(&self) -> String {
-        let length = (self.load(3) as usize).min(PATH_BYTES);
+        let length = (self.load(PATH_LENGTH_AT + self.bank()) as usize).min(PATH_BYTES);
+        let path_at = PATH_AT + self.bank() * PATH_BYTES / 4;
         let mut bytes = Vec::with_capacity(PATH_BYTES);
         for word in 0..PATH_BYTES / 4 {
-            bytes.extend(self.load(PATH_AT + word).to_le_bytes());
+            bytes.extend(self.load(path_at + word).to_le_bytes());
         }
         bytes.truncate(length);
         String::from_utf8(bytes).unwrap_or_default()
@@ -183,26 +229,32 @@ impl HandOver {
     /// Notes the graph's path; one that is too long is not noted, which the reader sees by its being empty.
     pub fn set_graph_path(&self, path: &str) {
         let fits = path.len() <= PATH_BYTES;
-        self.store(3, if fits { path.len() as u32 } else { 0 });
+        self.store(PATH_LENGTH_AT + self.bank(), if fits { path.len() as u32 } else { 0 });
+        let path_at = PATH_AT + self.bank() * PATH_BYTES / 4;
         for (word, chunk) in path.as_bytes().chunks(4).take(PATH_BYTES / 4).enumerate() {
             let mut bytes = [0; 4];
             for (to, from) in bytes.iter_mut().zip(chunk) {
                 *to = *from;
             }
-            self.store(PATH_AT + word, u32::from_le_bytes(bytes));
+            self.store(path_at + word, u32::from_le_bytes(bytes));
         }
+    }
+
+    /// Where a unit's record stands.
+    fn record_at(&self, unit: usize) -> usize {
+        RECORDS_AT + (self.bank() * RECORDS + unit) * RECORD_WORDS
     }
 
     /// A unit's record.
     pub fn record(&self, unit: u32) -> Record {
-        let at = RECORDS_AT + (unit as usize).min(RECORDS - 1) * RECORD_WORDS;
+        let at = self.record_at((unit as usize).min(RECORDS - 1));
         std::array::from_fn(|word| self.load(at + word))
     }
 
     /// Writes it.
     pub fn set_record(&self, unit: u32, record: &Record) {
         if (unit as usize) < RECORDS {
-            let at = RECORDS_AT + unit as usize * RECORD_WORDS;
+            let at = self.record_at(unit as usize);
             for (word, value) in record.iter().enumerate() {
                 self.store(at + word, *value);
             }
@@ -240,6 +292,46 @@ mod tests {
         next.set_record(3, &[1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(pid1.graph_path(), "/nix/store/x/services.graph");
         assert_eq!(pid1.record(3)[7], 8);
+    }
+
+    /// A supervisor that dies anywhere in a switch of graphs leaves the old one's records or the new one's, never none.
+    #[test]
+    fn another_graph_is_put_in_use_at_once() {
+        let file = create().unwrap();
+        let memory = HandOver::map(file.as_fd()).unwrap();
+        let slot = memory.reserve(5 | 1 << 24).unwrap();
+        memory.pid_word(slot).unwrap().store(77, Ordering::Release);
+        memory.set_graph_path("/old");
+        memory.set_record(5, &[1; 8]);
+        memory.set_whole();
+        for round in 0..3_u32 {
+            let successor = || HandOver::map(file.as_fd()).unwrap();
+            let seen = || {
+                let memory = successor();
+                assert!(memory.is_whole());
+                (memory.graph_path(), memory.live(), memory.record(5 + round)[0])
+            };
+            let before = seen();
+            assert_eq!(before.1, [(77, (5 + round) | 1 << 24)]);
+            let next = memory.next();
+            memory.rename_owners(|owner| owner + 1);
+            assert_eq!(seen(), before);
+            next.set_record(6 + round, &[round + 2; 8]);
+            assert_eq!(seen(), before);
+            next.set_graph_path(&format!("/new{round}"));
+            assert_eq!(seen(), before);
+            assert_ne!(next.number(), memory.number());
+            let number = next.number();
+            next.put_in_use();
+            assert_eq!(memory.number(), number);
+            let after = successor();
+            assert_eq!(after.graph_path(), format!("/new{round}"));
+            assert_eq!(after.live(), [(77, (6 + round) | 1 << 24)]);
+            assert_eq!(after.record(6 + round), [round + 2; 8]);
+        }
+        assert_eq!(memory.ending(), None);
+        memory.set_ending(3);
+        assert_eq!(HandOver::map(file.as_fd()).unwrap().ending(), Some(3));
     }
 
     #[test]

@@ -201,16 +201,23 @@ fn keep_going(mut held: Held, toplevel: &str) -> ! {
         if let (true, Some(current)) = (ours, &supervisor) {
             crate::best_effort::tolerate(channel::send(current.channel.as_fd(), channel::ENDS, 0, None));
         }
+        if died {
+            // Its last words: a descriptor that nobody held, or the end of the machine, would be lost with the socket.
+            if let Some(last) = supervisor.take() {
+                while let Some(last) = listen(last.channel.as_fd(), &mut held) {
+                    asked = Some(last);
+                }
+            }
+            mourn(&mut deaths, &mut shell);
+        }
         match asked.take() {
-            Some(Asked::End(how)) => ending::end(how_of(how), watchdog.as_mut()),
+            Some(Asked::End(how)) => {
+                ending::end(Shutdown::from_number(how).unwrap_or(Shutdown::Reboot), watchdog.as_mut())
+            }
             Some(Asked::BecomeAnother) => {
                 asked = again::become_another(&mut held, supervisor.as_ref());
             }
             None => {}
-        }
-        if died {
-            supervisor = None;
-            mourn(&mut deaths, &mut shell);
         }
     }
 }
@@ -249,17 +256,6 @@ enum Asked {
 fn is_fault(number: u32) -> bool {
     use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGQUIT, SIGSEGV, SIGSYS};
     [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGQUIT, SIGSEGV, SIGSYS].iter().any(|signal| *signal as u32 == number)
-}
-
-/// The number on the wire as a way to end.
-fn how_of(number: u32) -> Shutdown {
-    match number {
-        1 => Shutdown::PowerOff,
-        3 => Shutdown::Halt,
-        4 => Shutdown::Kexec,
-        5 => Shutdown::SoftReboot,
-        _ => Shutdown::Reboot,
-    }
 }
 
 /// Sleeps until a signal or a message comes; a second at most, should either be missing, and no longer than it has patience.

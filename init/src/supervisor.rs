@@ -216,7 +216,7 @@ impl Supervisor {
             // Before the first service: what is said from now on is kept.
             this.start_collector();
             this.memory.set_graph_path(&this.graph_path);
-            this.memory.set_whole(true);
+            this.memory.set_whole();
         }
         let target = words.target.filter(|target| this.graph.find(target).is_some());
         let target = target.or_else(|| {
@@ -225,6 +225,8 @@ impl Supervisor {
                 .find(|target| this.graph.find(target).is_some())
         });
         match target.and_then(|target| this.graph.find(target)) {
+            // What a predecessor has begun goes on; only a target that nobody has asked for yet is.
+            Some(unit) if goes_on && this.is_begun(unit.index()) => {}
             Some(unit) => this.events.push_back(Event::Request { unit: unit.index(), kind: JobKind::Start }),
             None => console::log(
                 Level::Error,

@@ -8,6 +8,7 @@ use crate::definition::{GraphInput, UnitDefinition};
 use crate::error::{Problem, UnitError, UnitErrors};
 use crate::implicit;
 use crate::nearest::nearest;
+use crate::network_filter::Wishes;
 use crate::unit_file;
 use formats::service_graph::UnitKind;
 use formats::service_graph::builder::{BuildError, GraphBuilder, Settings, Value};
@@ -40,8 +41,10 @@ pub fn compile(input: &GraphInput) -> Result<Vec<u8>, UnitErrors> {
     let templates = take_templates(&mut definitions, input, &mut errors);
     let mut units: BTreeMap<String, Settings> = BTreeMap::new();
     let mut mounts_for: Vec<(String, Key, Vec<String>)> = Vec::new();
+    let networks = networks_of_slices(&definitions, input);
     for (name, definition) in &definitions {
-        let mut reader = settings::Reader::new(name, definition, input);
+        let above = network_above(name, definition, &networks);
+        let mut reader = settings::Reader::new(name, definition, input).below(above);
         reader.read();
         let serves = name.split_once('@').map(|(prefix, _)| format!("{prefix}.socket"));
         if serves.is_some_and(|socket| definitions.get(&socket).is_some_and(accepts)) {
@@ -75,6 +78,37 @@ pub fn compile(input: &GraphInput) -> Result<Vec<u8>, UnitErrors> {
         builder.add(&name, settings);
     }
     builder.build().map_err(|error| UnitErrors(vec![build_error(&definitions, error)]))
+}
+
+/// What slices say about addresses, by their names.
+fn networks_of_slices(
+    definitions: &BTreeMap<String, UnitDefinition>,
+    input: &GraphInput,
+) -> BTreeMap<String, Wishes> {
+    let slices = definitions.iter().filter(|(name, _)| UnitKind::of_name(name) == Some(UnitKind::Slice));
+    let read = slices.map(|(name, definition)| {
+        let mut reader = settings::Reader::new(name, definition, input);
+        // What is wrong with a slice is told when it is read as a unit.
+        reader.read();
+        (name.clone(), reader.network)
+    });
+    read.filter(|(_, network)| *network != Wishes::default()).collect()
+}
+
+/// What the slices above a service say together.
+fn network_above(name: &str, definition: &UnitDefinition, networks: &BTreeMap<String, Wishes>) -> Wishes {
+    let mut above = Wishes::default();
+    if networks.is_empty() || UnitKind::of_name(name) != Some(UnitKind::Service) {
+        return above;
+    }
+    let values = definition.sections.get("Service").and_then(|section| section.get("Slice"));
+    let slice = values.and_then(|values| values.last()).map_or("system.slice", String::as_str);
+    for slice in implicit::slice_with_its_parents(slice) {
+        if let Some(network) = networks.get(&slice) {
+            above.join(network);
+        }
+    }
+    above
 }
 
 /// Mounts and the directory above each, on which they may need another mount.

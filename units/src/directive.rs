@@ -1,8 +1,15 @@
 //! The table of directives: for each section what Firn honours and how its value becomes a setting of the graph. A
-//! directive that is not here is a fault; one in [`KNOWN_BUT_NOT_HONOURED`] is refused by name, as what a unit asks for
-//! must not be dropped silently.
+//! directive that is not here is a fault; one that systemd has ([`known`]) is refused by name, as what a unit asks for must
+//! not be dropped silently.
 
-use formats::service_graph::key::{self, Key, condition, flag, listen, path_watch, sandbox};
+mod known;
+mod process;
+
+pub use known::{is_known, known};
+
+use process::{ADDRESSES, BINDING, DEVICES, EXEC, KILL, PLACE, RESOURCES};
+
+use formats::service_graph::key::{self, Key, condition, flag, listen, path_watch};
 
 /// How a directive's values are read.
 #[derive(Debug, Clone, Copy)]
@@ -79,9 +86,8 @@ pub enum CgroupValue {
 }
 
 use Rule::{
-    Capabilities, Cgroup, Choice, Commands, Compiler, Condition, Flag, FlagOnNo, Informative, Limit, Mode,
-    Number, Offset, OptionalPaths, Sandbox, SandboxOr, Signal, Statuses, Stream, Tagged, Text, Time, Times,
-    Units, Words,
+    Choice, Commands, Compiler, Condition, Flag, FlagOnNo, Informative, Mode, Number, Signal, Statuses,
+    Tagged, Text, Time, Times, Units, Words,
 };
 
 /// Directives of `[Unit]`.
@@ -225,191 +231,9 @@ const SERVICE: &[(&str, Rule)] = &[
     ("OOMPolicy", Compiler),
     ("Sockets", Units(Key::Sockets)),
     ("PermissionsStartOnly", Flag(flag::PERMISSIONS_START_ONLY)),
-];
-
-/// LogLevelMax= and its kin (syslog(3)).
-const LOG_LEVELS: &[(&str, u64)] = &[
-    ("emerg", 0),
-    ("alert", 1),
-    ("crit", 2),
-    ("err", 3),
-    ("warning", 4),
-    ("notice", 5),
-    ("info", 6),
-    ("debug", 7),
-];
-
-/// Directives about processes and their environment: systemd.exec(5), systemd.kill(5), systemd.resource-control(5).
-const EXEC: &[(&str, Rule)] = &[
-    ("User", Text(Key::User)),
-    ("Group", Text(Key::Group)),
-    ("SupplementaryGroups", Words(Key::SupplementaryGroups)),
-    ("WorkingDirectory", Compiler),
-    ("Environment", Words(Key::Environment)),
-    ("EnvironmentFile", OptionalPaths(Key::EnvironmentFiles)),
-    ("UnsetEnvironment", Words(Key::UnsetEnvironment)),
-    ("UMask", Mode(Key::UMask)),
-    ("Nice", Offset(Key::Nice, 20, -20, 19)),
-    ("OOMScoreAdjust", Offset(Key::OomScoreAdjust, 1000, -1000, 1000)),
-    ("LimitCPU", Limit(0, false)),
-    ("LimitFSIZE", Limit(1, true)),
-    ("LimitDATA", Limit(2, true)),
-    ("LimitSTACK", Limit(3, true)),
-    ("LimitCORE", Limit(4, true)),
-    ("LimitRSS", Limit(5, true)),
-    ("LimitNPROC", Limit(6, false)),
-    ("LimitNOFILE", Limit(7, false)),
-    ("LimitMEMLOCK", Limit(8, true)),
-    ("LimitAS", Limit(9, true)),
-    ("LimitLOCKS", Limit(10, false)),
-    ("LimitSIGPENDING", Limit(11, false)),
-    ("LimitMSGQUEUE", Limit(12, true)),
-    ("LimitNICE", Limit(13, false)),
-    ("LimitRTPRIO", Limit(14, false)),
-    ("LimitRTTIME", Limit(15, false)),
-    ("StandardInput", Stream(Key::StandardInput)),
-    ("StandardOutput", Stream(Key::StandardOutput)),
-    ("StandardError", Stream(Key::StandardError)),
-    ("TTYPath", Text(Key::TtyPath)),
-    ("TTYReset", Flag(flag::TTY_RESET)),
-    ("TTYVHangup", Flag(flag::TTY_VHANGUP)),
-    ("TTYVTDisallocate", Flag(flag::TTY_VT_DISALLOCATE)),
-    ("SyslogIdentifier", Text(Key::SyslogIdentifier)),
-    ("SyslogLevel", Choice(Key::SyslogLevel, LOG_LEVELS)),
-    ("SyslogLevelPrefix", Choice(Key::SyslogLevelPrefix, YES_NO)),
-    ("LogRateLimitIntervalSec", Time(Key::LogRateLimitInterval)),
-    ("LogRateLimitBurst", Number(Key::LogRateLimitBurst)),
-    ("UtmpIdentifier", Informative),
-    ("UtmpMode", Informative),
-    ("IgnoreSIGPIPE", FlagOnNo(flag::KEEP_SIGPIPE)),
-    ("NoNewPrivileges", Flag(flag::NO_NEW_PRIVILEGES)),
-    ("CapabilityBoundingSet", Capabilities(Key::CapabilityBoundingSet)),
-    ("AmbientCapabilities", Capabilities(Key::AmbientCapabilities)),
-    ("RuntimeDirectory", Words(Key::RuntimeDirectory)),
-    ("RuntimeDirectoryMode", Mode(Key::RuntimeDirectoryMode)),
-    (
-        "RuntimeDirectoryPreserve",
-        Choice(Key::RuntimeDirectoryPreserve, &[("no", 0), ("restart", 1), ("yes", 2)]),
-    ),
-    ("StateDirectory", Words(Key::StateDirectory)),
-    ("StateDirectoryMode", Mode(Key::StateDirectoryMode)),
-    ("CacheDirectory", Words(Key::CacheDirectory)),
-    ("CacheDirectoryMode", Mode(Key::CacheDirectoryMode)),
-    ("LogsDirectory", Words(Key::LogsDirectory)),
-    ("LogsDirectoryMode", Mode(Key::LogsDirectoryMode)),
-    ("ConfigurationDirectory", Words(Key::ConfigurationDirectory)),
-    ("ConfigurationDirectoryMode", Mode(Key::ConfigurationDirectoryMode)),
-    (
-        "KillMode",
-        Choice(
-            Key::KillMode,
-            &[
-                ("control-group", key::kill_mode::CONTROL_GROUP),
-                ("mixed", key::kill_mode::MIXED),
-                ("process", key::kill_mode::PROCESS),
-                ("none", key::kill_mode::NONE),
-            ],
-        ),
-    ),
-    ("KillSignal", Signal(Key::KillSignal)),
-    ("FinalKillSignal", Signal(Key::FinalKillSignal)),
-    ("RestartKillSignal", Signal(Key::RestartKillSignal)),
-    ("WatchdogSignal", Signal(Key::WatchdogSignal)),
     ("NonBlocking", Flag(flag::NON_BLOCKING)),
     ("ReloadSignal", Signal(Key::ReloadSignal)),
-    ("SendSIGHUP", Flag(flag::SEND_SIGHUP)),
-    ("SendSIGKILL", FlagOnNo(flag::NO_SIGKILL)),
-    ("Slice", Text(Key::Slice)),
-    ("MemoryMax", Cgroup("memory.max", CgroupValue::Bytes)),
-    ("MemoryHigh", Cgroup("memory.high", CgroupValue::Bytes)),
-    ("MemoryMin", Cgroup("memory.min", CgroupValue::Bytes)),
-    ("MemoryLow", Cgroup("memory.low", CgroupValue::Bytes)),
-    ("MemorySwapMax", Cgroup("memory.swap.max", CgroupValue::Bytes)),
-    ("TasksMax", Cgroup("pids.max", CgroupValue::Count)),
-    ("CPUWeight", Cgroup("cpu.weight", CgroupValue::Weight)),
-    ("IOWeight", Cgroup("io.weight", CgroupValue::Weight)),
-    ("CPUQuota", Cgroup("cpu.max", CgroupValue::CpuQuota)),
-    ("MemoryAccounting", Informative),
-    ("CPUAccounting", Informative),
-    ("IOAccounting", Informative),
-    ("TasksAccounting", Informative),
-    ("IPAccounting", Informative),
     ("Delegate", Flag(flag::DELEGATE)),
-    ("AllowedCPUs", Cgroup("cpuset.cpus", CgroupValue::CpuList)),
-    ("PrivateTmp", SandboxOr(sandbox::PRIVATE_TMP, &[("disconnected", sandbox::TMP_IS_DISCONNECTED)])),
-    ("PrivateDevices", Sandbox(sandbox::PRIVATE_DEVICES)),
-    ("PrivateUsers", SandboxOr(sandbox::PRIVATE_USERS, &[("self", 0)])),
-    ("ProtectKernelModules", Sandbox(sandbox::PROTECT_KERNEL_MODULES)),
-    ("ProtectKernelTunables", Sandbox(sandbox::PROTECT_KERNEL_TUNABLES)),
-    ("ProtectKernelLogs", Sandbox(sandbox::PROTECT_KERNEL_LOGS)),
-    ("ProtectClock", Sandbox(sandbox::PROTECT_CLOCK)),
-    ("ProtectHostname", SandboxOr(sandbox::PROTECT_HOSTNAME, &[("private", 0)])),
-    ("LockPersonality", Sandbox(sandbox::LOCK_PERSONALITY)),
-    ("MemoryDenyWriteExecute", Sandbox(sandbox::MEMORY_DENY_WRITE_EXECUTE)),
-    ("RestrictRealtime", Sandbox(sandbox::RESTRICT_REALTIME)),
-    ("RestrictSUIDSGID", Sandbox(sandbox::RESTRICT_SUID_SGID)),
-    ("RemoveIPC", Sandbox(sandbox::REMOVE_IPC)),
-    ("MountAPIVFS", Sandbox(sandbox::MOUNT_API_VFS)),
-    (
-        "ProtectProc",
-        Choice(Key::ProtectProc, &[("default", 0), ("noaccess", 1), ("invisible", 2), ("ptraceable", 3)]),
-    ),
-    ("ProcSubset", Compiler),
-    ("SystemCallFilter", Compiler),
-    ("SystemCallErrorNumber", Compiler),
-    ("SystemCallArchitectures", Compiler),
-    ("RestrictAddressFamilies", Compiler),
-    ("RestrictNamespaces", Compiler),
-    ("DynamicUser", Flag(flag::DYNAMIC_USER)),
-    ("SecureBits", Compiler),
-    ("KeyringMode", Choice(Key::KeyringMode, &[("inherit", 0), ("private", 1), ("shared", 2)])),
-    ("LoadCredential", Compiler),
-    ("SetCredential", Compiler),
-    ("PassEnvironment", Words(Key::PassEnvironment)),
-    ("IOSchedulingClass", Compiler),
-    ("IOSchedulingPriority", Compiler),
-    ("CPUSchedulingPolicy", Compiler),
-    ("CPUSchedulingPriority", Compiler),
-    ("CPUSchedulingResetOnFork", Compiler),
-    ("CPUAffinity", Compiler),
-    ("TimerSlackNSec", Compiler),
-    ("LogLevelMax", Choice(Key::LogLevelMax, LOG_LEVELS)),
-    ("DevicePolicy", Choice(Key::DevicePolicy, &[("auto", 0), ("closed", 1), ("strict", 2)])),
-    ("IPAddressAllow", Compiler),
-    ("IPAddressDeny", Compiler),
-    ("SocketBindAllow", Compiler),
-    ("SocketBindDeny", Compiler),
-    ("DeviceAllow", Compiler),
-    ("BindPaths", Words(Key::BindPaths)),
-    ("BindReadOnlyPaths", Words(Key::BindReadOnlyPaths)),
-    ("TemporaryFileSystem", Words(Key::TemporaryFileSystem)),
-    ("ExecPaths", OptionalPaths(Key::ExecPaths)),
-    ("NoExecPaths", OptionalPaths(Key::NoExecPaths)),
-    ("PrivateNetwork", Sandbox(sandbox::PRIVATE_NETWORK)),
-    ("PrivateMounts", Sandbox(sandbox::PRIVATE_MOUNTS)),
-    ("PrivateIPC", Sandbox(sandbox::PRIVATE_IPC)),
-    ("ProtectControlGroups", SandboxOr(sandbox::PROTECT_CONTROL_GROUPS, &[("strict", 0), ("private", 0)])),
-    (
-        "ProtectSystem",
-        Choice(
-            Key::ProtectSystem,
-            &[("no", 0), ("false", 0), ("yes", 1), ("true", 1), ("full", 2), ("strict", 3)],
-        ),
-    ),
-    (
-        "ProtectHome",
-        Choice(
-            Key::ProtectHome,
-            &[("no", 0), ("false", 0), ("yes", 1), ("true", 1), ("read-only", 2), ("tmpfs", 3)],
-        ),
-    ),
-    // Their names until systemd 231.
-    ("ReadWriteDirectories", OptionalPaths(Key::ReadWritePaths)),
-    ("ReadOnlyDirectories", OptionalPaths(Key::ReadOnlyPaths)),
-    ("InaccessibleDirectories", OptionalPaths(Key::InaccessiblePaths)),
-    ("ReadWritePaths", OptionalPaths(Key::ReadWritePaths)),
-    ("ReadOnlyPaths", OptionalPaths(Key::ReadOnlyPaths)),
-    ("InaccessiblePaths", OptionalPaths(Key::InaccessiblePaths)),
 ];
 
 /// Directives of `[Install]`.
@@ -433,8 +257,12 @@ const MOUNT: &[(&str, Rule)] = &[
 ];
 
 /// Directives of `[Swap]`.
-const SWAP: &[(&str, Rule)] =
-    &[("What", Text(Key::MountWhat)), ("Priority", Compiler), ("Options", Text(Key::MountOptions))];
+const SWAP: &[(&str, Rule)] = &[
+    ("What", Text(Key::MountWhat)),
+    ("Priority", Compiler),
+    ("Options", Text(Key::MountOptions)),
+    ("TimeoutSec", Compiler),
+];
 
 /// Directives of `[Socket]`.
 const SOCKET: &[(&str, Rule)] = &[
@@ -446,6 +274,11 @@ const SOCKET: &[(&str, Rule)] = &[
     ("SocketUser", Text(Key::SocketUser)),
     ("SocketGroup", Text(Key::SocketGroup)),
     ("DirectoryMode", Mode(Key::DirectoryMode)),
+    ("ExecStartPre", Commands(Key::ExecStartPre)),
+    ("ExecStartPost", Commands(Key::ExecStartPost)),
+    ("ExecStopPre", Commands(Key::ExecStop)),
+    ("ExecStopPost", Commands(Key::ExecStopPost)),
+    ("TimeoutSec", Compiler),
     ("Backlog", Number(Key::Backlog)),
     ("FileDescriptorName", Text(Key::FileDescriptorName)),
     ("RemoveOnStop", Flag(flag::REMOVE_ON_STOP)),
@@ -493,77 +326,17 @@ const PATH: &[(&str, Rule)] = &[
     ("Unit", Compiler),
 ];
 
-/// What systemd knows and Firn does not do yet: refused by this name, not as a misspelling.
-pub const KNOWN_BUT_NOT_HONOURED: &[&str] = &[
-    "OnFailureJobMode",
-    "OnSuccessJobMode",
-    "JobTimeoutAction",
-    "StartLimitAction",
-    "FailureAction",
-    "SuccessAction",
-    "RebootArgument",
-    "TimeoutAbortSec",
-    "TimeoutStartFailureMode",
-    "TimeoutStopFailureMode",
-    "RuntimeRandomizedExtraSec",
-    "RestartMode",
-    "RootDirectoryStartOnly",
-    "FileDescriptorStoreMax",
-    "OpenFile",
-    "RootDirectory",
-    "RootImage",
-    "ExecSearchPath",
-    "MountFlags",
-    "ConditionKernelVersion",
-    "AssertKernelVersion",
-    "PAMName",
-    "SystemCallLog",
-    "PrivatePIDs",
-    "Personality",
-    "LoadCredentialEncrypted",
-    "SetCredentialEncrypted",
-    "ImportCredential",
-    "NUMAPolicy",
-    "LogExtraFields",
-    "SyslogFacility",
-    "TTYRows",
-    "TTYColumns",
-    "NFTSet",
-    "StartupCPUWeight",
-    "IODeviceWeight",
-    "IOReadBandwidthMax",
-    "IOWriteBandwidthMax",
-    "ManagedOOMSwap",
-    "ManagedOOMMemoryPressure",
-    "ManagedOOMMemoryPressureLimit",
-    "StandardInputText",
-    "StandardInputData",
-    "NetworkNamespacePath",
-    "ListenSpecial",
-    "ListenNetlink",
-    "ListenMessageQueue",
-    "PassCredentials",
-    "KeepAlive",
-    "NoDelay",
-    "Broadcast",
-    "WakeSystem",
-    "RemainAfterElapse",
-    "SloppyOptions",
-    "LazyUnmount",
-    "ReadWriteOnly",
-    "ForceUnmount",
-];
-
 /// The tables that a section's directives come from, for a kind of unit.
 fn tables(section: &str) -> &'static [&'static [(&'static str, Rule)]] {
     match section {
         "Unit" => &[UNIT],
         "Install" => &[INSTALL],
-        "Service" => &[SERVICE, EXEC],
-        "Mount" => &[MOUNT],
-        "Swap" => &[SWAP],
-        "Socket" => &[SOCKET, EXEC],
-        "Slice" => &[EXEC],
+        "Service" => &[SERVICE, EXEC, KILL, RESOURCES, PLACE, DEVICES, ADDRESSES, BINDING],
+        "Socket" => &[SOCKET, EXEC, KILL, RESOURCES, PLACE, DEVICES],
+        // Firn mounts and swaps by itself, without a program that the others could be about.
+        "Mount" => &[MOUNT, RESOURCES, PLACE],
+        "Swap" => &[SWAP, RESOURCES, PLACE],
+        "Slice" => &[RESOURCES, ADDRESSES],
         "Timer" => &[TIMER],
         "Path" => &[PATH],
         _ => &[],
@@ -603,12 +376,53 @@ pub fn names(section: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const SECTIONS: [&str; 9] =
+        ["Unit", "Install", "Service", "Socket", "Mount", "Swap", "Slice", "Timer", "Path"];
+
+    /// Everything that systemd has anywhere, in every section: honoured or refused by name where systemd has it, no directive
+    /// where it has not.
     #[test]
-    fn what_is_refused_is_not_also_honoured() {
-        for section in ["Unit", "Install", "Service", "Mount", "Swap", "Socket", "Timer", "Path"] {
-            for name in KNOWN_BUT_NOT_HONOURED {
-                assert!(rule(section, name).is_none(), "[{section}] {name}");
+    fn a_section_takes_what_systemd_takes_there() {
+        let all: Vec<&str> = SECTIONS.into_iter().flat_map(known).collect();
+        assert!(all.len() > 1200, "{}", all.len());
+        let mut checked = 0;
+        for section in SECTIONS {
+            for name in &all {
+                let of_systemd = is_known(section, name);
+                assert!(
+                    of_systemd || rule(section, name).is_none(),
+                    "[{section}] {name} is none of systemd's"
+                );
+                checked += 1;
             }
+            for name in names(section) {
+                assert!(is_known(section, &name) || name.starts_with("X-"), "[{section}] {name}");
+            }
+        }
+        assert!(checked > 10_000);
+    }
+
+    #[test]
+    fn what_is_about_processes_is_refused_where_there_are_none() {
+        for (section, name, expected) in [
+            ("Slice", "User", (false, false)),
+            ("Slice", "KillMode", (false, false)),
+            ("Slice", "Slice", (true, false)),
+            ("Slice", "MemoryMax", (true, true)),
+            ("Slice", "IPAddressDeny", (true, true)),
+            ("Slice", "DevicePolicy", (true, false)),
+            ("Timer", "CPUWeight", (false, false)),
+            ("Mount", "Environment", (true, false)),
+            ("Mount", "TasksMax", (true, true)),
+            ("Socket", "User", (true, true)),
+            ("Socket", "Delegate", (true, false)),
+            ("Service", "PAMName", (true, false)),
+        ] {
+            assert_eq!(
+                (is_known(section, name), rule(section, name).is_some()),
+                expected,
+                "[{section}] {name}"
+            );
         }
     }
 }

@@ -1,10 +1,33 @@
 //! Dependencies that systemd adds by itself: "Implicit Dependencies" and "Default Dependencies" of systemd.service(5),
-//! systemd.target(5), systemd.mount(5), systemd.socket(5), systemd.timer(5), and RequiresMountsFor= of systemd.unit(5).
+//! systemd.target(5), systemd.slice(5), systemd.mount(5), systemd.socket(5), systemd.timer(5), and RequiresMountsFor= of systemd.unit(5).
 
 use formats::service_graph::UnitKind;
 use formats::service_graph::builder::{Settings, Value};
 use formats::service_graph::key::{Key, flag};
 use std::collections::BTreeMap;
+
+/// A slice, the slices that it lies in from the inside outwards, and the root's: `a-b.slice` lies in `a.slice` (systemd.slice(5)).
+pub fn slice_with_its_parents(slice: &str) -> Vec<String> {
+    let mut name = slice.strip_suffix(".slice").unwrap_or(slice).trim_matches('-');
+    let mut found = Vec::new();
+    while !name.is_empty() {
+        found.push(format!("{name}.slice"));
+        name = name.rsplit_once('-').map_or("", |(parent, _)| parent);
+    }
+    found.push("-.slice".to_owned());
+    found
+}
+
+/// The nearest slice above a unit that is defined: it is started first, so that its limits are there.
+fn slice_of(name: &str, settings: &Settings, exists: impl Fn(&str) -> bool) -> Option<String> {
+    let chain = match (UnitKind::of_name(name)?, settings.get(&Key::Slice)) {
+        (UnitKind::Slice, _) => slice_with_its_parents(name).split_off(1),
+        (UnitKind::Target | UnitKind::Timer | UnitKind::Path, _) => return None,
+        (_, Some(Value::Text(slice))) => slice_with_its_parents(slice),
+        _ => slice_with_its_parents("system.slice"),
+    };
+    chain.into_iter().find(|slice| exists(slice))
+}
 
 /// Adds to `name`'s list under `key`.
 pub fn depend(settings: &mut Settings, key: Key, target: &str) {
@@ -37,6 +60,10 @@ pub fn add(units: &mut BTreeMap<String, Settings>) {
     let orders: BTreeMap<String, Vec<String>> =
         units.iter().map(|(name, settings)| (name.clone(), listed(settings, Key::After).to_vec())).collect();
     for (name, settings) in units.iter_mut() {
+        if let Some(slice) = slice_of(name, settings, exists) {
+            depend(settings, Key::Requires, &slice);
+            depend(settings, Key::After, &slice);
+        }
         let mut add = |key: Key, target: &str| {
             if exists(target) && target != name {
                 depend(settings, key, target);
@@ -110,6 +137,22 @@ pub fn require_mounts(units: &mut BTreeMap<String, Settings>, name: &str, path: 
         for mount in mounts {
             depend(settings, key, &mount);
             depend(settings, Key::After, &mount);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_lie_in_slices() {
+        for (slice, expected) in [
+            ("a-b-c.slice", &["a-b-c.slice", "a-b.slice", "a.slice", "-.slice"][..]),
+            ("system.slice", &["system.slice", "-.slice"]),
+            ("-.slice", &["-.slice"]),
+        ] {
+            assert_eq!(slice_with_its_parents(slice), expected);
         }
     }
 }

@@ -17,6 +17,15 @@ pub struct Wishes {
     pub bind_denied: Vec<Ports>,
 }
 
+impl Wishes {
+    /// Adds what another unit says about addresses: a slice's lists count for what lies in it (systemd.resource-control(5)).
+    pub fn join(&mut self, other: &Self) {
+        for (own, others) in [(&mut self.allowed, &other.allowed), (&mut self.denied, &other.denied)] {
+            own.extend(others.iter().copied());
+        }
+    }
+}
+
 /// A network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {

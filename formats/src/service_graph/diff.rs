@@ -90,7 +90,8 @@ pub fn plan<'a>(
     for unit in old.units().filter(|unit| is_active(unit.name())) {
         let name = unit.name();
         let step = match new.find(name) {
-            None if unit.flag(flag::KEEP_ON_REMOVAL) => None,
+            // What lies in a slice goes on without its limits.
+            None if unit.flag(flag::KEEP_ON_REMOVAL) || unit.kind() == UnitKind::Slice => None,
             None => Some((Action::Stop, Reason::Removed)),
             Some(next) => changed(&unit, &next),
         };
@@ -100,7 +101,10 @@ pub fn plan<'a>(
         let wanted = [Key::WantedBy, Key::RequiredBy].iter().any(|key| {
             unit.units(*key)
                 .filter_map(|index| new.unit(index))
-                .any(|target| target.kind() == UnitKind::Target && is_active(target.name()))
+                // A new slice is there for what it gets, though that runs already.
+                .any(|by| {
+                    (by.kind() == UnitKind::Target || unit.kind() == UnitKind::Slice) && is_active(by.name())
+                })
         });
         let startable =
             !unit.flag(flag::ONLY_MANUAL_START) && !is_active(unit.name()) && !is_held(unit.name());

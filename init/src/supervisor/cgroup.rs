@@ -1,6 +1,7 @@
 //! One cgroup a unit in the unified hierarchy (cgroup-v2, Documentation/admin-guide/cgroup-v2.rst): made before the first
 //! process, watched for the last one's end, killed as a whole, removed.
 
+use formats::service_graph::UnitKind;
 use formats::service_graph::key::Key;
 use formats::service_graph::view::Unit;
 use std::fs::File;
@@ -12,7 +13,10 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// The unit's path below the root of the hierarchy.
 pub fn path_of(unit: &Unit<'_>) -> String {
-    format!("/{}/{}", slice_path(unit.text(Key::Slice).unwrap_or("system.slice")), unit.name())
+    if unit.kind() == UnitKind::Slice {
+        return slice_path(unit.name());
+    }
+    format!("{}/{}", slice_path(unit.text(Key::Slice).unwrap_or("system.slice")), unit.name())
 }
 
 /// `a-b.slice` lies in `a.slice`.
@@ -26,9 +30,9 @@ fn slice_path(slice: &str) -> String {
     for part in name.split('-') {
         if !upto.is_empty() {
             upto.push('-');
-            path.push('/');
         }
         upto.push_str(part);
+        path.push('/');
         path.push_str(&upto);
         path.push_str(".slice");
     }
@@ -54,14 +58,59 @@ pub fn make(unit: &Unit<'_>) -> io::Result<File> {
         made => made.map(|()| true)?,
     };
     if is_new && unit.has(Key::CgroupWrites) {
-        enable_controllers(&path);
-        for line in unit.texts(Key::CgroupWrites) {
-            if let Some((file, value)) = line.split_once('=') {
-                std::fs::write(directory.join(file), value)?;
-            }
-        }
+        limit(unit)?;
     }
     File::open(directory)
+}
+
+/// What a unit's settings write into its cgroup, file by file.
+fn writes<'a>(unit: &Unit<'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    unit.texts(Key::CgroupWrites).filter_map(|line| line.split_once('='))
+}
+
+/// Writes a unit's limits; of several values for one file the last one counts.
+fn limit(unit: &Unit<'_>) -> io::Result<()> {
+    let path = path_of(unit);
+    let directory = directory(&path);
+    enable_controllers(&path);
+    for (file, value) in writes(unit) {
+        std::fs::write(directory.join(file), value).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write {value} to {file}: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// A slice's cgroup with its limits, whether what lies in it runs already or not.
+pub fn make_slice(unit: &Unit<'_>) -> io::Result<()> {
+    std::fs::create_dir_all(directory(&path_of(unit)))?;
+    limit(unit)
+}
+
+/// What files of a cgroup say when nobody limits it.
+const UNLIMITED: [(&str, &str); 9] = [
+    ("memory.min", "0"),
+    ("memory.low", "0"),
+    ("memory.oom.group", "0"),
+    ("cpu.weight", "100"),
+    ("io.weight", "default 100"),
+    ("cpu.max", "max 100000"),
+    ("cpuset.cpus", "\n"),
+    ("pids.max", "max"),
+    ("memory.max", "max"),
+];
+
+/// A slice's settings have changed while things run in it, or it is gone: the limits that are no longer there are lifted, the others
+/// written.
+pub fn change_slice(old: &Unit<'_>, new: Option<&Unit<'_>>) -> io::Result<()> {
+    let directory = directory(&path_of(old));
+    for (file, _) in writes(old) {
+        if !new.is_some_and(|new| writes(new).any(|(other, _)| other == file)) {
+            let value = UNLIMITED.iter().find(|(known, _)| *known == file).map_or("max", |(_, value)| value);
+            std::fs::write(directory.join(file), value)?;
+        }
+    }
+    new.filter(|new| new.has(Key::CgroupWrites)).map_or(Ok(()), make_slice)
 }
 
 /// Delegate= with a user: it may make cgroups below and move processes between them.
@@ -174,8 +223,8 @@ mod tests {
     #[test]
     fn slices_lie_in_each_other() {
         for (slice, path) in [
-            ("system.slice", "system.slice"),
-            ("a-b-c.slice", "a.slice/a-b.slice/a-b-c.slice"),
+            ("system.slice", "/system.slice"),
+            ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice"),
             ("-.slice", ""),
         ] {
             assert_eq!(slice_path(slice), path);

@@ -8,6 +8,7 @@
 pub mod jobs;
 pub mod relations;
 pub mod service;
+mod socket;
 pub mod transaction;
 pub mod unit_state;
 
@@ -293,6 +294,8 @@ pub struct State {
     idle: BTreeSet<u32>,
     /// Units whose state or job changed: what hangs on them is looked at when the queue is empty.
     touched: BTreeSet<u32>,
+    /// Units whose job changed since it was noted last.
+    pub jobs_changed: BTreeSet<u32>,
     /// Units that went down without a job that asked for it.
     lost: BTreeSet<u32>,
     /// How the machine is being ended and when patience is over.
@@ -464,7 +467,7 @@ impl<'g> Step<'_, 'g> {
             }),
             Event::SpawnFailed { unit, role } => self.spawn_failed(unit, role),
             Event::Exited { unit, role, exit } => match self.unit(unit).map(|unit| unit.kind()) {
-                Some(UnitKind::Service) => self.service_exited(unit, role, exit),
+                Some(UnitKind::Service | UnitKind::Socket) => self.service_exited(unit, role, exit),
                 Some(UnitKind::Mount | UnitKind::Swap) => self.mount_exited(unit, exit),
                 _ => {}
             },

@@ -5,12 +5,19 @@ use super::{Supervisor, channel};
 use crate::sorted_map::SortedMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-/// Marks a socket's tag; below it lie the unit's index and the socket's place in the unit.
+/// Marks a socket's tag; below it lie the bank of the memory in which the unit has its index, that index, and the socket's place in
+/// the unit.
 const MARK: u32 = 1 << 31;
+const BANK_SHIFT: u32 = 30;
 
 /// The tag of a unit's socket.
-const fn tag(unit: u32, place: usize) -> u32 {
-    MARK | unit << 8 | (place as u32 & 0xff)
+const fn tag(bank: u32, unit: u32, place: usize) -> u32 {
+    MARK | bank << BANK_SHIFT | unit << 8 | (place as u32 & 0xff)
+}
+
+/// A tag's bank and unit.
+const fn owner(tag: u32) -> (u32, u32) {
+    (tag >> BANK_SHIFT & 1, (tag & ((1 << BANK_SHIFT) - 1)) >> 8)
 }
 
 impl Supervisor {
@@ -27,27 +34,39 @@ impl Supervisor {
         None
     }
 
-    /// Gives every unit the sockets that were held for it. What belongs to no unit of that many is let go.
+    /// Gives every unit the sockets that were held for it. Those of the other bank are from a switch of graphs that was not finished,
+    /// or not tidied up after: each is there a second time.
     pub(super) fn restore_sockets(&mut self, held: SortedMap<u32, OwnedFd>) {
         // In the order of the tags: a unit's sockets in the order of its settings.
         for (tag, socket) in held {
-            self.sockets.get_or_default((tag & !MARK) >> 8).push(socket);
+            let (bank, unit) = owner(tag);
+            if bank == self.memory.number() {
+                self.sockets.get_or_default(unit).push(socket);
+            } else {
+                let sent = channel::send_surely(self.channel.as_fd(), channel::LET_GO, tag, None);
+                crate::best_effort::tolerate(sent);
+            }
         }
     }
 
-    /// Has PID 1 hold a unit's sockets.
-    pub(super) fn hold_sockets(&self, unit: u32) {
+    /// Has PID 1 hold a unit's sockets, as those of the unit of that index in that bank.
+    pub(super) fn hold_sockets(&self, bank: u32, unit: u32) {
         for (place, socket) in self.sockets.get(&unit).into_iter().flatten().enumerate() {
-            let sent =
-                channel::send(self.channel.as_fd(), channel::HOLD, tag(unit, place), Some(socket.as_fd()));
+            let sent = channel::send_surely(
+                self.channel.as_fd(),
+                channel::HOLD,
+                tag(bank, unit, place),
+                Some(socket.as_fd()),
+            );
             crate::best_effort::tolerate(sent);
         }
     }
 
-    /// Has PID 1 let them go.
-    pub(super) fn let_sockets_go(&self, unit: u32) {
-        for place in 0..self.sockets.get(&unit).map_or(0, Vec::len) {
-            let sent = channel::send(self.channel.as_fd(), channel::LET_GO, tag(unit, place), None);
+    /// Has PID 1 let so many of them go.
+    pub(super) fn let_sockets_go(&self, bank: u32, unit: u32, count: usize) {
+        for place in 0..count {
+            let sent =
+                channel::send_surely(self.channel.as_fd(), channel::LET_GO, tag(bank, unit, place), None);
             crate::best_effort::tolerate(sent);
         }
     }
@@ -62,10 +81,10 @@ mod tests {
         let socket = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let mut sockets = SortedMap::new();
         assert!(Supervisor::take_socket(&mut sockets, 7, socket()).is_some(), "a log's pipe");
-        for (unit, place) in [(8191, 255), (0, 0), (3, 1)] {
-            assert!(Supervisor::take_socket(&mut sockets, tag(unit, place), socket()).is_none());
+        for (bank, unit, place) in [(0, 8191, 255), (0, 0, 0), (1, 3, 1)] {
+            assert!(Supervisor::take_socket(&mut sockets, tag(bank, unit, place), socket()).is_none());
         }
-        let units: Vec<u32> = sockets.keys().map(|tag| (tag & !MARK) >> 8).collect();
-        assert_eq!(units, [0, 3, 8191]);
+        let owners: Vec<(u32, u32)> = sockets.keys().map(|tag| owner(*tag)).collect();
+        assert_eq!(owners, [(0, 0), (0, 8191), (1, 3)]);
     }
 }

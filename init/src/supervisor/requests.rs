@@ -137,7 +137,7 @@ impl Supervisor {
             Request::Subscribe => self.wait(number, Waiting::Changes),
             Request::Reexec => {
                 self.reply(number, &Reply::Done { result: "done".into() });
-                let sent = crate::channel::send(self.channel.as_fd(), crate::channel::AGAIN, 0, None);
+                let sent = crate::channel::send_surely(self.channel.as_fd(), crate::channel::AGAIN, 0, None);
                 crate::best_effort::tolerate(sent);
             }
             Request::Switch { graph, phase } => self.begin_switch(number, &graph, phase),

@@ -5,10 +5,13 @@
 use super::clients::Waiting;
 use super::engine::unit_state::{JobKind, JobResult};
 use super::engine::{Event, State};
-use super::{Supervisor, load_graph};
+use super::{Supervisor, cgroup, load_graph};
+use crate::console::{self, Level};
 use crate::sorted_map::SortedMap;
 use formats::control::{Phase, Reply};
+use formats::service_graph::UnitKind;
 use formats::service_graph::diff::{self, Action};
+use formats::service_graph::key::Key;
 
 /// One unit of the plan.
 #[derive(Debug, Clone)]
@@ -193,7 +196,6 @@ impl Supervisor {
         let old = self.graph;
         let renamed: SortedMap<u32, u32> =
             old.units().filter_map(|unit| Some((unit.index(), new.find(unit.name())?.index()))).collect();
-        self.memory.set_whole(false);
         let mut state = State::new(&new);
         for (from, to) in renamed.iter() {
             if let (Some(old), Some(slot)) =
@@ -218,13 +220,13 @@ impl Supervisor {
             self.close_log(index);
         }
         self.logs = rename(std::mem::take(&mut self.logs), &renamed);
-        let indices = |sockets: &SortedMap<u32, _>| sockets.keys().copied().collect::<Vec<u32>>();
-        for index in indices(&self.sockets) {
-            self.let_sockets_go(index);
-        }
+        // All of the new graph stands in the memory's other bank before that is put in use: whoever takes over finds the one or the other.
+        let (before, next) = (self.memory.number(), self.memory.next());
+        let held: Vec<(u32, usize)> =
+            self.sockets.iter().map(|(index, sockets)| (*index, sockets.len())).collect();
         self.sockets = rename(std::mem::take(&mut self.sockets), &renamed);
-        for index in indices(&self.sockets) {
-            self.hold_sockets(index);
+        for index in self.sockets.keys() {
+            self.hold_sockets(next.number(), *index);
         }
         self.connections = rename(std::mem::take(&mut self.connections), &renamed);
         self.socket_times = rename(std::mem::take(&mut self.socket_times), &renamed);
@@ -247,14 +249,25 @@ impl Supervisor {
                 _ => {}
             }
         }
+        for slice in old.units().filter(|unit| unit.kind() == UnitKind::Slice && unit.has(Key::CgroupWrites))
+        {
+            let next = new.find(slice.name());
+            let is_up = self.state.unit(slice.index()).is_up();
+            if let Err(error) = if is_up { cgroup::change_slice(&slice, next.as_ref()) } else { Ok(()) } {
+                console::log(Level::Error, &format!("{}: {error}", slice.name()));
+            }
+        }
         self.graph = new;
         self.state = state;
         path.clone_into(&mut self.graph_path);
         for index in 0..self.graph.len() {
-            self.note(index);
+            self.note_in(&next, index);
         }
-        self.memory.set_graph_path(path);
-        self.memory.set_whole(true);
+        next.set_graph_path(path);
+        next.put_in_use();
+        for (index, count) in held {
+            self.let_sockets_go(before, index, count);
+        }
         self.watch_executions();
         let sockets: Vec<u32> = self.sockets.keys().copied().collect();
         for index in sockets {

@@ -34,8 +34,8 @@ pub(super) struct Timer {
     /// When it was armed.
     armed: u64,
     armed_real: u64,
-    /// When it elapsed last; 0 for never.
-    last: u64,
+    /// When it elapsed last; 0 for never. A successor finds it in the unit's record.
+    pub(super) last: u64,
     last_real: u64,
     /// What it started is not down yet.
     waits: bool,
@@ -45,6 +45,15 @@ impl Timer {
     /// Nothing is left that would make it elapse.
     pub(super) fn is_over(&self) -> bool {
         self.at.is_none() && self.at_real.is_none()
+    }
+}
+
+impl Timer {
+    /// A timer that a predecessor armed at `armed` and that elapsed at `last`, both since boot.
+    fn taken_over(armed: u64, last: u64, moment: &Moment) -> Self {
+        let real = |at: u64| moment.now_real.saturating_sub(moment.now.saturating_sub(at));
+        let last_real = if last == 0 { 0 } else { real(last) };
+        Self { armed, armed_real: real(armed), last, last_real, ..Self::default() }
     }
 }
 
@@ -119,12 +128,11 @@ struct Moment {
     down: u64,
 }
 
-/// When a timer elapses next by the clock since boot.
-fn next_since_boot(unit: &Unit<'_>, timer: &Timer, moment: &Moment, is_first: bool) -> Option<u64> {
+/// When a timer elapses next by the clock since boot. What happens but once is over when it was before `over`.
+fn next_since_boot(unit: &Unit<'_>, timer: &Timer, moment: &Moment, over: u64) -> Option<u64> {
     let once = |key: Key, base: u64| {
         let times: Vec<u64> = unit.numbers(key).map(|span| base.saturating_add(span)).collect();
-        // What has passed happens only when the timer has just been armed.
-        times.into_iter().filter(|at| is_first || *at > moment.now).collect::<Vec<_>>()
+        times.into_iter().filter(|at| over == 0 || *at > over).collect::<Vec<_>>()
     };
     let again = |key: Key, base: u64| {
         let base = base.max(timer.last);
@@ -164,11 +172,40 @@ impl Supervisor {
             if unit.flag(flag::PERSISTENT) && unit.has(Key::OnCalendar) { read_stamp(unit) } else { 0 };
         let timer = Timer { armed, armed_real, last_real: last_real.min(armed_real), ..Timer::default() };
         self.timers.insert(unit.index(), timer);
-        self.plan_timer(unit.index(), true);
+        // What has passed happens when the timer has just been armed.
+        self.plan_timer(unit.index(), 0);
+    }
+
+    /// Goes on with a timer that a predecessor armed: what elapsed does not elapse again, and what should have while nobody was
+    /// there does now.
+    pub(super) fn take_timer_over(&mut self, unit: &Unit<'_>, armed: u64, last: u64) {
+        let moment = Moment { now: now(), now_real: now_real(), ..Moment::default() };
+        let mut timer = Timer::taken_over(armed, last, &moment);
+        if unit.flag(flag::PERSISTENT) && unit.has(Key::OnCalendar) {
+            timer.last_real = timer.last_real.max(read_stamp(unit).min(moment.now_real));
+        }
+        let mut is_up = false;
+        for target in unit.units(Key::Triggers) {
+            let state = self.state.unit(target);
+            is_up |= !state.is_down() || state.job.is_some();
+            if state.since != 0 {
+                let lives = if state.is_down() { (0, state.since) } else { (state.since, 0) };
+                self.lives.insert(target, lives);
+            }
+        }
+        // It elapsed, and what it started still runs.
+        timer.waits = is_up && last != 0;
+        let waits = timer.waits;
+        self.timers.insert(unit.index(), timer);
+        if waits {
+            self.set_alarm();
+        } else {
+            self.plan_timer(unit.index(), last.max(armed));
+        }
     }
 
     /// Works out when a timer elapses next.
-    fn plan_timer(&mut self, index: u32, is_first: bool) {
+    fn plan_timer(&mut self, index: u32, over: u64) {
         let (Some(unit), Some(timer)) = (self.graph.unit(index), self.timers.get(&index)) else { return };
         let mut moment = Moment { now: now(), now_real: now_real(), ..Moment::default() };
         for target in unit.units(Key::Triggers) {
@@ -188,7 +225,7 @@ impl Supervisor {
             }
         };
         let later = |at: u64| at.saturating_add(delay);
-        let at = next_since_boot(&unit, timer, &moment, is_first).map(later);
+        let at = next_since_boot(&unit, timer, &moment, over).map(later);
         let at_real = next_by_calendar(&unit, timer, &moment, zone_of).map(later);
         if let Some(timer) = self.timers.get_mut(&index) {
             (timer.at, timer.at_real, timer.waits) = (at, at_real, false);
@@ -231,7 +268,7 @@ impl Supervisor {
                 if self.graph.unit(index).is_some_and(|unit| unit.flag(flag::ON_CLOCK_CHANGE)) {
                     self.elapse(index);
                 } else {
-                    self.plan_timer(index, false);
+                    self.plan_timer(index, now());
                 }
             }
         }
@@ -247,7 +284,7 @@ impl Supervisor {
             if unit.flag(flag::ON_TIMEZONE_CHANGE) {
                 self.elapse(index);
             } else if unit.has(Key::OnCalendar) {
-                self.plan_timer(index, false);
+                self.plan_timer(index, now());
             }
         }
     }
@@ -275,6 +312,8 @@ impl Supervisor {
         if unit.flag(flag::PERSISTENT) && unit.has(Key::OnCalendar) {
             write_stamp(&unit, timer.last_real);
         }
+        // Before anything that it starts: a successor must not start that again.
+        self.note(index);
         self.feed(&Event::Fired { unit: index });
         self.set_alarm();
     }
@@ -299,7 +338,7 @@ impl Supervisor {
             .filter(|by| self.timers.get(by).is_some_and(|timer| timer.waits))
             .collect();
         for timer in timers {
-            self.plan_timer(timer, false);
+            self.plan_timer(timer, now());
         }
     }
 }
@@ -329,21 +368,44 @@ mod tests {
         let mut timer = Timer { armed: 100, ..Timer::default() };
         let moment = |now, up, down| Moment { now, up, down, ..Moment::default() };
         assert_eq!(
-            next_since_boot(&unit, &timer, &moment(100, 0, 0), true),
+            next_since_boot(&unit, &timer, &moment(100, 0, 0), 0),
             Some(50),
             "boot has long been: at once"
         );
         timer.last = 100;
-        assert_eq!(next_since_boot(&unit, &timer, &moment(101, 101, 0), false), Some(107));
+        assert_eq!(next_since_boot(&unit, &timer, &moment(101, 101, 0), 101), Some(107));
         timer.last = 107;
-        assert_eq!(next_since_boot(&unit, &timer, &moment(120, 107, 118), false), Some(137));
-        assert_eq!(next_since_boot(&unit, &timer, &moment(120, 107, 108), false), Some(133));
+        assert_eq!(next_since_boot(&unit, &timer, &moment(120, 107, 118), 120), Some(137));
+        assert_eq!(next_since_boot(&unit, &timer, &moment(120, 107, 108), 120), Some(133));
         timer.last = 500;
         assert_eq!(
-            next_since_boot(&unit, &timer, &moment(501, 107, 108), false),
+            next_since_boot(&unit, &timer, &moment(501, 107, 108), 501),
             Some(525),
             "never back in time"
         );
+    }
+
+    /// A supervisor that takes over is no boot: what happened once is over, what was due meanwhile happens.
+    #[test]
+    fn a_timer_that_is_taken_over_does_not_elapse_again() {
+        let file = graph(Settings::from([
+            (Key::OnBoot, Value::Numbers(vec![50])),
+            (Key::OnActive, Value::Numbers(vec![60])),
+            (Key::OnUnitInactive, Value::Numbers(vec![400])),
+        ]));
+        let graph = Graph::load(&file).unwrap();
+        let unit = graph.find("a.timer").unwrap();
+        let moment = Moment { now: 500, now_real: 10_500, ..Moment::default() };
+        let next = |armed: u64, last: u64| {
+            let timer = Timer::taken_over(armed, last, &moment);
+            next_since_boot(&unit, &timer, &moment, last.max(armed))
+        };
+        assert_eq!(next(10, 80), Some(480), "by its last time alone, which was due a moment ago");
+        assert_eq!(next(10, 0), Some(50), "due while there was no supervisor");
+        assert_eq!(next(490, 0), Some(550), "armed after it was due: over before");
+        assert_eq!(next(490, 495), Some(550));
+        let timer = Timer::taken_over(100, 200, &moment);
+        assert_eq!((timer.armed_real, timer.last_real), (10_100, 10_200));
     }
 
     #[test]

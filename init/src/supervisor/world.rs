@@ -33,6 +33,15 @@ impl Supervisor {
     pub(super) fn feed(&mut self, event: &Event) {
         let mut effects = Vec::new();
         step(&mut self.state, &self.graph, now(), event, &mut effects);
+        // Before anything of it is done: whoever takes over finds every job that was asked for.
+        while let Some(index) = self.state.jobs_changed.pop_first() {
+            self.note(index);
+        }
+        if let Some((how, _)) = self.state.shutdown
+            && self.memory.ending().is_none()
+        {
+            self.memory.set_ending(how as u32);
+        }
         for effect in effects {
             self.carry_out(effect);
         }
@@ -213,7 +222,7 @@ impl Supervisor {
         ));
         let tag = self.next_tag;
         self.next_tag += 1;
-        crate::best_effort::tolerate(channel::send(
+        crate::best_effort::tolerate(channel::send_surely(
             self.channel.as_fd(),
             channel::HOLD,
             tag,
@@ -347,8 +356,8 @@ impl Supervisor {
         }
     }
 
-    /// Sets a socket, timer or path up.
-    fn arm(&mut self, index: u32) {
+    /// Sets a socket, timer, path or slice up.
+    pub(super) fn arm(&mut self, index: u32) {
         let Some(unit) = self.graph.unit(index) else { return };
         let worked = match unit.kind() {
             // Those that PID 1 held for us while our predecessor died.
@@ -359,7 +368,7 @@ impl Supervisor {
             UnitKind::Socket => match listening::open_all(&unit) {
                 Ok(sockets) => {
                     self.sockets.insert(index, sockets);
-                    self.hold_sockets(index);
+                    self.hold_sockets(self.memory.number(), index);
                     listening::make_links(&unit);
                     self.watch_sockets(index);
                     true
@@ -376,6 +385,13 @@ impl Supervisor {
                 }
                 true
             }
+            UnitKind::Slice => match cgroup::make_slice(&unit) {
+                Ok(()) => true,
+                Err(error) => {
+                    console::log(Level::Error, &format!("{}: {error}", unit.name()));
+                    false
+                }
+            },
             _ => self.arm_path(&unit),
         };
         self.events.push_back(Event::Armed { unit: index, worked });
@@ -447,7 +463,7 @@ impl Supervisor {
         self.socket_times.remove(&index);
         self.timers.remove(&index);
         self.disarm_path(index);
-        self.let_sockets_go(index);
+        self.let_sockets_go(self.memory.number(), index, self.sockets.get(&index).map_or(0, Vec::len));
         for socket in self.sockets.remove(&index).into_iter().flatten() {
             crate::best_effort::tolerate(self.epoll.delete(&socket));
         }
@@ -549,7 +565,17 @@ impl Supervisor {
     /// A unit is down.
     fn release(&mut self, index: u32) {
         let Some(unit) = self.graph.unit(index) else { return };
-        if unit.kind() == UnitKind::Service {
+        let runs = match unit.kind() {
+            UnitKind::Service => true,
+            UnitKind::Socket => [Key::ExecStartPre, Key::ExecStartPost, Key::ExecStop, Key::ExecStopPost]
+                .into_iter()
+                .any(|key| unit.has(key)),
+            _ => false,
+        };
+        if matches!(unit.kind(), UnitKind::Mount | UnitKind::Swap | UnitKind::Slice) {
+            cgroup::remove(&cgroup::path_of(&unit));
+        }
+        if runs {
             let peers = self.namespace_peers(&unit);
             let is_last = peers.iter().all(|peer| *peer == index || self.state.unit(*peer).is_down());
             let shared =
@@ -623,7 +649,12 @@ impl Supervisor {
             );
             console::log(Level::Error, &text);
         }
-        crate::best_effort::tolerate(channel::send(self.channel.as_fd(), channel::FINAL, how as u32, None));
+        crate::best_effort::tolerate(channel::send_surely(
+            self.channel.as_fd(),
+            channel::FINAL,
+            how as u32,
+            None,
+        ));
     }
 }
 

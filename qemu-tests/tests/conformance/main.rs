@@ -36,10 +36,11 @@ fn every_directive_is_in_some_unit() {
         .collect();
     let is_used = |section: &str, name: &str| used.contains(&(section.to_owned(), name.to_owned()));
     let mut missing = Vec::new();
-    for section in ["Unit", "Install", "Service", "Mount", "Swap", "Socket", "Timer", "Path"] {
+    for section in ["Unit", "Install", "Service", "Mount", "Swap", "Socket", "Slice", "Timer", "Path"] {
         for name in units::directive::names(section) {
-            // A socket's processes are a service's.
-            let is_covered = is_used(section, &name) || (section == "Socket" && is_used("Service", &name));
+            // What all have in common is tried with services.
+            let is_common = section != "Unit" && section != "Install";
+            let is_covered = is_used(section, &name) || (is_common && is_used("Service", &name));
             if !is_covered && !name.starts_with("X-") {
                 missing.push(format!("[{section}] {name}"));
             }

@@ -5,7 +5,7 @@ mod process;
 use super::switch_flags;
 use crate::command_line;
 use crate::definition::{GraphInput, UnitDefinition};
-use crate::directive::{self, CgroupValue, KNOWN_BUT_NOT_HONOURED, Rule};
+use crate::directive::{self, CgroupValue, Rule};
 use crate::error::{Problem, UnitError};
 use crate::nearest::nearest;
 use crate::network_filter;
@@ -48,7 +48,9 @@ pub(super) struct Reader<'a> {
     /// What is said about system calls.
     wishes: seccomp::Wishes,
     /// What is said about the network.
-    network: network_filter::Wishes,
+    pub(super) network: network_filter::Wishes,
+    /// What the slices above say about it.
+    above: network_filter::Wishes,
     /// What was wrong.
     pub(super) errors: Vec<UnitError>,
 }
@@ -65,8 +67,15 @@ impl<'a> Reader<'a> {
             mounts_for: Vec::new(),
             wishes: seccomp::Wishes::default(),
             network: network_filter::Wishes::default(),
+            above: network_filter::Wishes::default(),
             errors: Vec::new(),
         }
+    }
+
+    /// With what the slices above the unit say about the network.
+    pub(super) fn below(mut self, above: network_filter::Wishes) -> Self {
+        self.above = above;
+        self
     }
 
     fn fault(&mut self, problem: Problem) {
@@ -126,12 +135,12 @@ impl<'a> Reader<'a> {
     fn directive(&mut self, section: &str, directive: &str, values: &[String]) {
         let Some(rule) = directive::rule(section, directive) else {
             let (section, directive) = (section.to_owned(), directive.to_owned());
-            if KNOWN_BUT_NOT_HONOURED.contains(&directive.as_str()) {
+            if directive::is_known(&section, &directive) {
                 self.fault(Problem::NotHonoured { section, directive });
             } else {
-                let known = directive::names(&section);
-                let known = known.iter().map(String::as_str).chain(KNOWN_BUT_NOT_HONOURED.iter().copied());
-                let nearest = nearest(&directive, known);
+                let mut names = directive::names(&section);
+                names.extend(directive::known(&section).map(str::to_owned));
+                let nearest = nearest(&directive, names.iter().map(String::as_str));
                 self.fault(Problem::UnknownDirective { section, directive, nearest });
             }
             return;
@@ -365,7 +374,9 @@ impl<'a> Reader<'a> {
                 }
                 self.settings.insert(Key::SwapPriority, Value::Number((priority + 1) as u64));
             }
-            ("Service" | "Socket" | "Slice", _) => return self.process_directive(directive, text),
+            ("Service" | "Socket" | "Mount" | "Swap" | "Slice", _) => {
+                return self.process_directive(directive, text);
+            }
             // [Install] is carried out when all units are read.
             _ => {}
         }
@@ -401,8 +412,13 @@ impl<'a> Reader<'a> {
         if *self.flags() == 0 {
             self.settings.remove(&Key::Flags);
         }
+        if kind == UnitKind::Socket {
+            self.finish_sandbox();
+            self.check_names();
+        }
         match kind {
             UnitKind::Service => {
+                self.network.join(&self.above);
                 self.finish_sandbox();
                 self.finish_service();
             }
@@ -440,6 +456,11 @@ impl<'a> Reader<'a> {
         if !has(&self.settings, Key::ExecStart) && !may_be_empty {
             self.fault(Problem::NothingToRun);
         }
+        self.check_names();
+    }
+
+    /// Whether its users and groups will be there.
+    fn check_names(&mut self) {
         let input = self.input;
         for (key, directive, what, known) in
             [(Key::User, "User", "user", &input.users), (Key::Group, "Group", "group", &input.groups)]
@@ -484,6 +505,9 @@ impl<'a> Reader<'a> {
                     mix(value);
                 }
             }
+        }
+        if self.above != network_filter::Wishes::default() {
+            mix(&format!("{:?}", self.above));
         }
         hash
     }

@@ -226,3 +226,74 @@ fn limits_in_spans_and_with_signs_and_lists_taken_back() {
     assert_eq!(limits, [0, 13, 15, 15, 15, 120, 120, 5000, u64::MAX]);
     assert!(!unit.has(Key::Conditions) && !unit.has(Key::StandardOutput));
 }
+
+#[test]
+fn resources_are_honoured_in_every_kind_that_has_a_cgroup() {
+    for (name, section, own) in [
+        ("a.service", "Service", r#""ExecStart": ["/bin/a"]"#),
+        ("a.socket", "Socket", r#""ListenStream": ["7"], "Service": ["b.service"]"#),
+        ("run-a.mount", "Mount", r#""What": ["x"], "Where": ["/run/a"]"#),
+        ("dev-a.swap", "Swap", r#""What": ["/dev/a"]"#),
+        ("a.slice", "Slice", r#""CPUWeight": ["100"]"#),
+    ] {
+        let file = compile_json(&format!(
+            r#""{name}": {{"sections": {{"{section}": {{ {own}, "MemoryMax": ["1M"], "TasksMax": ["7"], "CPUQuota": ["50%"]}}}}}},
+               "b.service": {{"sections": {{"Service": {{"ExecStart": ["/bin/b"]}}}}}}"#
+        ))
+        .unwrap();
+        let graph = Graph::load(&file).unwrap();
+        let writes: Vec<&str> = graph.find(name).unwrap().texts(Key::CgroupWrites).collect();
+        for wanted in ["memory.max=1048576", "pids.max=7", "cpu.max=50000 100000"] {
+            assert!(writes.contains(&wanted), "{name}: {writes:?}");
+        }
+        let json = format!(
+            r#""{name}": {{"sections": {{"{section}": {{ {own}, "MemoryMx": ["1M"]}}}}}},
+               "b.service": {{"sections": {{"Service": {{"ExecStart": ["/bin/b"]}}}}}}"#
+        );
+        assert!(compile_json(&json).unwrap_err().contains("did you mean MemoryMax?"));
+    }
+}
+
+#[test]
+fn what_needs_a_process_is_refused_where_none_runs() {
+    for (name, section, directive, message) in [
+        ("a.slice", "Slice", "User", "[Slice] User= is no directive"),
+        ("a.slice", "Slice", "DeviceAllow", "[Slice] DeviceAllow= is not honoured"),
+        ("a.mount", "Mount", "Environment", "[Mount] Environment= is not honoured"),
+        ("a.timer", "Timer", "MemoryMax", "[Timer] MemoryMax= is no directive"),
+        ("a.target", "Target", "MemoryMax", "[Target] MemoryMax= is no directive"),
+    ] {
+        let json = format!(r#""{name}": {{"sections": {{"{section}": {{"{directive}": ["1"]}}}}}}"#);
+        let found = compile_json(&json).unwrap_err();
+        assert!(found.contains(message), "{found}");
+    }
+}
+
+#[test]
+fn what_lies_in_a_slice_needs_it_and_has_its_addresses() {
+    let file = compile_json(
+        r#""a.slice": {"sections": {"Slice": {"IPAddressDeny": ["any"]}}},
+           "a-b.slice": {"sections": {"Slice": {"IPAddressAllow": ["10.0.0.0/8"], "TasksMax": ["9"]}}},
+           "x.service": {"sections": {"Service": {"ExecStart": ["/bin/a"], "Slice": ["a-b-c.slice"], "IPAddressAllow": ["localhost"]}}},
+           "y.service": {"sections": {"Service": {"ExecStart": ["/bin/a"], "IPAddressAllow": ["localhost 10.0.0.0/8"], "IPAddressDeny": ["any"]}}},
+           "z.service": {"sections": {"Service": {"ExecStart": ["/bin/a"]}}}"#,
+    )
+    .unwrap();
+    let graph = Graph::load(&file).unwrap();
+    let names = |name: &str, key| {
+        let unit = graph.find(name).unwrap();
+        unit.units(key).filter_map(|index| graph.unit(index)).map(|unit| unit.name()).collect::<Vec<_>>()
+    };
+    assert!(names("x.service", Key::Requires).contains(&"a-b.slice"));
+    assert!(names("x.service", Key::After).contains(&"a-b.slice"));
+    assert_eq!(names("a-b.slice", Key::After), ["a.slice"]);
+    assert!(
+        !names("z.service", Key::Requires)
+            .iter()
+            .any(|name| UnitKind::of_name(name) == Some(UnitKind::Slice))
+    );
+    let filter = |name: &str| graph.find(name).unwrap().numbers(Key::NetworkFilter).collect::<Vec<_>>();
+    assert!(!filter("x.service").is_empty());
+    assert_eq!(filter("x.service").len(), filter("y.service").len(), "the same lists, from three units");
+    assert!(filter("z.service").is_empty() && filter("a.slice").is_empty());
+}

@@ -110,6 +110,7 @@ impl Step<'_, '_> {
         });
         self.state.running_jobs += u32::from(counted);
         if counted {
+            self.state.jobs_changed.insert(unit);
             self.limit_job(unit, Key::JobRunningTimeout);
         }
     }
@@ -220,6 +221,8 @@ impl Step<'_, '_> {
             state.exit_status = formats::control::NO_EXIT;
         });
         match definition.kind() {
+            // A slice's limits are written before anything runs in it.
+            UnitKind::Slice if definition.has(Key::CgroupWrites) => self.arm(unit),
             UnitKind::Target | UnitKind::Slice => {
                 self.enter(unit, Phase::Active);
                 self.finish_start(unit);
@@ -230,10 +233,8 @@ impl Step<'_, '_> {
                 self.set_deadline(unit, Some(self.now.saturating_add(limit)));
                 self.emit(Effect::Mount { unit });
             }
-            UnitKind::Socket | UnitKind::Timer | UnitKind::Path => {
-                self.enter(unit, Phase::Arming);
-                self.emit(Effect::Arm { unit });
-            }
+            UnitKind::Socket => self.run_commands(unit, Phase::StartPre, 0),
+            UnitKind::Timer | UnitKind::Path => self.arm(unit),
             UnitKind::Service => self.run_commands(unit, Phase::Condition, 0),
         }
     }
@@ -250,7 +251,8 @@ impl Step<'_, '_> {
                 self.emit(Effect::Signal { unit, signal: 15, scope: super::Scope::All });
                 self.enter(unit, Phase::Unmounting);
             }
-            Some(UnitKind::Socket | UnitKind::Timer | UnitKind::Path) => {
+            Some(UnitKind::Socket) => self.socket_begin_stop(unit),
+            Some(UnitKind::Timer | UnitKind::Path) => {
                 self.emit(Effect::Disarm { unit });
                 self.down(unit, Phase::Dead);
             }
@@ -285,6 +287,7 @@ impl Step<'_, '_> {
     pub(crate) fn finish_job(&mut self, unit: u32, result: JobResult) {
         let Some(job) = self.get(unit).job else { return };
         self.with(unit, |state| state.job = None);
+        self.state.jobs_changed.insert(unit);
         self.set_job_deadline(unit, None);
         if self.state.idle.remove(&unit) && self.get(unit).is_down() {
             self.set_deadline(unit, None);
@@ -334,6 +337,7 @@ impl Step<'_, '_> {
                         *job = super::unit_state::Job { kind: JobKind::Start, running: false };
                     }
                 });
+                self.state.jobs_changed.insert(unit);
                 self.state.queue.insert(unit);
                 for key in [Key::Before, Key::After] {
                     let waiting = self.listed(unit, key);
@@ -411,17 +415,33 @@ impl Step<'_, '_> {
         }
     }
 
-    /// A socket, timer or path is set up.
+    /// Has the world set a socket, timer, path or slice up.
+    pub(crate) fn arm(&mut self, unit: u32) {
+        self.enter(unit, Phase::Arming);
+        self.emit(Effect::Arm { unit });
+    }
+
+    /// It is set up. One that was armed already is so again under a new supervisor, or could not be.
     pub(crate) fn armed(&mut self, unit: u32, worked: bool) {
-        if self.get(unit).phase != Phase::Arming {
+        let phase = self.get(unit).phase;
+        if !worked && matches!(phase, Phase::Arming | Phase::Armed) {
+            self.note(unit, Outcome::Resources);
+            self.down(unit, Phase::Failed);
             return;
         }
-        if worked {
-            self.enter(unit, Phase::Armed);
-            self.finish_start(unit);
-        } else {
-            self.with(unit, |state| state.outcome = Outcome::Resources);
-            self.down(unit, Phase::Failed);
+        if phase != Phase::Arming {
+            return;
+        }
+        match self.unit(unit).map(|unit| unit.kind()) {
+            Some(UnitKind::Socket) => self.run_commands(unit, Phase::StartPost, 0),
+            Some(UnitKind::Slice) => {
+                self.enter(unit, Phase::Active);
+                self.finish_start(unit);
+            }
+            _ => {
+                self.enter(unit, Phase::Armed);
+                self.finish_start(unit);
+            }
         }
     }
 

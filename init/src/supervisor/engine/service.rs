@@ -74,6 +74,10 @@ impl Step<'_, '_> {
 
     /// A phase's commands have all run.
     fn commands_done(&mut self, unit: u32, phase: Phase) {
+        if self.is_socket(unit) {
+            self.socket_commands_done(unit, phase);
+            return;
+        }
         match phase {
             Phase::Condition => self.run_commands(unit, Phase::StartPre, 0),
             Phase::StartPre => self.run_commands(unit, Phase::Start, 0),
@@ -287,6 +291,9 @@ impl Step<'_, '_> {
                 self.emit(Effect::FindMainPid { unit });
             }
             (_, true) => self.run_commands(unit, phase, number + 1),
+            (Phase::StartPre | Phase::StartPost, false) if self.is_socket(unit) => {
+                self.socket_start_failed(unit, outcome);
+            }
             (Phase::Reload, false) => {
                 self.set_deadline(unit, None);
                 self.enter(unit, Phase::Running);
@@ -339,7 +346,7 @@ impl Step<'_, '_> {
     }
 
     /// KillSignal= to whom KillMode= says.
-    fn send_stop_signal(&mut self, unit: u32) {
+    pub(crate) fn send_stop_signal(&mut self, unit: u32) {
         let Some(definition) = self.unit(unit) else { return };
         let mode = definition.number(Key::KillMode).unwrap_or(kill_mode::CONTROL_GROUP);
         let is_restart = self.get(unit).job.is_some_and(|job| job.kind == JobKind::Restart);
@@ -402,7 +409,7 @@ impl Step<'_, '_> {
     }
 
     /// After ExecStopPost=: nothing of the service may be left, unless it asked for that.
-    fn kill_the_rest(&mut self, unit: u32) {
+    pub(crate) fn kill_the_rest(&mut self, unit: u32) {
         let mode =
             self.unit(unit).and_then(|unit| unit.number(Key::KillMode)).unwrap_or(kill_mode::CONTROL_GROUP);
         if !self.get(unit).populated || matches!(mode, kill_mode::PROCESS | kill_mode::NONE) {
@@ -434,6 +441,7 @@ impl Step<'_, '_> {
     /// A service's time is up.
     pub(crate) fn service_deadline(&mut self, unit: u32) {
         match self.get(unit).phase {
+            Phase::StartPre if self.is_socket(unit) => self.socket_start_failed(unit, Outcome::Timeout),
             Phase::Condition | Phase::StartPre | Phase::Start | Phase::StartPost => {
                 self.fail(unit, Outcome::Timeout);
             }
@@ -496,6 +504,9 @@ impl Step<'_, '_> {
 
     /// The service is down: for good, or until it is started again.
     fn ended(&mut self, unit: u32) {
+        if self.is_socket(unit) {
+            self.emit(Effect::Disarm { unit });
+        }
         let outcome = self.get(unit).outcome;
         let is_condition = outcome == Outcome::Condition;
         if !is_condition && self.restarts_after(unit, outcome) {

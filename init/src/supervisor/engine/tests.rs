@@ -44,6 +44,7 @@ fn graph(units: &[&str]) -> Vec<u8> {
                 "burst" => (Key::StartLimitBurst, number()),
                 "sec" => (Key::RestartSec, number()),
                 "mode" => (Key::KillMode, number()),
+                "writes" => (Key::CgroupWrites, Value::Texts(vec![value.to_owned()])),
                 "job" => (Key::JobTimeout, number()),
                 "running" => (Key::JobRunningTimeout, number()),
                 other => panic!("{other}"),
@@ -111,7 +112,12 @@ impl<'g> Machine<'g> {
             Effect::Mount { unit } | Effect::Unmount { unit } => {
                 self.pending.push(Event::Exited { unit, role: Role::Control, exit: Exit::Code(0) });
             }
-            Effect::Arm { unit } => self.pending.push(Event::Armed { unit, worked: true }),
+            Effect::Arm { unit } => {
+                if self.graph.unit(unit).unwrap().has(Key::ExecStop) {
+                    self.log.push(format!("{}:arm", name(unit)));
+                }
+                self.pending.push(Event::Armed { unit, worked: true });
+            }
             Effect::Signal { unit, signal, scope } => {
                 self.log.push(format!("{}:signal{signal}", name(unit)));
                 if self.obedient || signal == 9 {
@@ -619,4 +625,78 @@ fn a_job_may_take_so_long_and_no_longer() {
     machine.take_log();
     machine.wait(60_000);
     assert_eq!((machine.take_log().as_str(), machine.phase("runs.service")), ("", Phase::Running));
+}
+
+#[test]
+fn a_sockets_commands_stand_around_its_sockets() {
+    let file = graph(&["a.socket pre=2 post=1 stop=1 stoppost=1 triggers=a.service", "a.service"]);
+    let mut machine = Machine::new(&file);
+    machine.request("a.socket", JobKind::Start);
+    for _ in 0..3 {
+        assert!(machine.state.unit(machine.index("a.socket")).job.is_some());
+        machine.exit("a.socket", Role::Control, Exit::Code(0));
+    }
+    assert_eq!(machine.take_log(), "a:ExecStartPre0 a:ExecStartPre1 a:arm a:ExecStartPost0 a:Start-done");
+    assert_eq!(machine.phase("a.socket"), Phase::Armed);
+    machine.request("a.socket", JobKind::Stop);
+    for _ in 0..2 {
+        machine.exit("a.socket", Role::Control, Exit::Code(0));
+    }
+    let log = machine.take_log();
+    assert!(log.starts_with("a:ExecStop0 ") && log.contains("a:ExecStopPost0"), "{log}");
+    assert!(log.ends_with("a:Stop-done") && !log.contains("arm"), "{log}");
+    assert_eq!(machine.phase("a.socket"), Phase::Dead);
+}
+
+#[test]
+fn a_socket_whose_command_fails_is_not_listened_on() {
+    for (units, commands) in [("pre=1", 1), ("post=1 stop=1", 1)] {
+        let file = graph(&[&format!("a.socket {units} triggers=a.service"), "a.service"]);
+        let mut machine = Machine::new(&file);
+        machine.request("a.socket", JobKind::Start);
+        for _ in 0..commands {
+            machine.exit("a.socket", Role::Control, Exit::Code(1));
+        }
+        if units.contains("stop") {
+            machine.exit("a.socket", Role::Control, Exit::Code(0));
+        }
+        let log = machine.take_log();
+        assert!(log.ends_with("a:Start-failed"), "{units}: {log}");
+        assert_eq!(machine.phase("a.socket"), Phase::Failed, "{units}");
+        let unit = machine.index("a.socket");
+        assert_eq!(machine.state.unit(unit).outcome, Outcome::ExitCode);
+    }
+}
+
+#[test]
+fn a_slice_has_its_limits_before_anything_runs_in_it() {
+    let file = graph(&[
+        "a.slice writes=pids.max=3",
+        "a.service after=a.slice requires=a.slice",
+        "b.slice",
+        "b.service after=b.slice requires=b.slice",
+    ]);
+    let mut machine = Machine::new(&file);
+    let unit = machine.index("a.slice");
+    let request = |unit| Event::Request { unit, kind: JobKind::Start };
+    let mut effects = Vec::new();
+    step(
+        &mut machine.state,
+        &machine.graph,
+        1000,
+        &request(machine.graph.find("a.service").unwrap().index()),
+        &mut effects,
+    );
+    effects.clear();
+    let verdict = Event::Conditions { unit, verdict: Some(true) };
+    step(&mut machine.state, &machine.graph, 1000, &verdict, &mut effects);
+    assert!(effects.contains(&Effect::Arm { unit }), "{effects:?}");
+    assert_eq!(machine.phase("a.slice"), Phase::Arming);
+    machine.send(Event::Armed { unit, worked: true });
+    assert_eq!((machine.phase("a.slice"), machine.phase("a.service")), (Phase::Active, Phase::Running));
+    machine.request("b.service", JobKind::Start);
+    assert_eq!(machine.phase("b.slice"), Phase::Active);
+    // What cannot be limited does not start.
+    machine.request("a.slice", JobKind::Stop);
+    assert_eq!((machine.phase("a.slice"), machine.phase("a.service")), (Phase::Dead, Phase::Dead));
 }

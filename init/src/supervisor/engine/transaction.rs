@@ -279,6 +279,7 @@ impl Step<'_, '_> {
             }
         };
         self.with(unit, |state| state.job = Some(Job { kind, running: false }));
+        self.state.jobs_changed.insert(unit);
         self.state.job_count += 1;
         self.state.queue.insert(unit);
         if self.get(unit).job_deadline.is_none() {

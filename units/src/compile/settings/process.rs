@@ -37,11 +37,6 @@ impl Reader<'_> {
             "RestrictNamespaces" => {
                 self.wishes.namespaces = seccomp::namespaces(self.wishes.namespaces, text)?;
             }
-            "IPAddressAllow" | "IPAddressDeny" | "SocketBindAllow" | "SocketBindDeny"
-                if !self.name.ends_with(".service") =>
-            {
-                return Err("honoured for services only".into());
-            }
             "IPAddressAllow" | "IPAddressDeny" => {
                 let new = network_filter::networks(&self.context.expand(text)?)?;
                 let network = &mut self.network;
