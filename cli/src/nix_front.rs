@@ -327,7 +327,7 @@ impl Front {
 }
 
 /// The features of the machine, if the address says them.
-fn features_of(address: &str) -> Option<String> {
+pub(crate) fn features_of(address: &str) -> Option<String> {
     let (_, parameters) = address.split_once('?')?;
     let features = parameters.split('&').find_map(|pair| pair.strip_prefix("system-features="))?;
     Some(features.replace("%20", " "))

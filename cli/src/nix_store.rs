@@ -238,8 +238,9 @@ fn init(call: &mut Call) -> Result<ExitCode> {
 
 fn serve(call: &mut Call) -> Result<ExitCode> {
     let store = call.front.open()?;
-    // What is built is told on standard error; standard output is the conversation.
-    let options = call.front.build_options(&store);
+    // Standard output is the conversation; on standard error is what builders say and nothing else: who asked keeps it.
+    let progress = std::sync::Arc::new(crate::progress::OnlyBuilders);
+    let options = store::build::BuildOptions { progress, ..call.front.build_options(&store) };
     store.serve(call.has("--write"), &options, std::io::stdin().lock(), std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ mod tree;
 
 use anyhow::{Result, bail};
 use formats::store_path::StorePath;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 use store::build::{Event, Progress};
@@ -79,6 +79,26 @@ impl LogFormat {
 /// Progress for this process's standard error when nothing is asked for.
 pub(crate) fn usual() -> Arc<dyn Progress> {
     LogFormat::Bar.progress(String::new(), false)
+}
+
+/// What builders say, as they said it, phases among it: the log of a build for another machine.
+#[derive(Debug)]
+pub(crate) struct OnlyBuilders;
+
+impl Progress for OnlyBuilders {
+    fn event(&self, event: &Event<'_>) {
+        let told = match event {
+            Event::Line { line, .. } => writeln!(std::io::stderr(), "{line}"),
+            Event::Phase { phase, .. } => {
+                let message = serde_json::json!({ "action": "setPhase", "phase": phase });
+                writeln!(std::io::stderr(), "@nix {message}")
+            }
+            _ => return,
+        };
+        if let Err(error) = told {
+            log::debug!("a line of a log is lost: {error}");
+        }
+    }
 }
 
 /// The name without hash and `.drv`.

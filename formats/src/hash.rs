@@ -425,7 +425,8 @@ impl<R: io::Read> io::Read for HashingReader<R> {
 }
 
 /// Base 64 without padding. The last digit may have bits that mean nothing: Nix passes them over.
-fn decode_base64(digits: &str) -> Option<Vec<u8>> {
+#[must_use]
+pub fn decode_base64(digits: &str) -> Option<Vec<u8>> {
     let mut specification = BASE64_NOPAD.specification();
     specification.check_trailing_bits = false;
     specification.encoding().ok()?.decode(digits.as_bytes()).ok()

@@ -10,7 +10,11 @@ use crate::open::{Options, Store};
 use crate::remote::Remote;
 use crate::serve::client::Machine;
 use formats::store_path::StoreDir;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Store {
     /// The store at an `ssh://` or `ssh-ng://` address; `settings` are what its user wants to be otherwise.
@@ -50,7 +54,8 @@ impl Store {
         if let Some(store) = address.parameters.get("remote-store") {
             words.extend(["--store".to_owned(), store.clone()]);
         }
-        let child = start(address, host, &words, speaks)?;
+        let host_key = HostKey::of(address, host)?;
+        let child = start(address, host, &words, host_key.as_ref(), speaks)?;
         let name = format!("the store `{}`", address.name);
         if matches!(address.place, Place::SshDaemon(_)) {
             let remote = Remote::behind(Connection::with_child(name, child)?, &layout.store_dir, settings);
@@ -62,8 +67,18 @@ impl Store {
 }
 
 /// Starts a program on a machine, its input and output being pipes.
-fn start(address: &Address, host: &str, words: &[String], speaks: Option<Stdio>) -> Result<Child> {
-    let mut command = arguments(address, host, words, &std::env::var("NIX_SSHOPTS").unwrap_or_default())?;
+fn start(
+    address: &Address,
+    host: &str,
+    words: &[String],
+    host_key: Option<&HostKey>,
+    speaks: Option<Stdio>,
+) -> Result<Child> {
+    let mut more = std::env::var("NIX_SSHOPTS").unwrap_or_default();
+    if let Some(key) = host_key {
+        more = format!("-oUserKnownHostsFile={} {more}", key.file().display());
+    }
+    let mut command = arguments(address, host, words, &more)?;
     let program = command.get_program().to_string_lossy().into_owned();
     if let Some(speaks) = speaks {
         command.stderr(speaks);
@@ -97,6 +112,45 @@ fn arguments(address: &Address, host: &str, words: &[String], more: &str) -> Res
     Ok(command)
 }
 
+/// The key of a machine, as its address gives it (`base64-ssh-public-host-key`), in a file for ssh that goes with this.
+#[derive(Debug)]
+struct HostKey(PathBuf);
+
+impl HostKey {
+    fn of(address: &Address, host: &str) -> Result<Option<Self>> {
+        const NAME: &str = "base64-ssh-public-host-key";
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let Some(text) = address.parameters.get(NAME) else { return Ok(None) };
+        let key = formats::hash::decode_base64(text.trim_end_matches('='))
+            .and_then(|key| String::from_utf8(key).ok())
+            .filter(|key| key.split_whitespace().count() >= 2)
+            .ok_or_else(|| {
+                Error::Invalid(format!("`{}`: {NAME} is no host key in base 64: `{text}`", address.name))
+            })?;
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("firn-ssh-{}-{number}", std::process::id()));
+        // New and ours alone, or nothing.
+        DirBuilder::new().mode(0o700).create(&directory).map_err(Error::file("creating", &directory))?;
+        let made = Self(directory);
+        let host = host.rsplit('@').next().unwrap_or(host);
+        fs::write(made.file(), format!("{host} {}\n", key.trim()))
+            .map_err(Error::file("writing", made.file()))?;
+        Ok(Some(made))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("host-key")
+    }
+}
+
+impl Drop for HostKey {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            log::debug!("removing {}: {error}", self.0.display());
+        }
+    }
+}
+
 /// A word for the shell of another machine.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
@@ -123,5 +177,17 @@ mod tests {
         );
         // What looks like a flag of ssh is no host.
         assert!(shown("ssh://-oProxyCommand=x", "").is_err());
+    }
+
+    #[test]
+    fn a_host_key_is_in_a_file_as_long_as_it_is_needed() {
+        let of = |text: &str| HostKey::of(&Address::parse(text).unwrap(), "me@host");
+        let key = of("ssh://me@host?base64-ssh-public-host-key=c3NoLWVkMjU1MTkgQUFBQQo=").unwrap().unwrap();
+        assert_eq!(fs::read_to_string(key.file()).unwrap(), "host ssh-ed25519 AAAA\n");
+        let file = key.file();
+        drop(key);
+        assert!(!file.exists());
+        assert!(of("ssh://me@host").unwrap().is_none());
+        assert!(of("ssh://me@host?base64-ssh-public-host-key=nonsense").is_err());
     }
 }

@@ -43,7 +43,12 @@ pub(crate) fn nix_daemon(arguments: &[OsString]) -> Result<ExitCode> {
     let stdio = arguments.iter().any(|argument| argument == "--stdio");
     let store = arguments.iter().position(|argument| argument == "--store");
     let layout = match store.and_then(|at| arguments.get(at + 1)).and_then(|store| store.to_str()) {
-        Some(store) => crate::nix_front::layout(Some(store))?,
+        Some(store) => {
+            if let Some(features) = crate::nix_front::features_of(store) {
+                NixConf::override_with("system-features", &features);
+            }
+            crate::nix_front::layout(Some(store))?
+        }
         None => layout_from_environment(),
     };
     start(&layout, None, stdio)
