@@ -65,7 +65,7 @@ let
     inherit name; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" text ]; requiredSystemFeatures = [ feature ];
   };
   one = made "one" "a" "echo first says >&2; echo 1 > $out";
-in made "two" "b" "read x < ${one}; echo $x 2 > $out"
+in made "two" "b" "echo second says >&2; read x < ${one}; echo $x 2 > $out"
 "#;
 
 #[test]
@@ -90,6 +90,7 @@ fn machines_of_both_protocols() {
     assert_eq!(user.names("m2"), ["one", "two"]);
     let one = user.succeeds(&["--store", &place("m1"), "path-info", "--all"]);
     assert_eq!(user.succeeds(&["log", &one]), "first says");
+    assert_eq!(user.succeeds(&["log", &built]), "second says");
 }
 
 /// An sshd of this test's own, on a free port, with keys of its own.

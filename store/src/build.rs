@@ -49,7 +49,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is wanted of a derivation: some of its outputs, or all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -322,7 +322,13 @@ impl Store {
         }
         let goal =
             schedule::Goal { path: path.clone(), derivation, check: options.check, offers: Vec::new() };
-        match one::build(self, &goal, options, &resolve::Inputs::new(), None) {
+        let (started, derivation) = (Instant::now(), path);
+        let result = one::build(self, &goal, options, &resolve::Inputs::new(), None);
+        options.progress.event(&match &result {
+            Ok(_) => Event::Finished { derivation, duration: started.elapsed() },
+            Err(failure) => Event::Failed { derivation, kind: &failure.kind },
+        });
+        match result {
             Ok(done) => done
                 .outputs
                 .into_iter()

@@ -18,7 +18,7 @@ use formats::derivation::{Derivation, Output};
 use formats::hash::{Algorithm, Hash};
 use formats::store_path::{StorePath, output_name};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -173,6 +173,15 @@ fn carry_out(
         drop(locks);
         return finish(store, goal, options, outputs);
     }
+    // A store below another root is where its paths say only within a sandbox, whatever is set.
+    let diverted = store.layout.real_store != Path::new(store.dir().as_str());
+    let sandboxed;
+    let options = if diverted && options.sandbox == Sandbox::Off {
+        sandboxed = BuildOptions { sandbox: Sandbox::default(), ..options.clone() };
+        &sandboxed
+    } else {
+        options
+    };
     let attributes = Attributes::of(&goal.derivation)?;
     check_supported(goal, options, &attributes)?;
     let inputs = input_closure(store, goal, inputs)?;

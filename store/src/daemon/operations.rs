@@ -755,6 +755,11 @@ impl<'a> Session<'a> {
     }
 
     fn build(&self, requests: &[(StorePath, Wanted)], check: bool) -> Result<BuildReport> {
+        self.build_told(check, |options| self.store.build(requests, options))
+    }
+
+    /// Builds what `build` builds; the client is told of it, and its going away ends it.
+    fn build_told<T>(&self, check: bool, build: impl FnOnce(&BuildOptions) -> Result<T>) -> Result<T> {
         let cancel = Arc::new(AtomicBool::new(false));
         let done = AtomicBool::new(false);
         let mut options = self.options.clone();
@@ -770,7 +775,7 @@ impl<'a> Session<'a> {
             if let Some(socket) = &self.hang_up {
                 scope.spawn(|| watch(socket, &done, &cancel));
             }
-            let built = self.store.build(requests, &options);
+            let built = build(&options);
             done.store(true, Ordering::SeqCst);
             built
         })
@@ -850,8 +855,7 @@ impl<'a> Session<'a> {
                 ));
             }
             let path = self.parse(&path)?;
-            let options = BuildOptions { check: mode == 2, ..self.options.clone() };
-            self.store.build_given(&path, derivation, &options)
+            self.build_told(mode == 2, |options| self.store.build_given(&path, derivation, options))
         })();
         let (status, message, outputs) = match built {
             Ok(outputs) => (0, String::new(), outputs),
