@@ -113,6 +113,8 @@ impl Database {
     /// keep what it has seen in trees of its own.
     pub(crate) fn add_closure(&self, path: &StorePath, found: &mut BTreeSet<StorePath>) -> Result<()> {
         const DOING: &str = "reading a closure";
+        // One snapshot, and one lock for all that is read.
+        let _reading = self.connection.unchecked_transaction().map_err(Error::database(DOING))?;
         let Some(start) = self.id(path)? else { return Err(Error::NotValid(self.store.print(path))) };
         let ids = self.closure_of(start).map_err(Error::database(DOING))?;
         let mut add = |row: &Row<'_>, column| -> Result<()> {
