@@ -1,7 +1,7 @@
 //! `firn build` with machines behind ssh: the programs on the other end are Firn's own, started here as `localhost` means,
 //! and behind a real sshd where one is installed.
 
-#![expect(clippy::unwrap_used, reason = "what a test cannot do is its failure")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot do is its failure")]
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
