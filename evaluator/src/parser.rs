@@ -2,16 +2,17 @@
 //! [`crate::ast`]. Grammar and desugarings are those of Nix's own `parser.y`.
 
 mod attributes;
+mod functions;
 mod indentation;
+mod operators;
 mod strings;
 
-use crate::ast::{Binary, Expr, Formal, Formals, Kind, LambdaNode};
+use crate::ast::{Expr, Kind};
 use crate::lexer::{Lexeme, Lexer, Token};
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol, Symbols};
 use bumpalo::Bump;
 use hashbrown::HashMap;
-use std::cell::Cell;
 
 /// What is wrong with a text, and where.
 #[derive(Debug, Clone)]
@@ -148,9 +149,15 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
         self.symbols.intern(text)
     }
 
-    fn call(&self, pos: Pos, function: Symbol, arguments: &[Expr<'t>]) -> Expr<'t> {
+    pub(super) fn call(&self, pos: Pos, function: Symbol, arguments: &[Expr<'t>]) -> Expr<'t> {
         let function = self.alloc(Expr { pos, kind: Kind::Var(function) });
         Expr { pos, kind: Kind::Call { function, arguments: self.tree.alloc_slice_copy(arguments) } }
+    }
+
+    /// The call of a function with one argument.
+    pub(super) fn apply(&self, pos: Pos, function: Expr<'t>, argument: Expr<'t>) -> Expr<'t> {
+        let arguments = self.tree.alloc_slice_copy(&[argument]);
+        Expr { pos, kind: Kind::Call { function: self.alloc(function), arguments } }
     }
 
     /// An expression in full: functions, `let`, `if`, operators.
@@ -215,213 +222,8 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
         ahead.next().token == Token::BraceOpen
     }
 
-    fn identifier_or_function(&mut self) -> Parsed<Expr<'t>> {
-        let mut ahead = self.lexer;
-        let pos = self.pos();
-        match ahead.next().token {
-            Token::Colon => {
-                let argument = self.intern(self.token);
-                self.advance();
-                self.advance();
-                let body = self.expression()?;
-                Ok(self.lambda(pos, Some(argument), None, body))
-            }
-            Token::At => {
-                let argument = (self.intern(self.token), pos);
-                self.advance();
-                self.advance();
-                self.formals_function(Some(argument))
-            }
-            _ => self.operation(0),
-        }
-    }
-
-    fn lambda(
-        &self,
-        pos: Pos,
-        argument: Option<Symbol>,
-        formals: Option<Formals<'t>>,
-        body: Expr<'t>,
-    ) -> Expr<'t> {
-        let node = self.tree.alloc(LambdaNode { argument, formals, body, name: Cell::new(None) });
-        Expr { pos, kind: Kind::Lambda(node) }
-    }
-
-    /// Whether the `{` at hand opens the formals of a function and not a set.
-    fn at_formals(&self) -> bool {
-        let mut ahead = self.lexer;
-        match ahead.next().token {
-            Token::Ellipsis => true,
-            Token::BraceClose => matches!(ahead.next().token, Token::Colon | Token::At),
-            Token::Identifier => match ahead.next().token {
-                Token::Comma | Token::Question => true,
-                Token::BraceClose => matches!(ahead.next().token, Token::Colon | Token::At),
-                _ => false,
-            },
-            _ => false,
-        }
-    }
-
-    fn formals_function(&mut self, name: Option<(Symbol, Pos)>) -> Parsed<Expr<'t>> {
-        let pos = name.map_or(self.pos(), |(_, pos)| pos);
-        self.expect(Token::BraceOpen)?;
-        let mut list: Vec<Formal<'t>> = Vec::new();
-        let mut ellipsis = false;
-        loop {
-            match self.token.token {
-                Token::BraceClose => break,
-                Token::Ellipsis => {
-                    ellipsis = true;
-                    self.advance();
-                    break;
-                }
-                Token::Identifier => {
-                    let formal = self.formal()?;
-                    list.push(formal);
-                }
-                _ => return self.unexpected("an argument's name, '...' or '}'"),
-            }
-            if self.token.token != Token::Comma {
-                break;
-            }
-            self.advance();
-        }
-        self.expect(Token::BraceClose)?;
-        let mut argument = name;
-        if name.is_none() && self.token.token == Token::At {
-            self.advance();
-            argument = Some((self.intern(self.token), self.pos()));
-            self.expect(Token::Identifier)?;
-        }
-        self.expect(Token::Colon)?;
-        list.sort_by_key(|formal| formal.name);
-        for pair in list.windows(2) {
-            if pair[0].name == pair[1].name {
-                let later = pair[0].pos.max(pair[1].pos);
-                return self.error(
-                    later,
-                    format!("duplicate formal function argument '{}'", self.symbols.show(pair[0].name)),
-                );
-            }
-        }
-        if let Some((argument, at)) = argument
-            && list.iter().any(|formal| formal.name == argument)
-        {
-            return self
-                .error(at, format!("duplicate formal function argument '{}'", self.symbols.show(argument)));
-        }
-        let body = self.expression()?;
-        let formals = Formals { list: self.tree.alloc_slice_copy(&list), ellipsis };
-        Ok(self.lambda(pos, argument.map(|(name, _)| name), Some(formals), body))
-    }
-
-    fn formal(&mut self) -> Parsed<Formal<'t>> {
-        let pos = self.pos();
-        let name = self.intern(self.token);
-        self.advance();
-        let mut default = None;
-        if self.token.token == Token::Question {
-            self.advance();
-            default = Some(self.expression()?);
-        }
-        Ok(Formal { name, pos, default })
-    }
-
-    /// Operators that bind at least as tightly as `minimum`.
-    fn operation(&mut self, minimum: u8) -> Parsed<Expr<'t>> {
-        let mut left = self.prefix()?;
-        loop {
-            let operator = self.token.token;
-            let Some((power, associativity)) = binding_power(operator) else { return Ok(left) };
-            if power < minimum {
-                return Ok(left);
-            }
-            let pos = self.pos();
-            if matches!(operator, Token::PipeInto | Token::PipeFrom) && !self.surroundings.pipes {
-                let message = "the pipe operators need the experimental feature 'pipe-operators'";
-                return self.error(pos, message);
-            }
-            self.advance();
-            if operator == Token::Question {
-                let path = self.attribute_path()?;
-                left = Expr { pos, kind: Kind::HasAttr { base: self.alloc(left), path } };
-            } else {
-                let right =
-                    self.nested_operation(if associativity == Side::Right { power } else { power + 1 })?;
-                left = self.combine(operator, pos, left, right);
-            }
-            if associativity == Side::None
-                && binding_power(self.token.token).is_some_and(|(next, _)| next == power)
-            {
-                return self.unexpected("");
-            }
-        }
-    }
-
-    fn nested_operation(&mut self, minimum: u8) -> Parsed<Expr<'t>> {
-        self.nesting += 1;
-        if self.nesting > MAX_NESTING {
-            return self.error(self.pos(), "the expression nests too deeply to be parsed");
-        }
-        let result = stacker::maybe_grow(64 * 1024, 1024 * 1024, || self.operation(minimum));
-        self.nesting -= 1;
-        result
-    }
-
-    fn prefix(&mut self) -> Parsed<Expr<'t>> {
-        let pos = self.pos();
-        match self.token.token {
-            Token::Not => {
-                self.advance();
-                let operand = self.nested_operation(NOT_POWER)?;
-                Ok(Expr { pos, kind: Kind::Not(self.alloc(operand)) })
-            }
-            Token::Minus => {
-                self.advance();
-                let operand = self.nested_operation(NEGATE_POWER)?;
-                Ok(self.call(pos, Known::SUB, &[Expr { pos, kind: Kind::Int(0) }, operand]))
-            }
-            _ => self.application(),
-        }
-    }
-
-    fn combine(&self, operator: Token, pos: Pos, left: Expr<'t>, right: Expr<'t>) -> Expr<'t> {
-        let binary = |operator| Expr {
-            pos,
-            kind: Kind::Binary { operator, left: self.alloc(left), right: self.alloc(right) },
-        };
-        let not = |operand: Expr<'t>| Expr { pos, kind: Kind::Not(self.alloc(operand)) };
-        match operator {
-            Token::Equal => binary(Binary::Equal),
-            Token::NotEqual => binary(Binary::NotEqual),
-            Token::And => binary(Binary::And),
-            Token::OrOr => binary(Binary::Or),
-            Token::Implies => binary(Binary::Implies),
-            Token::Update => binary(Binary::Update),
-            Token::Concat => binary(Binary::ConcatLists),
-            Token::Less => self.call(pos, Known::LESS_THAN, &[left, right]),
-            Token::LessEqual => not(self.call(pos, Known::LESS_THAN, &[right, left])),
-            Token::Greater => self.call(pos, Known::LESS_THAN, &[right, left]),
-            Token::GreaterEqual => not(self.call(pos, Known::LESS_THAN, &[left, right])),
-            Token::Minus => self.call(pos, Known::SUB, &[left, right]),
-            Token::Star => self.call(pos, Known::MUL, &[left, right]),
-            Token::Slash => self.call(pos, Known::DIV, &[left, right]),
-            Token::PipeInto => self.apply(pos, right, left),
-            Token::PipeFrom => self.apply(pos, left, right),
-            _ => Expr {
-                pos,
-                kind: Kind::Concat { force_string: false, parts: self.tree.alloc_slice_copy(&[left, right]) },
-            },
-        }
-    }
-
-    fn apply(&self, pos: Pos, function: Expr<'t>, argument: Expr<'t>) -> Expr<'t> {
-        let arguments = self.tree.alloc_slice_copy(&[argument]);
-        Expr { pos, kind: Kind::Call { function: self.alloc(function), arguments } }
-    }
-
     /// `f a b`: a selection followed by its arguments.
-    fn application(&mut self) -> Parsed<Expr<'t>> {
+    pub(super) fn application(&mut self) -> Parsed<Expr<'t>> {
         let pos = self.pos();
         let function = self.selection()?;
         if !self.starts_simple() {
@@ -603,34 +405,6 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
     pub(super) fn surroundings(&self) -> Surroundings<'s> {
         self.surroundings
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Left,
-    Right,
-    None,
-}
-
-const NOT_POWER: u8 = 8;
-const NEGATE_POWER: u8 = 13;
-
-fn binding_power(token: Token) -> Option<(u8, Side)> {
-    Some(match token {
-        Token::PipeFrom => (0, Side::Right),
-        Token::PipeInto => (1, Side::Left),
-        Token::Implies => (2, Side::Right),
-        Token::OrOr => (3, Side::Left),
-        Token::And => (4, Side::Left),
-        Token::Equal | Token::NotEqual => (5, Side::None),
-        Token::Less | Token::Greater | Token::LessEqual | Token::GreaterEqual => (6, Side::None),
-        Token::Update => (7, Side::Right),
-        Token::Plus | Token::Minus => (9, Side::Left),
-        Token::Star | Token::Slash => (10, Side::Left),
-        Token::Concat => (11, Side::Right),
-        Token::Question => (12, Side::None),
-        _ => return None,
-    })
 }
 
 /// Whether C's `strtod` reads the number without `ERANGE`: neither infinite nor so small that digits are lost.
