@@ -299,23 +299,30 @@ impl<'a> Evaluator<'a> {
         env: &'a Env<'a>,
         pos: Pos,
     ) -> Eval<'a, Value<'a>> {
-        let mut context = ContextBuilder::default();
-        // A buffer that keeps its size from one string to the next; strings inside of strings take another.
-        let mut text = std::mem::take(&mut self.buffer);
-        text.clear();
+        // Buffers that keep their size from one string to the next; strings inside of strings take others.
+        let (mut text, mut context) = self.take_buffers();
         for part in parts {
             let value = self.eval(part, env)?;
             if parts.len() == 1
                 && let Value::String(_) = value
             {
-                self.buffer = text;
+                (self.buffer, self.context_buffer) = (text, context);
                 return Ok(value);
             }
             self.coerce_into(value, Coercion::INTERPOLATION, pos, &mut text, &mut context)?;
         }
-        let made = self.string_with(&text, context);
-        self.buffer = text;
+        let made = self.string_built(&text, &mut context);
+        (self.buffer, self.context_buffer) = (text, context);
         Ok(made)
+    }
+
+    /// Where to put a string together, empty.
+    fn take_buffers(&mut self) -> (Vec<u8>, ContextBuilder) {
+        let (mut text, mut context) =
+            (std::mem::take(&mut self.buffer), std::mem::take(&mut self.context_buffer));
+        text.clear();
+        context.elements.clear();
+        (text, context)
     }
 
     /// `a + b`, and paths with interpolations.
@@ -332,8 +339,7 @@ impl<'a> Evaluator<'a> {
                 Ok(sum)
             }
             _ => {
-                let mut context = ContextBuilder::default();
-                let mut text = Vec::new();
+                let (mut text, mut context) = self.take_buffers();
                 let how = Coercion { more: false, copy: matches!(first, Value::String(_)) };
                 self.coerce_into(first, how, pos, &mut text, &mut context)?;
                 for part in rest {
@@ -341,7 +347,9 @@ impl<'a> Evaluator<'a> {
                     self.coerce_into(value, how, pos, &mut text, &mut context)?;
                 }
                 if !matches!(first, Value::Path(_)) {
-                    return Ok(self.string_with(&text, context));
+                    let made = self.string_built(&text, &mut context);
+                    (self.buffer, self.context_buffer) = (text, context);
+                    return Ok(made);
                 }
                 if !context.is_empty() {
                     let message = "a string that refers to a store path cannot be appended to a path";

@@ -6,7 +6,8 @@ use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::value::{Context, Str, Value};
 use formats::store_path::StorePath;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
+use std::cell::RefCell;
 
 /// One dependency. Paths are printed in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,16 @@ pub(crate) struct Contexts<'a> {
     /// The store path of each, once somebody asked.
     paths: Vec<Option<StorePath>>,
     numbers: HashMap<Element<'a>, u32>,
+    /// All contexts that strings have.
+    built: RefCell<HashTable<&'a Context<'a>>>,
+}
+
+fn hash_of(elements: &[u32]) -> u64 {
+    let mixed = elements.iter().fold(elements.len() as u64, |hash, &element| {
+        (hash.rotate_left(5) ^ u64::from(element)).wrapping_mul(0x517c_c1b7_2722_0a95)
+    });
+    // The table wants its bits high as well as low.
+    mixed ^ mixed >> 32
 }
 
 /// A context being put together.
@@ -108,22 +119,34 @@ impl<'a> Evaluator<'a> {
         Ok((element, path))
     }
 
-    /// A finished context.
-    pub(crate) fn context_of(&self, mut builder: ContextBuilder) -> Option<&'a Context<'a>> {
+    /// A finished context; strings that depend on the same things share it.
+    fn context_built(&self, builder: &mut ContextBuilder) -> Option<&'a Context<'a>> {
         if builder.is_empty() {
             return None;
         }
-        builder.normalize();
-        let elements = self.arena.alloc_slice_copy(&builder.elements);
-        Some(self.arena.alloc(Context { elements }))
+        if builder.elements.len() > 1 {
+            builder.normalize();
+        }
+        let elements = builder.elements.as_slice();
+        let hash = hash_of(elements);
+        let mut built = self.contexts.built.borrow_mut();
+        if let Some(context) = built.find(hash, |context| context.elements == elements) {
+            return Some(context);
+        }
+        let elements = self.arena.alloc_slice_copy(elements);
+        let context: &'a Context<'a> = self.arena.alloc(Context { elements });
+        built.insert_unique(hash, context, |context| hash_of(context.elements));
+        Some(context)
     }
 
     /// A string with a context.
-    pub(crate) fn string_with(&self, bytes: &[u8], builder: ContextBuilder) -> Value<'a> {
-        if builder.is_empty() {
-            return self.new_string(bytes);
-        }
-        let context = self.context_of(builder);
+    pub(crate) fn string_with(&self, bytes: &[u8], mut builder: ContextBuilder) -> Value<'a> {
+        self.string_built(bytes, &mut builder)
+    }
+
+    /// The same from a builder that serves again.
+    pub(crate) fn string_built(&self, bytes: &[u8], builder: &mut ContextBuilder) -> Value<'a> {
+        let context = self.context_built(builder);
         self.string_in_context(bytes, context)
     }
 

@@ -478,10 +478,11 @@ impl<'a> Evaluator<'a> {
             return Ok(Value::Attrs(Attrs::filled(arena, code.keys, slot)));
         }
         let written = code.keys.names.iter().zip(code.values).enumerate();
-        let list = written.map(|(index, (&name, value))| {
+        let mut list = Vec::with_capacity(code.values.len() + more.dynamic.len());
+        list.extend(written.map(|(index, (&name, value))| {
             (name, code.keys.position(index), value.within_set(env, sources).get())
-        });
-        self.with_dynamic(list.collect(), more.dynamic, env)
+        }));
+        self.with_dynamic(list, more.dynamic, env)
     }
 
     #[inline(never)]
@@ -491,7 +492,7 @@ impl<'a> Evaluator<'a> {
         dynamic: &'a [DynamicCode<'a>],
         env: &'a Env<'a>,
     ) -> Eval<'a, Value<'a>> {
-        list.reserve_exact(dynamic.len());
+        list.reserve(dynamic.len());
         for attr in dynamic {
             let name = match self.eval(&attr.name, env)? {
                 Value::Null => continue,

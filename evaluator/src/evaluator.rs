@@ -44,6 +44,8 @@ pub struct Evaluator<'a> {
     pub(crate) shapes: Shapes<'a>,
     /// Where strings are put together.
     pub(crate) buffer: Vec<u8>,
+    /// And what they depend on.
+    pub(crate) context_buffer: crate::context::ContextBuilder,
     /// Where syntax trees live until they are code.
     trees: Bump,
     pub(crate) codes: Vec<&'a Code<'a>>,
@@ -91,6 +93,7 @@ impl<'a> Evaluator<'a> {
             sources: Sources::default(),
             shapes: Shapes::new(arena),
             buffer: Vec::new(),
+            context_buffer: crate::context::ContextBuilder::default(),
             trees: Bump::new(),
             codes: Vec::with_capacity(4096),
             code_places: Vec::with_capacity(4096),

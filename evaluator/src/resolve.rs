@@ -53,20 +53,19 @@ type Resolved<T> = Result<T, Box<SyntaxError>>;
 
 impl<'a> Resolver<'a, '_> {
     fn find(&self, name: Symbol, pos: Pos) -> Resolved<Found<'a>> {
-        let mut withs = Vec::new();
         for (depth, scope) in self.scopes.iter().rev().enumerate() {
-            match scope {
-                Scope::Names(names) => {
-                    if let Ok(index) = names.binary_search_by_key(&name, |entry| entry.0) {
-                        return Ok(Found::Slot { depth: depth as u32, slot: names[index].1 });
-                    }
-                }
-                Scope::With => withs.push(depth as u32),
+            if let Scope::Names(names) = scope
+                && let Ok(index) = names.binary_search_by_key(&name, |entry| entry.0)
+            {
+                return Ok(Found::Slot { depth: depth as u32, slot: names[index].1 });
             }
         }
         if let Some(value) = self.globals.get(&name) {
             return Ok(Found::Global(*value));
         }
+        let scopes = self.scopes.iter().rev().enumerate();
+        let withs: Vec<u32> =
+            scopes.filter(|(_, scope)| matches!(scope, Scope::With)).map(|(depth, _)| depth as u32).collect();
         if withs.is_empty() {
             let known: Vec<&[u8]> =
                 self.names_in_scope().into_iter().map(|name| self.symbols.text(name)).collect();

@@ -103,7 +103,16 @@ fn remove_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval
     if !names.iter().any(|&name| attrs.get(name).is_some()) {
         return Ok(args[0]);
     }
-    let kept: Vec<Attr<'a>> = attrs.iter().filter(|attr| names.binary_search(&attr.name).is_err()).collect();
+    let all = attrs.iter();
+    let mut kept: Vec<Attr<'a>> = Vec::with_capacity(all.size_hint().0);
+    // Both are in order.
+    let mut removed = names.iter().peekable();
+    for attr in all {
+        while removed.next_if(|name| **name < attr.name).is_some() {}
+        if removed.peek() != Some(&&attr.name) {
+            kept.push(attr);
+        }
+    }
     Ok(Value::Attrs(Attrs::of_attrs(&e.shapes, &kept)))
 }
 

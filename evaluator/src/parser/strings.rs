@@ -50,6 +50,12 @@ impl<'t> Parser<'t, '_, '_, '_> {
                 let raw = &self.lexer.text[start..at];
                 self.refuse_nul(raw, start)?;
                 let text = if plain { self.tree.alloc_slice_copy(raw) } else { unescape(self.tree, raw) };
+                if parts.is_empty() && self.byte_at(at) == Some(b'"') {
+                    // Nothing but text, as in most strings.
+                    self.lexer.at = at + 1;
+                    self.advance();
+                    return Ok(Expr { pos, kind: Kind::String(text) });
+                }
                 parts.push(Expr { pos: self.pos_at(start), kind: Kind::String(text) });
             }
             if self.byte_at(at) == Some(b'"') {
@@ -57,7 +63,6 @@ impl<'t> Parser<'t, '_, '_, '_> {
                 self.advance();
                 return Ok(match parts.as_slice() {
                     [] => Expr { pos, kind: Kind::String(&[]) },
-                    [Expr { kind: Kind::String(text), .. }] => Expr { pos, kind: Kind::String(text) },
                     _ => Expr {
                         pos,
                         kind: Kind::Concat { force_string: true, parts: self.tree.alloc_slice_copy(&parts) },
