@@ -87,6 +87,7 @@ nix-functional-short: dist
 bench-eval:
 	cargo build --release -p cli
 	@ci/bench-eval target/release/firn $(NIX) $(NIXPKGS)
+	@ci/bench-instructions target/release/firn
 
 bench-store:
 	cargo build --release -p cli
