@@ -133,7 +133,12 @@ pub fn unmount(target: &Path, lazily: bool) -> io::Result<()> {
 
 /// The mount points of the machine in the order of their mounting, with their types, by /proc/self/mountinfo.
 pub fn mounted() -> Vec<(String, String)> {
-    let Ok(text) = std::fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
+    mounted_as("/proc/self/mountinfo")
+}
+
+/// The same from a mountinfo at that path.
+pub fn mounted_as(mountinfo: &str) -> Vec<(String, String)> {
+    let Ok(text) = std::fs::read_to_string(mountinfo) else { return Vec::new() };
     text.lines().filter_map(parse_mountinfo).collect()
 }
 

@@ -4,6 +4,7 @@
 pub mod cgroup_program;
 mod clone3;
 pub mod device_filter;
+pub mod extended_attribute;
 pub mod file_map;
 pub mod kexec;
 pub mod loopback;

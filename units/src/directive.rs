@@ -9,6 +9,7 @@ pub use known::{is_known, known};
 
 use process::{ADDRESSES, BINDING, DEVICES, EXEC, KILL, PLACE, RESOURCES};
 
+use formats::control::Shutdown;
 use formats::service_graph::key::{self, Key, condition, flag, listen, path_watch};
 
 /// How a directive's values are read.
@@ -90,6 +91,27 @@ use Rule::{
     Tagged, Text, Time, Times, Units, Words,
 };
 
+/// What may be done to the machine when something happens to a unit (systemd.unit(5), FailureAction=). To exit is, for process 1, to
+/// power off.
+const ACTIONS: &[(&str, u64)] = &[
+    ("none", 0),
+    ("reboot", Shutdown::Reboot as u64),
+    ("reboot-force", Shutdown::Reboot as u64 | key::action::FORCE),
+    ("reboot-immediate", Shutdown::Reboot as u64 | key::action::FORCE),
+    ("poweroff", Shutdown::PowerOff as u64),
+    ("poweroff-force", Shutdown::PowerOff as u64 | key::action::FORCE),
+    ("poweroff-immediate", Shutdown::PowerOff as u64 | key::action::FORCE),
+    ("exit", Shutdown::PowerOff as u64),
+    ("exit-force", Shutdown::PowerOff as u64 | key::action::FORCE),
+    ("halt", Shutdown::Halt as u64),
+    ("halt-force", Shutdown::Halt as u64 | key::action::FORCE),
+    ("halt-immediate", Shutdown::Halt as u64 | key::action::FORCE),
+    ("kexec", Shutdown::Kexec as u64),
+    ("kexec-force", Shutdown::Kexec as u64 | key::action::FORCE),
+    ("soft-reboot", Shutdown::SoftReboot as u64),
+    ("soft-reboot-force", Shutdown::SoftReboot as u64 | key::action::FORCE),
+];
+
 /// Directives of `[Unit]`.
 const UNIT: &[(&str, Rule)] = &[
     ("Description", Text(Key::Description)),
@@ -125,6 +147,10 @@ const UNIT: &[(&str, Rule)] = &[
     ("StartLimitBurst", Number(Key::StartLimitBurst)),
     ("JobTimeoutSec", Time(Key::JobTimeout)),
     ("JobRunningTimeoutSec", Time(Key::JobRunningTimeout)),
+    ("FailureAction", Choice(Key::FailureAction, ACTIONS)),
+    ("SuccessAction", Choice(Key::SuccessAction, ACTIONS)),
+    ("StartLimitAction", Choice(Key::StartLimitAction, ACTIONS)),
+    ("JobTimeoutAction", Choice(Key::JobTimeoutAction, ACTIONS)),
     ("X-Restart-Triggers", Compiler),
     ("X-Reload-Triggers", Compiler),
     ("X-RestartIfChanged", FlagOnNo(flag::NO_RESTART_IF_CHANGED)),
@@ -192,6 +218,10 @@ const SERVICE: &[(&str, Rule)] = &[
             ],
         ),
     ),
+    ("RestartMode", Compiler),
+    ("StartLimitAction", Choice(Key::StartLimitAction, ACTIONS)),
+    ("FailureAction", Choice(Key::FailureAction, ACTIONS)),
+    ("RootDirectoryStartOnly", Flag(flag::ROOT_DIRECTORY_START_ONLY)),
     ("RestartSec", Time(Key::RestartSec)),
     ("RestartSteps", Number(Key::RestartSteps)),
     ("RestartMaxDelaySec", Time(Key::RestartMaxDelay)),
@@ -233,7 +263,7 @@ const SERVICE: &[(&str, Rule)] = &[
     ("PermissionsStartOnly", Flag(flag::PERMISSIONS_START_ONLY)),
     ("NonBlocking", Flag(flag::NON_BLOCKING)),
     ("ReloadSignal", Signal(Key::ReloadSignal)),
-    ("Delegate", Flag(flag::DELEGATE)),
+    ("Delegate", Compiler),
 ];
 
 /// Directives of `[Install]`.

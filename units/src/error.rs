@@ -45,7 +45,8 @@ pub enum Problem {
     },
     /// A directive that systemd knows and Firn does not honour.
     #[error(
-        "[{section}] {directive}= is not honoured by Firn yet, and leaving it out silently would change what the unit does; remove it"
+        "[{section}] {directive}= is not honoured by Firn yet, and {}; remove it",
+        why(.directive)
     )]
     NotHonoured {
         /// The section.
@@ -110,6 +111,16 @@ pub enum Problem {
         /// What and where.
         message: String,
     },
+}
+
+/// Why a directive is refused.
+fn why(directive: &str) -> &'static str {
+    match directive {
+        "PAMName" => {
+            "a session would need libpam and its modules in the process that starts the service, which is process 1's static program; let the service run login, su or runuser"
+        }
+        _ => "leaving it out silently would change what the unit does",
+    }
 }
 
 fn suggestion(nearest: Option<&str>) -> String {

@@ -87,6 +87,10 @@ keys! {
     53 StartLimitBurst Number "StartLimitBurst=";
     54 JobTimeout Number "JobTimeoutSec= in microseconds, u64::MAX for infinity.";
     55 JobRunningTimeout Number "JobRunningTimeoutSec= in microseconds, u64::MAX for infinity.";
+    56 FailureAction Number "FailureAction=: an `action::*`, 0 for none.";
+    57 SuccessAction Number "SuccessAction=, likewise.";
+    58 StartLimitAction Number "StartLimitAction=, likewise.";
+    59 JobTimeoutAction Number "JobTimeoutAction=, likewise.";
     60 Type Number "Type=, a `service_type::*`.";
     61 Restart Number "Restart=, a `restart::*`.";
     62 RestartSec Number "RestartSec= in microseconds.";
@@ -158,11 +162,12 @@ keys! {
     140 RuntimeDirectoryPreserve Number "RuntimeDirectoryPreserve=: 0 no, 1 restart, 2 yes.";
     141 LoadCredential Texts "LoadCredential=: `ID:PATH`.";
     142 SetCredential Texts "SetCredential=: `ID:VALUE`.";
+    143 ImportCredential Texts "ImportCredential=: `PATTERN[:PREFIX]`.";
     150 CapabilityBoundingSet Number "The bounding set as a mask.";
     151 AmbientCapabilities Number "The ambient set as a mask.";
     152 SecureBits Number "SecureBits=";
     153 SeccompFilter Numbers "Assembled seccomp programs in order: each its length, then one instruction (struct sock_filter) a number.";
-    154 ReadWritePaths Tagged "ReadWritePaths=: tag 1 when a missing path is no error.";
+    154 ReadWritePaths Tagged "ReadWritePaths=: tag bits 1 when a missing path is no error, 2 when it is below RootDirectory=.";
     155 ReadOnlyPaths Tagged "ReadOnlyPaths=, likewise.";
     156 InaccessiblePaths Tagged "InaccessiblePaths=, likewise.";
     157 BindPaths Texts "BindPaths=: `[-]SOURCE[:DESTINATION[:OPTIONS]]`.";
@@ -289,6 +294,8 @@ pub mod flag {
     pub const NON_BLOCKING: u64 = 1 << 39;
     /// OnTimezoneChange=
     pub const ON_TIMEZONE_CHANGE: u64 = 1 << 36;
+    /// RestartMode=direct
+    pub const RESTART_DIRECT: u64 = 1 << 40;
     /// The unit is a template: its name ends in `@`, its texts may hold `%i` and `%I`.
     pub const TEMPLATE: u64 = 1 << 34;
 }
@@ -311,6 +318,12 @@ pub mod service_type {
     pub const NOTIFY_RELOAD: u64 = 6;
     /// As simple, but after all other jobs.
     pub const IDLE: u64 = 7;
+}
+
+/// Values of [`Key::FailureAction`] and its kin: the number of a `control::Shutdown`, and whether nothing is stopped before.
+pub mod action {
+    /// At once, without stopping services.
+    pub const FORCE: u64 = 1 << 8;
 }
 
 /// Values of [`Key::Restart`].
@@ -479,6 +492,14 @@ pub mod sandbox {
     pub const MOUNT_API_VFS: u64 = 1 << 18;
     /// PrivateTmp=disconnected
     pub const TMP_IS_DISCONNECTED: u64 = 1 << 19;
+    /// ProtectControlGroups=private or strict: a cgroup namespace
+    pub const PRIVATE_CONTROL_GROUPS: u64 = 1 << 20;
+    /// ProtectControlGroups=private: what is in it may be changed
+    pub const CONTROL_GROUPS_ARE_WRITABLE: u64 = 1 << 21;
+    /// ProtectHostname=private: a name of its own, which it may change
+    pub const PRIVATE_HOSTNAME: u64 = 1 << 22;
+    /// PrivateUsers=identity: the first 65536 users and groups
+    pub const IDENTITY_USERS: u64 = 1 << 23;
 }
 
 /// Tags of [`Key::Listen`].

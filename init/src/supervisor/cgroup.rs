@@ -113,9 +113,17 @@ pub fn change_slice(old: &Unit<'_>, new: Option<&Unit<'_>>) -> io::Result<()> {
     new.filter(|new| new.has(Key::CgroupWrites)).map_or(Ok(()), make_slice)
 }
 
-/// Delegate= with a user: it may make cgroups below and move processes between them.
-pub fn delegate(unit: &Unit<'_>, uid: u32, gid: u32) -> io::Result<()> {
-    let directory = directory(&path_of(unit));
+/// Delegate=: the controllers are there, the cgroup says that somebody else makes cgroups below it, and the unit's user, if it has one,
+/// may do that and move processes between them.
+pub fn delegate(unit: &Unit<'_>, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let path = path_of(unit);
+    enable_controllers(&path);
+    let directory = directory(&path);
+    for name in [c"user.delegate", c"trusted.delegate"] {
+        // A kernel without the one or the other: nothing but a mark.
+        drop(sys::extended_attribute::set(&directory, name, b"1"));
+    }
+    let Some((uid, gid)) = owner else { return Ok(()) };
     let give = |path: &Path| std::os::unix::fs::chown(path, Some(uid), Some(gid));
     give(&directory)?;
     for file in

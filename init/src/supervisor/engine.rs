@@ -14,7 +14,7 @@ pub mod unit_state;
 
 use formats::control::{ActiveState, Shutdown};
 use formats::service_graph::UnitKind;
-use formats::service_graph::key::{Key, restart};
+use formats::service_graph::key::{Key, action, restart};
 use formats::service_graph::view::{Graph, Unit};
 use std::collections::BTreeSet;
 use unit_state::{JobKind, JobResult, Outcome, Phase, UnitState};
@@ -526,6 +526,20 @@ impl<'g> Step<'_, 'g> {
         while let Some(unit) = is_over(&self.state.job_deadlines, self.now) {
             self.state.job_deadlines.pop_first();
             self.finish_job(unit, JobResult::Timeout);
+            self.act(unit, Key::JobTimeoutAction);
+        }
+    }
+
+    /// FailureAction= and its kin: what a unit's fate means for the machine.
+    pub(crate) fn act(&mut self, index: u32, key: Key) {
+        let code = self.unit(index).and_then(|unit| unit.number(key)).unwrap_or(0);
+        let Some(how) = Shutdown::from_number((code & !action::FORCE) as u32) else { return };
+        if self.state.shutdown.is_some() {
+            return;
+        }
+        self.begin_shutdown(how);
+        if code & action::FORCE != 0 {
+            self.state.shutdown = Some((how, self.now));
         }
     }
 

@@ -114,7 +114,10 @@ pub fn start(
     } else {
         None
     };
+    // RootDirectoryStartOnly=: the commands beside ExecStart= see the machine's own root.
+    let has_root = is_start || !unit.flag(flag::ROOT_DIRECTORY_START_ONLY);
     let view = sandbox::View {
+        root: unit.text(Key::RootDirectory).filter(|root| has_root && *root != "/").map(PathBuf::from),
         private_tmp,
         accounts: identity.dynamic.clone(),
         joined: shared.1,
@@ -143,10 +146,8 @@ pub fn start(
     let mut prepared =
         Prepared { unit, execution, identity: run_as, privileged, log, sockets, view, executed };
     let group = cgroup::make(&unit).map_err(not_started(exit::CGROUP))?;
-    if unit.flag(flag::DELEGATE)
-        && let Some((uid, gid)) = owner_of_cgroup
-    {
-        cgroup::delegate(&unit, uid, gid).map_err(not_started(exit::CGROUP))?;
+    if unit.flag(flag::DELEGATE) {
+        cgroup::delegate(&unit, owner_of_cgroup).map_err(not_started(exit::CGROUP))?;
     }
     devices::restrict(&unit, group.as_fd()).map_err(not_started(exit::CGROUP))?;
     network::restrict(&unit, group.as_fd()).map_err(not_started(exit::CGROUP))?;

@@ -229,7 +229,9 @@ impl<'a> Reader<'a> {
                     if !path.starts_with('/') {
                         return Err(format!("`{path}` is not an absolute path"));
                     }
-                    pairs.push((u32::from(word.starts_with('-')), path.to_owned()));
+                    let prefix = word.strip_suffix(path).unwrap_or_default();
+                    let tag = u32::from(prefix.contains('-')) | u32::from(prefix.contains('+')) << 1;
+                    pairs.push((tag, path.to_owned()));
                 }
                 self.extend(key, text, Value::Tagged(pairs));
             }

@@ -63,7 +63,7 @@ fn faults_name_the_place_and_what_to_do() {
         (r#""Service": {"ExecStart": ["/bin/a"], "PidFile": ["x"]}"#, "did you mean PIDFile?"),
         (
             r#""Service": {"ExecStart": ["/bin/a"], "PAMName": ["login"]}"#,
-            "PAMName= is not honoured by Firn yet",
+            "PAMName= is not honoured by Firn yet, and a session would need libpam",
         ),
         (
             r#""Service": {"ExecStart": ["/nix/store/none/bin/a"]}"#,
@@ -296,4 +296,23 @@ fn what_lies_in_a_slice_needs_it_and_has_its_addresses() {
     assert!(!filter("x.service").is_empty());
     assert_eq!(filter("x.service").len(), filter("y.service").len(), "the same lists, from three units");
     assert!(filter("z.service").is_empty() && filter("a.slice").is_empty());
+}
+
+#[test]
+fn another_root_brings_the_kernels_file_systems_unless_told_not_to() {
+    for (more, expected) in
+        [("", true), (r#", "MountAPIVFS": ["no"]"#, false), (r#", "MountAPIVFS": ["yes"]"#, true)]
+    {
+        let file = compile_json(&format!(
+            r#""a.service": {{"sections": {{"Service": {{"ExecStart": ["/bin/a"], "RootDirectory": ["/srv/a"],
+               "ReadWritePaths": ["/x -/y +/z -+/v"] {more} }}}}}}"#
+        ))
+        .unwrap();
+        let graph = Graph::load(&file).unwrap();
+        let unit = graph.find("a.service").unwrap();
+        let bits = unit.number(Key::Sandbox).unwrap_or(0);
+        assert_eq!(bits & formats::service_graph::key::sandbox::MOUNT_API_VFS != 0, expected, "{more}");
+        let paths: Vec<(u32, &str)> = unit.tagged(Key::ReadWritePaths).collect();
+        assert_eq!(paths, [(0, "/x"), (1, "/y"), (2, "/z"), (3, "/v")]);
+    }
 }

@@ -82,12 +82,15 @@ pub(super) const EXEC: &[(&str, Rule)] = &[
     ("ConfigurationDirectoryMode", Mode(Key::ConfigurationDirectoryMode)),
     ("PrivateTmp", SandboxOr(sandbox::PRIVATE_TMP, &[("disconnected", sandbox::TMP_IS_DISCONNECTED)])),
     ("PrivateDevices", Sandbox(sandbox::PRIVATE_DEVICES)),
-    ("PrivateUsers", SandboxOr(sandbox::PRIVATE_USERS, &[("self", 0)])),
+    (
+        "PrivateUsers",
+        SandboxOr(sandbox::PRIVATE_USERS, &[("self", 0), ("identity", sandbox::IDENTITY_USERS)]),
+    ),
     ("ProtectKernelModules", Sandbox(sandbox::PROTECT_KERNEL_MODULES)),
     ("ProtectKernelTunables", Sandbox(sandbox::PROTECT_KERNEL_TUNABLES)),
     ("ProtectKernelLogs", Sandbox(sandbox::PROTECT_KERNEL_LOGS)),
     ("ProtectClock", Sandbox(sandbox::PROTECT_CLOCK)),
-    ("ProtectHostname", SandboxOr(sandbox::PROTECT_HOSTNAME, &[("private", 0)])),
+    ("ProtectHostname", SandboxOr(sandbox::PROTECT_HOSTNAME, &[("private", sandbox::PRIVATE_HOSTNAME)])),
     ("LockPersonality", Sandbox(sandbox::LOCK_PERSONALITY)),
     ("MemoryDenyWriteExecute", Sandbox(sandbox::MEMORY_DENY_WRITE_EXECUTE)),
     ("RestrictRealtime", Sandbox(sandbox::RESTRICT_REALTIME)),
@@ -107,6 +110,8 @@ pub(super) const EXEC: &[(&str, Rule)] = &[
     ("DynamicUser", Flag(flag::DYNAMIC_USER)),
     ("SecureBits", Compiler),
     ("KeyringMode", Choice(Key::KeyringMode, &[("inherit", 0), ("private", 1), ("shared", 2)])),
+    ("RootDirectory", Text(Key::RootDirectory)),
+    ("ImportCredential", Compiler),
     ("LoadCredential", Compiler),
     ("SetCredential", Compiler),
     ("PassEnvironment", Words(Key::PassEnvironment)),
@@ -126,7 +131,16 @@ pub(super) const EXEC: &[(&str, Rule)] = &[
     ("PrivateNetwork", Sandbox(sandbox::PRIVATE_NETWORK)),
     ("PrivateMounts", Sandbox(sandbox::PRIVATE_MOUNTS)),
     ("PrivateIPC", Sandbox(sandbox::PRIVATE_IPC)),
-    ("ProtectControlGroups", SandboxOr(sandbox::PROTECT_CONTROL_GROUPS, &[("strict", 0), ("private", 0)])),
+    (
+        "ProtectControlGroups",
+        SandboxOr(
+            sandbox::PROTECT_CONTROL_GROUPS,
+            &[
+                ("strict", sandbox::PRIVATE_CONTROL_GROUPS),
+                ("private", sandbox::PRIVATE_CONTROL_GROUPS | sandbox::CONTROL_GROUPS_ARE_WRITABLE),
+            ],
+        ),
+    ),
     (
         "ProtectSystem",
         Choice(

@@ -213,6 +213,7 @@ impl Step<'_, '_> {
             self.note(unit, Outcome::StartLimit);
             self.with(unit, |state| state.limit_hit = true);
             self.down(unit, Phase::Failed);
+            self.act(unit, Key::StartLimitAction);
             return;
         }
         self.with(unit, |state| {
@@ -374,7 +375,9 @@ impl Step<'_, '_> {
         self.reached_down(unit);
         self.emit(Effect::Release { unit });
         if !was_waiting || phase == Phase::Failed {
-            self.start_after(unit, if phase == Phase::Failed { Key::OnFailure } else { Key::OnSuccess });
+            let failed = phase == Phase::Failed;
+            self.start_after(unit, if failed { Key::OnFailure } else { Key::OnSuccess });
+            self.act(unit, if failed { Key::FailureAction } else { Key::SuccessAction });
         }
     }
 

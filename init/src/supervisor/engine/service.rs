@@ -1,7 +1,7 @@
 //! A service's phases (systemd.service(5), systemd.kill(5)): ExecCondition, ExecStartPre, ExecStart, ExecStartPost, running,
 //! ExecReload, ExecStop, the signals, ExecStopPost, and what comes after an end.
 
-use super::unit_state::{JobKind, JobResult, Outcome, PENDING_PID, Phase};
+use super::unit_state::{Job, JobKind, JobResult, Outcome, PENDING_PID, Phase};
 use super::{Effect, Exit, Role, Scope, Step};
 use formats::service_graph::key::{Key, command, flag, kill_mode, service_type};
 
@@ -490,6 +490,10 @@ impl Step<'_, '_> {
                     return;
                 }
                 self.with(unit, |state| state.restarts += 1);
+                if self.flag(unit, flag::RESTART_DIRECT) {
+                    self.start_directly(unit);
+                    return;
+                }
                 // Not only itself: what depends on it is restarted too.
                 self.request(unit, JobKind::Restart);
                 // A start that was already waiting here is no restart: it would wait for ever.
@@ -523,7 +527,9 @@ impl Step<'_, '_> {
             }
             self.enter(unit, Phase::AutoRestart);
             self.set_deadline(unit, Some(self.now.saturating_add(delay)));
-            if self.get(unit).job.is_some_and(|job| job.kind == JobKind::Start && job.running) {
+            // With RestartMode=direct whoever waits for the start goes on waiting.
+            let is_direct = self.flag(unit, flag::RESTART_DIRECT);
+            if !is_direct && self.get(unit).job.is_some_and(|job| job.kind == JobKind::Start && job.running) {
                 let result = if outcome == Outcome::Success { JobResult::Done } else { JobResult::Failed };
                 self.finish_job(unit, result);
             }
@@ -531,6 +537,21 @@ impl Step<'_, '_> {
         }
         let is_fine = outcome == Outcome::Success || is_condition;
         self.down(unit, if is_fine { Phase::Dead } else { Phase::Failed });
+    }
+
+    /// RestartMode=direct: from the pause to the next start, without being down for anybody in between.
+    fn start_directly(&mut self, unit: u32) {
+        self.with(unit, |state| state.phase = Phase::Dead);
+        if self.get(unit).job.is_none_or(|job| job.kind != JobKind::Start) {
+            self.request(unit, JobKind::Start);
+            return;
+        }
+        if self.get(unit).job.is_some_and(|job| job.running) {
+            self.state.running_jobs = self.state.running_jobs.saturating_sub(1);
+        }
+        self.with(unit, |state| state.job = Some(Job { kind: JobKind::Start, running: false }));
+        self.state.jobs_changed.insert(unit);
+        self.state.queue.insert(unit);
     }
 
     /// RestartSec=, growing to RestartMaxDelaySec= in RestartSteps= steps.

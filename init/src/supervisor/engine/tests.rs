@@ -2,7 +2,7 @@
 
 use super::*;
 use formats::service_graph::builder::{CommandLine, GraphBuilder, Settings, Value};
-use formats::service_graph::key::{kill_mode, service_type};
+use formats::service_graph::key::{flag, kill_mode, service_type};
 
 /// One unit in a line: `name key=value …`. Keys: after, requires, wants, binds, partof, conflicts, upholds, onfailure
 /// (comma-separated names), type, restart, start (a number of commands), pre, post, stop, stoppost, flags, burst, sec, mode, job, running.
@@ -45,6 +45,10 @@ fn graph(units: &[&str]) -> Vec<u8> {
                 "sec" => (Key::RestartSec, number()),
                 "mode" => (Key::KillMode, number()),
                 "writes" => (Key::CgroupWrites, Value::Texts(vec![value.to_owned()])),
+                "failureaction" => (Key::FailureAction, number()),
+                "successaction" => (Key::SuccessAction, number()),
+                "limitaction" => (Key::StartLimitAction, number()),
+                "jobaction" => (Key::JobTimeoutAction, number()),
                 "job" => (Key::JobTimeout, number()),
                 "running" => (Key::JobRunningTimeout, number()),
                 other => panic!("{other}"),
@@ -699,4 +703,73 @@ fn a_slice_has_its_limits_before_anything_runs_in_it() {
     // What cannot be limited does not start.
     machine.request("a.slice", JobKind::Stop);
     assert_eq!((machine.phase("a.slice"), machine.phase("a.service")), (Phase::Dead, Phase::Dead));
+}
+
+/// What a unit's fate does to the machine: its settings, how it comes to that, and what the machine is told.
+#[test]
+fn actions_on_the_machine() {
+    let force = formats::service_graph::key::action::FORCE;
+    for (settings, exit, is_ended, stops_others) in [
+        ("failureaction=2".to_owned(), Exit::Code(1), true, true),
+        (format!("failureaction={}", 2 | force), Exit::Code(1), true, false),
+        ("failureaction=2".to_owned(), Exit::Code(0), false, false),
+        ("successaction=1".to_owned(), Exit::Code(0), true, true),
+        ("successaction=1".to_owned(), Exit::Code(1), false, false),
+        ("limitaction=2 burst=2 restart=6 sec=0".to_owned(), Exit::Code(1), true, true),
+        ("failureaction=0".to_owned(), Exit::Code(1), false, false),
+    ] {
+        let file = graph(&[&format!("a.service {settings}"), "b.service"]);
+        let mut machine = Machine::new(&file);
+        machine.request("b.service", JobKind::Start);
+        machine.request("a.service", JobKind::Start);
+        machine.take_log();
+        for _ in 0..3 {
+            if machine.state.unit(machine.index("a.service")).main_pid != 0 {
+                machine.exit("a.service", Role::Main, exit);
+            }
+            machine.wait(1);
+        }
+        let log = machine.take_log();
+        assert_eq!(log.contains("final"), is_ended, "{settings} {exit:?}: {log}");
+        if is_ended {
+            let stopped = log.find("b:Stop-done").is_some_and(|at| at < log.find("final").unwrap());
+            assert_eq!(stopped, stops_others, "{settings}: {log}");
+        }
+    }
+    let file = graph(&["a.service type=5 job=5 jobaction=2"]);
+    let mut machine = Machine::new(&file);
+    machine.request("a.service", JobKind::Start);
+    machine.wait(10);
+    assert!(machine.take_log().contains("final"));
+}
+
+#[test]
+fn a_direct_restart_is_no_failure_for_anybody() {
+    let direct = flag::RESTART_DIRECT;
+    for (is_direct, expected) in [(true, "b:ExecStart0"), (false, "b:Start-dependency")] {
+        let flags = if is_direct { direct } else { 0 };
+        let file = graph(&[
+            &format!("a.service type=5 restart=6 sec=10 flags={flags}"),
+            "b.service requires=a.service after=a.service",
+        ]);
+        let mut machine = Machine::new(&file);
+        machine.request("b.service", JobKind::Start);
+        machine.exit("a.service", Role::Main, Exit::Code(1));
+        assert_eq!(machine.phase("a.service"), Phase::AutoRestart);
+        machine.wait(20);
+        assert_eq!(machine.phase("a.service"), Phase::Start);
+        let unit = machine.index("a.service");
+        machine.send(Event::Ready { unit });
+        let log = machine.take_log();
+        assert!(log.contains(expected), "{is_direct}: {log}");
+        // What depends on it and runs goes on running.
+        machine.request("b.service", JobKind::Start);
+        machine.take_log();
+        machine.exit("a.service", Role::Main, Exit::Code(1));
+        machine.wait(20);
+        machine.send(Event::Ready { unit });
+        let log = machine.take_log();
+        assert_eq!(log.contains("b:signal15"), !is_direct, "{is_direct}: {log}");
+        assert_eq!(machine.state.job_count, 0, "{is_direct}");
+    }
 }

@@ -269,7 +269,7 @@ fn identity(prepared: &Prepared<'_>) -> Result<(), Failure> {
     }
     let bits = prepared.unit.number(Key::Sandbox).filter(|_| !prepared.privileged).unwrap_or(0);
     if bits & sandbox_bit::PRIVATE_USERS != 0 {
-        sandbox::private_users(&prepared.view)
+        sandbox::private_users(&prepared.view, bits & sandbox_bit::IDENTITY_USERS != 0)
             .map_err(|error| Failure(exit::USER, "make its user namespace", error))?;
     }
     // After the user namespace, which gives every capability within it.

@@ -15,12 +15,16 @@ pub(super) const DIRECTORY: &str = "/run/credentials";
 /// Where credentials without a path are looked for.
 const STORES: [&str; 3] = ["/etc/credstore", "/run/credstore", "/usr/lib/credstore"];
 
+/// Where ImportCredential= looks: what the machine was given at its start comes first.
+const IMPORTED: [&str; 4] =
+    ["/run/credentials/@system", "/etc/credstore", "/run/credstore", "/usr/lib/credstore"];
+
 /// A credential is at most so long, all of a unit's together likewise (systemd's limit).
 const LONGEST: u64 = 1 << 20;
 
 /// Whether the unit has any.
 pub(super) fn has_any(unit: &Unit<'_>) -> bool {
-    unit.has(Key::LoadCredential) || unit.has(Key::SetCredential)
+    [Key::LoadCredential, Key::SetCredential, Key::ImportCredential].into_iter().any(|key| unit.has(key))
 }
 
 /// The unit's directory.
@@ -100,6 +104,22 @@ fn fill(unit: &Unit<'_>, identity: &Identity, directory: &Path) -> io::Result<()
             }
         }
     }
+    // The first store that has a name counts, and what is named one by one comes before.
+    for text in unit.texts(Key::ImportCredential) {
+        let (pattern, prefix) = match text.split_once(':') {
+            Some((pattern, prefix)) => (pattern, Some(prefix)),
+            None => (text, None),
+        };
+        for store in IMPORTED {
+            for path in crate::glob::paths(&format!("{store}/{pattern}")) {
+                let id = imported_name(&path, pattern, prefix);
+                if !id.is_empty() && !directory.join(&id).exists() && Path::new(&path).is_file() {
+                    let failed = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+                    write(&id, &std::fs::read(&path).map_err(failed)?).map_err(failed)?;
+                }
+            }
+        }
+    }
     for text in unit.texts(Key::SetCredential) {
         let (id, value) = text.split_once(':').unwrap_or((text, ""));
         // What was loaded comes first.
@@ -111,11 +131,37 @@ fn fill(unit: &Unit<'_>, identity: &Identity, directory: &Path) -> io::Result<()
     chown(directory, Some(uid), Some(0))
 }
 
+/// The name under which a file is imported: its own, or with `prefix` in place of what stands before the pattern's `*`.
+fn imported_name(path: &str, pattern: &str, prefix: Option<&str>) -> String {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    match prefix {
+        None => name.to_owned(),
+        Some(prefix) => {
+            let literal = pattern.split(['*', '?', '[']).next().unwrap_or_default();
+            format!("{prefix}{}", name.strip_prefix(literal).unwrap_or(name))
+        }
+    }
+}
+
 /// Takes them away.
 pub(super) fn remove(unit: &Unit<'_>) {
     if has_any(unit) {
         let directory = directory_of(unit);
         crate::best_effort::tolerate(umount2(&directory, MntFlags::MNT_DETACH));
         drop(std::fs::remove_dir(&directory));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imported_credentials_get_names() {
+        for (pattern, prefix, expected) in
+            [("app.*", None, "app.key"), ("app.*", Some("my."), "my.key"), ("app.key", Some("key"), "key")]
+        {
+            assert_eq!(imported_name("/etc/credstore/app.key", pattern, prefix), expected);
+        }
     }
 }

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 /// What the supervisor prepared for a service's view, as only it knows.
 #[derive(Debug, Default)]
 pub(super) struct View {
+    /// RootDirectory=, where it applies.
+    pub root: Option<PathBuf>,
     /// What lies behind /tmp and /var/tmp.
     pub private_tmp: Option<(PathBuf, PathBuf)>,
     /// Files to show as /etc/passwd and /etc/group: they know the dynamic user.
@@ -43,6 +45,8 @@ enum Action {
     Proc(String),
     /// A /dev with nothing but the pseudo-devices.
     Devices,
+    /// The cgroups as the cgroup namespace shows them.
+    ControlGroups,
     /// Not written from here downwards.
     ReadOnly,
     /// Written from here downwards.
@@ -56,14 +60,29 @@ enum Action {
 impl Action {
     /// Whether it mounts something, in contrast to changing what is mounted.
     fn mounts(&self) -> bool {
-        matches!(self, Self::Hide | Self::Empty(_) | Self::Bind(..) | Self::Proc(_) | Self::Devices)
+        matches!(
+            self,
+            Self::Hide
+                | Self::Empty(_)
+                | Self::Bind(..)
+                | Self::Proc(_)
+                | Self::Devices
+                | Self::ControlGroups
+        )
     }
 }
+
+/// What MountAPIVFS= mounts in another root.
+const KERNELS: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// The list.
 #[derive(Debug, Default)]
 struct Plan {
     entries: Vec<(PathBuf, Action)>,
+    /// The kernel's file systems will be there and are not yet.
+    has_kernels: bool,
+    /// Sources of binds that need not be there.
+    optional: Vec<PathBuf>,
 }
 
 impl Plan {
@@ -71,12 +90,20 @@ impl Plan {
         self.entries.push((path.into(), action));
     }
 
-    /// Adds a path that a directive names; a missing one is an error unless it says otherwise.
-    fn add_named(&mut self, is_optional: u32, path: &str, action: Action) -> io::Result<()> {
-        match std::fs::canonicalize(path) {
+    /// Adds a path that a directive names; a missing one is an error unless it says otherwise. With another root, a path that is not
+    /// marked with `+` is one of the machine's, and nothing when it lies outside that root.
+    fn add_named(&mut self, tag: u32, path: &str, root: Option<&Path>, action: Action) -> io::Result<()> {
+        let path = match root {
+            Some(root) if tag & 2 == 0 => match Path::new(path).strip_prefix(root) {
+                Ok(below) => Path::new("/").join(below),
+                Err(_) => return Ok(()),
+            },
+            _ => PathBuf::from(path),
+        };
+        match std::fs::canonicalize(&path) {
             Ok(path) => self.add(path, action),
-            Err(_) if is_optional != 0 => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("{path}: {error}"))),
+            Err(_) if tag & 1 != 0 => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
         }
         Ok(())
     }
@@ -84,7 +111,10 @@ impl Plan {
     /// Adds paths that need not be there.
     fn add_all(&mut self, paths: &[&str], action: fn() -> Action) {
         for path in paths {
-            if let Ok(path) = std::fs::canonicalize(path) {
+            let is_kernels = KERNELS.iter().any(|place| Path::new(path).starts_with(place));
+            if self.has_kernels && is_kernels {
+                self.add(path, action());
+            } else if let Ok(path) = std::fs::canonicalize(path) {
                 self.add(path, action());
             }
         }
@@ -120,6 +150,10 @@ fn namespaces(bits: u64, view: &View) -> io::Result<()> {
     if bits & sandbox::PROTECT_HOSTNAME != 0 {
         unshare(CloneFlags::CLONE_NEWUTS)?;
     }
+    // We are in the unit's own cgroup already, which becomes the root of what is seen.
+    if bits & sandbox::PRIVATE_CONTROL_GROUPS != 0 {
+        unshare(CloneFlags::CLONE_NEWCGROUP)?;
+    }
     Ok(())
 }
 
@@ -152,6 +186,7 @@ fn wants_mounts(unit: &Unit<'_>, bits: u64, view: &View) -> bool {
         | sandbox::PROC_SUBSET_PID;
     bits & of_their_own != 0
         || view.accounts.is_some()
+        || (view.root.is_some() && bits & sandbox::MOUNT_API_VFS != 0)
         || [Key::ProtectSystem, Key::ProtectHome, Key::ProtectProc]
             .into_iter()
             .any(|key| unit.number(key).unwrap_or(0) != 0)
@@ -174,18 +209,110 @@ pub(super) fn enter(unit: &Unit<'_>, view: &View) -> io::Result<()> {
     let bits = unit.number(Key::Sandbox).unwrap_or(0);
     namespaces(bits, view)?;
     if !wants_mounts(unit, bits, view) {
-        return Ok(());
+        return view.root.as_ref().map_or(Ok(()), |root| Ok(nix::unistd::chroot(root)?));
     }
-    let plan = plan(unit, bits, view)?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
-    carry_out(plan)
+    let sources = sources(unit, view)?;
+    // What leads to ourselves is found from here though another /proc, or none, is mounted.
+    nix::unistd::chdir("/proc")?;
+    let root = view.root.as_deref().map(OtherRoot::enter).transpose()?;
+    let plan = plan(unit, bits, view)?;
+    carry_out(plan, &sources, root.as_ref())?;
+    root.map_or(Ok(()), OtherRoot::stay)
+}
+
+/// What is seen elsewhere, opened before anything is covered, and in this namespace: only its own mounts can be bound. What does not
+/// exist is missed by who wants to bind it.
+fn sources(unit: &Unit<'_>, view: &View) -> io::Result<Vec<(PathBuf, OwnedFd)>> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for pair in [&view.private_tmp, &view.accounts].into_iter().flatten() {
+        paths.extend([pair.0.clone(), pair.1.clone()]);
+    }
+    for key in [Key::BindPaths, Key::BindReadOnlyPaths] {
+        paths.extend(unit.texts(key).map(|text| bind_of(text).1.into()));
+    }
+    for (key, _, base, _) in DIRECTORIES {
+        for name in unit.texts(key) {
+            let name = name.split(':').next().unwrap_or(name);
+            paths.extend([Path::new(base).join(name), Path::new(base).join("private").join(name)]);
+        }
+    }
+    if view.root.is_some() {
+        paths.extend(FROM_OUTSIDE.map(PathBuf::from));
+        paths.push(super::credentials::directory_of(unit));
+        for path in [INACCESSIBLE_FILE, INACCESSIBLE_DEVICE] {
+            make_inaccessible(path)?;
+            paths.push(path.into());
+        }
+    }
+    Ok(paths.into_iter().filter_map(|path| place(&path).ok().map(|place| (path, place))).collect())
+}
+
+/// What a service with another root has of the machine's: the kernel's file systems, and where it says that it is ready.
+const FROM_OUTSIDE: [&str; 3] = ["/sys", "/dev", "/run/firn/notify"];
+
+/// RootDirectory=. Paths are resolved in it while the list is worked through, so that no link in it leads out; it becomes the
+/// namespace's root at the end.
+struct OtherRoot<'a> {
+    path: &'a Path,
+    machines: OwnedFd,
+    /// The directory that we were in, and are in again: the machine's /proc.
+    here: OwnedFd,
+}
+
+impl<'a> OtherRoot<'a> {
+    fn enter(path: &'a Path) -> io::Result<Self> {
+        let failed = |error: nix::Error| {
+            io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display()))
+        };
+        // The root of a namespace is a mount.
+        mount(Some(path), path, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+            .map_err(failed)?;
+        let this = Self { path, machines: place(Path::new("/"))?, here: place(Path::new("/proc"))? };
+        this.enter_again()?;
+        Ok(this)
+    }
+
+    /// Enters what is mounted there now.
+    fn enter_again(&self) -> io::Result<()> {
+        nix::unistd::fchdir(&self.machines)?;
+        nix::unistd::chroot(".")?;
+        nix::unistd::chroot(self.path)?;
+        Ok(nix::unistd::fchdir(&self.here)?)
+    }
+
+    /// Makes it the namespace's root and lets the machine's go.
+    fn stay(self) -> io::Result<()> {
+        nix::unistd::chdir("/")?;
+        let ours = place(Path::new("/"))?;
+        nix::unistd::fchdir(&self.machines)?;
+        nix::unistd::chroot(".")?;
+        nix::unistd::fchdir(&ours)?;
+        match nix::unistd::pivot_root(".", ".") {
+            Ok(()) => nix::mount::umount2(".", nix::mount::MntFlags::MNT_DETACH)?,
+            // The machine's root is the kernel's first file system, which stays.
+            Err(nix::Error::EINVAL) => nix::unistd::chroot(".")?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(nix::unistd::chdir("/")?)
+    }
 }
 
 /// What the unit asks for, as a list.
 fn plan(unit: &Unit<'_>, bits: u64, view: &View) -> io::Result<Plan> {
     let mut plan = Plan::default();
     let has = |bit: u64| bits & bit != 0;
+    if view.root.is_some() && has(sandbox::MOUNT_API_VFS) {
+        plan.has_kernels = true;
+        plan.add("/proc", Action::Proc(String::new()));
+        plan.add("/sys", Action::Bind("/sys".into(), true));
+        plan.add("/dev", Action::Bind("/dev".into(), true));
+        plan.add("/run", Action::Empty("mode=1777,nosuid,nodev".into()));
+        for path in KERNELS {
+            plan.add(path, Action::Writable);
+        }
+    }
     let system = unit.number(Key::ProtectSystem).unwrap_or(0);
     match system {
         0 => {}
@@ -213,7 +340,7 @@ fn plan(unit: &Unit<'_>, bits: u64, view: &View) -> io::Result<Plan> {
     }
     if let Some((tmp, var_tmp)) = &view.private_tmp {
         for (path, behind) in [("/tmp", tmp), ("/var/tmp", var_tmp)] {
-            if Path::new(path).is_dir() {
+            if view.root.is_some() || Path::new(path).is_dir() {
                 plan.add(path, Action::Bind(behind.clone(), false));
                 plan.add(path, Action::Writable);
             }
@@ -222,7 +349,7 @@ fn plan(unit: &Unit<'_>, bits: u64, view: &View) -> io::Result<Plan> {
         plan.add_all(&["/tmp", "/var/tmp"], || Action::Empty("mode=1777,nosuid,nodev".into()));
         plan.add_all(&["/tmp", "/var/tmp"], || Action::Writable);
     }
-    own_directories(&mut plan, unit, view)?;
+    own_directories(&mut plan, unit, bits, view)?;
     for (key, action) in [
         (Key::ReadOnlyPaths, (|| Action::ReadOnly) as fn() -> Action),
         (Key::InaccessiblePaths, || Action::Hide),
@@ -231,7 +358,7 @@ fn plan(unit: &Unit<'_>, bits: u64, view: &View) -> io::Result<Plan> {
         (Key::ExecPaths, || Action::Executable),
     ] {
         for (is_optional, path) in unit.tagged(key) {
-            plan.add_named(is_optional, path, action())?;
+            plan.add_named(is_optional, path, view.root.as_deref(), action())?;
         }
     }
     for text in unit.texts(Key::TemporaryFileSystem) {
@@ -289,7 +416,12 @@ fn kernel(plan: &mut Plan, unit: &Unit<'_>, bits: u64) {
             Action::Hide
         });
     }
-    if has(sandbox::PROTECT_CONTROL_GROUPS) {
+    if has(sandbox::PRIVATE_CONTROL_GROUPS) {
+        plan.add("/sys/fs/cgroup", Action::ControlGroups);
+    }
+    if has(sandbox::CONTROL_GROUPS_ARE_WRITABLE) {
+        plan.add("/sys/fs/cgroup", Action::Writable);
+    } else if has(sandbox::PROTECT_CONTROL_GROUPS) {
         plan.add("/sys/fs/cgroup", Action::ReadOnly);
     }
     if has(sandbox::PROTECT_KERNEL_MODULES) {
@@ -307,7 +439,7 @@ fn kernel(plan: &mut Plan, unit: &Unit<'_>, bits: u64) {
 }
 
 /// StateDirectory= and its kin stay writable; those of a dynamic user lie in places that only root enters, and are shown alone.
-fn own_directories(plan: &mut Plan, unit: &Unit<'_>, view: &View) -> io::Result<()> {
+fn own_directories(plan: &mut Plan, unit: &Unit<'_>, bits: u64, view: &View) -> io::Result<()> {
     let is_dynamic = unit.flag(flag::DYNAMIC_USER) && view.accounts.is_some();
     for (key, _, base, _) in DIRECTORIES {
         if key == Key::ConfigurationDirectory {
@@ -322,7 +454,7 @@ fn own_directories(plan: &mut Plan, unit: &Unit<'_>, view: &View) -> io::Result<
         }
         for name in names {
             let path = if is_dynamic { private.join(name) } else { Path::new(base).join(name) };
-            if is_dynamic {
+            if is_dynamic || view.root.is_some() {
                 plan.add(&path, Action::Bind(path.clone(), true));
             }
             plan.add(path, Action::Writable);
@@ -330,36 +462,56 @@ fn own_directories(plan: &mut Plan, unit: &Unit<'_>, view: &View) -> io::Result<
     }
     if let Some((users, groups)) = &view.accounts {
         for (path, shown) in [("/etc/passwd", users), ("/etc/group", groups)] {
-            plan.add(std::fs::canonicalize(path)?, Action::Bind(shown.clone(), false));
+            match std::fs::canonicalize(path) {
+                Ok(path) => plan.add(path, Action::Bind(shown.clone(), false)),
+                Err(_) if view.root.is_some() => {}
+                Err(error) => return Err(error),
+            }
         }
     }
-    let credentials = Path::new(super::credentials::DIRECTORY);
-    if unit.has(Key::LoadCredential) || unit.has(Key::SetCredential) {
-        plan.add(credentials.join(unit.name()), Action::ReadOnly);
+    if super::credentials::has_any(unit) {
+        let credentials = super::credentials::directory_of(unit);
+        if view.root.is_some() {
+            plan.add(&credentials, Action::Bind(credentials.clone(), false));
+        }
+        plan.add(credentials, Action::ReadOnly);
+    }
+    if view.root.is_some() && bits & sandbox::MOUNT_API_VFS != 0 {
+        plan.add(NOTIFY, Action::Bind(NOTIFY.into(), false));
     }
     Ok(())
 }
 
 /// `[-]SOURCE[:DESTINATION[:rbind|norbind]]`.
-fn bind_path(plan: &mut Plan, text: &str, is_read_only: bool) {
+fn bind_of(text: &str) -> (bool, &str, &str, bool) {
     let (is_optional, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let mut parts = text.split(':');
     let source = parts.next().unwrap_or_default();
     let destination = parts.next().filter(|path| !path.is_empty()).unwrap_or(source);
-    let recursive = parts.next() != Some("norbind");
-    if is_optional && !Path::new(source).exists() {
-        return;
+    (is_optional, source, destination, parts.next() != Some("norbind"))
+}
+
+fn bind_path(plan: &mut Plan, text: &str, is_read_only: bool) {
+    let (is_optional, source, destination, recursive) = bind_of(text);
+    if is_optional {
+        plan.optional.push(source.into());
     }
     plan.add(destination, Action::Bind(source.into(), recursive));
     plan.add(destination, if is_read_only { Action::ReadOnly } else { Action::Writable });
 }
 
 /// Mounts, then sets attributes.
-fn carry_out(plan: Plan) -> io::Result<()> {
+fn carry_out(mut plan: Plan, sources: &[(PathBuf, OwnedFd)], root: Option<&OtherRoot<'_>>) -> io::Result<()> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"))
     };
+    let find = |path: &Path| sources.iter().find(|(known, _)| known == path).map(|(_, place)| place);
+    let optional = plan.optional;
+    plan.entries.retain(|(_, action)| match action {
+        Action::Bind(source, _) => find(source).is_some() || !optional.contains(source),
+        _ => true,
+    });
     let (mut mounts, mut attributes): (Vec<_>, Vec<_>) =
         plan.entries.into_iter().partition(|(_, action)| action.mounts());
     // From the root downwards; what was said last about a path is mounted last, on top.
@@ -370,33 +522,29 @@ fn carry_out(plan: Plan) -> io::Result<()> {
         .map(|(path, _)| path.clone())
         .collect();
     let is_below_hidden = |path: &Path| hidden.iter().any(|above| path != above && path.starts_with(above));
-    // Before anything is covered, and in this namespace: only its own mounts can be bound.
-    let sources = mounts.iter().map(|(_, action)| match action {
-        Action::Bind(source, _) => place(source).map(Some),
-        _ => Ok(None),
-    });
-    let sources = sources.collect::<io::Result<Vec<_>>>()?;
-    for ((path, action), source) in
-        mounts.iter().zip(&sources).filter(|((path, _), _)| !is_below_hidden(path))
-    {
+    for (path, action) in mounts.iter().filter(|(path, _)| !is_below_hidden(path)) {
         // What a /dev or /proc of its own does not have need not be hidden.
         if matches!(action, Action::Hide) && !path.exists() {
             continue;
         }
-        mount_one(path, action, source.as_ref()).map_err(failed(path))?;
+        mount_one(path, action, &find).map_err(failed(path))?;
+        // What lies on the root now is entered, as every path begins there.
+        if let Some(root) = root.filter(|_| path == Path::new("/")) {
+            root.enter_again()?;
+        }
     }
     attributes.retain(|(path, _)| path.exists() && !is_below_hidden(path));
     sort_few(&mut attributes, |(one, _), (other, _)| one < other);
     for (path, _) in &attributes {
         // Attributes belong to mounts: each path becomes one.
-        if !mounting::mounted().iter().any(|(place, _)| Path::new(place) == path) {
+        if !mounting::mounted_as("self/mountinfo").iter().any(|(place, _)| Path::new(place) == path) {
             let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
             mount(Some(path), path, None::<&str>, flags, None::<&str>)
                 .map_err(io::Error::from)
                 .map_err(failed(path))?;
         }
     }
-    for (place, fs_type) in mounting::mounted() {
+    for (place, fs_type) in mounting::mounted_as("self/mountinfo") {
         let place = Path::new(&place);
         let nearest = |one: fn(&Action) -> bool, other: fn(&Action) -> bool| {
             let found = attributes
@@ -420,23 +568,38 @@ fn carry_out(plan: Plan) -> io::Result<()> {
     Ok(())
 }
 
-fn mount_one(path: &Path, action: &Action, source: Option<&OwnedFd>) -> io::Result<()> {
+fn mount_one<'a>(
+    path: &Path,
+    action: &Action,
+    find: &impl Fn(&Path) -> Option<&'a OwnedFd>,
+) -> io::Result<()> {
     match action {
         Action::Hide if path.is_dir() => {
             let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
             mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some("mode=000,size=4k"))?;
         }
         Action::Hide => {
-            mount(Some(inaccessible(path)?), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+            let hidden = inaccessible(path)?;
+            let opened = find(Path::new(hidden)).map(|source| format!("self/fd/{}", source.as_raw_fd()));
+            let hidden = opened.as_deref().unwrap_or(hidden);
+            mount(Some(hidden), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
             remount(path, true, true)?;
         }
         Action::Empty(options) => {
             make_directory(path)?;
             mounting::mount_at("tmpfs", path, "tmpfs", options)?;
         }
-        Action::Bind(_, recursive) => {
-            let Some(source) = source else { return Ok(()) };
-            let source = format!("/proc/self/fd/{}", source.as_raw_fd());
+        Action::ControlGroups => {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some("cgroup2"), path, Some("cgroup2"), flags, None::<&str>)?;
+        }
+        Action::Bind(source, recursive) => {
+            let missing = || {
+                let text = format!("{} does not exist", source.display());
+                io::Error::new(io::ErrorKind::NotFound, text)
+            };
+            // From the machine's /proc, where we are.
+            let source = format!("self/fd/{}", find(source).ok_or_else(missing)?.as_raw_fd());
             if Path::new(&source).is_dir() {
                 make_directory(path)?;
             } else if !path.exists() {
@@ -448,6 +611,7 @@ fn mount_one(path: &Path, action: &Action, source: Option<&OwnedFd>) -> io::Resu
             mount(Some(source.as_str()), path, None::<&str>, flags, None::<&str>)?;
         }
         Action::Proc(options) => {
+            make_directory(path)?;
             let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
             mount(Some("proc"), path, Some("proc"), flags, Some(options.as_str()))?;
         }
@@ -458,18 +622,29 @@ fn mount_one(path: &Path, action: &Action, source: Option<&OwnedFd>) -> io::Resu
 }
 
 /// What stands for a file that is hidden: an empty one, or a device that does not exist, without permissions.
+const INACCESSIBLE_FILE: &str = "/run/firn/inaccessible-file";
+const INACCESSIBLE_DEVICE: &str = "/run/firn/inaccessible-device";
+
+/// Where a service says that it is ready.
+const NOTIFY: &str = "/run/firn/notify";
+
+/// Which of them stands for that file; made, where it is not there and can be.
 fn inaccessible(path: &Path) -> io::Result<&'static str> {
-    use nix::sys::stat::{SFlag, mknod};
     use std::os::unix::fs::FileTypeExt as _;
     let kind = path.metadata()?.file_type();
     let is_device = kind.is_char_device() || kind.is_block_device();
-    let (place, kind) = if is_device {
-        ("/run/firn/inaccessible-device", SFlag::S_IFCHR)
-    } else {
-        ("/run/firn/inaccessible-file", SFlag::S_IFREG)
-    };
+    let place = if is_device { INACCESSIBLE_DEVICE } else { INACCESSIBLE_FILE };
+    if !Path::new(place).exists() {
+        drop(make_inaccessible(place));
+    }
+    Ok(place)
+}
+
+fn make_inaccessible(place: &str) -> io::Result<()> {
+    use nix::sys::stat::{SFlag, mknod};
+    let kind = if place == INACCESSIBLE_DEVICE { SFlag::S_IFCHR } else { SFlag::S_IFREG };
     match mknod(place, kind, Mode::empty(), 0) {
-        Ok(()) | Err(nix::Error::EEXIST) => Ok(place),
+        Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -495,9 +670,9 @@ fn remount(place: &Path, read_only: bool, not_executable: bool) -> io::Result<()
     }
 }
 
-/// PrivateUsers=: a user namespace in which only root and the service's own user and group exist. A helper outside writes the maps,
+/// PrivateUsers=: a user namespace in which only root and the service's own user and group exist, or (`all`) the first 65536. A helper outside writes the maps,
 /// as only who is privileged there may write more than one line.
-pub(super) fn private_users(view: &View) -> io::Result<()> {
+pub(super) fn private_users(view: &View, all: bool) -> io::Result<()> {
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixStream;
     let (uid, gid) = view.ids;
@@ -509,7 +684,13 @@ pub(super) fn private_users(view: &View) -> io::Result<()> {
             let mut byte = [0];
             helpers.read_exact(&mut byte)?;
             for (name, id) in [("uid_map", uid), ("gid_map", gid)] {
-                let map = if id == 0 { "0 0 1\n".to_owned() } else { format!("0 0 1\n{id} {id} 1\n") };
+                let map = if all {
+                    "0 0 65536\n".to_owned()
+                } else if id == 0 {
+                    "0 0 1\n".to_owned()
+                } else {
+                    format!("0 0 1\n{id} {id} 1\n")
+                };
                 std::fs::write(format!("/proc/{pid}/{name}"), map)?;
             }
             helpers.write_all(b"!")

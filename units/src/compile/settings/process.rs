@@ -77,6 +77,30 @@ impl Reader<'_> {
                 };
                 self.extend(Key::CgroupWrites, text, Value::Texts(vec![written.to_owned()]));
             }
+            "RestartMode" => {
+                let flags = self.flags();
+                *flags = match text {
+                    "normal" => *flags & !flag::RESTART_DIRECT,
+                    "direct" => *flags | flag::RESTART_DIRECT,
+                    _ => return Err("must be one of normal, direct".into()),
+                };
+            }
+            "Delegate" => {
+                let controllers = ["cpu", "cpuacct", "cpuset", "io", "blkio", "memory", "devices", "pids"];
+                // Controllers by name: all that the kernel has are there in any case.
+                let is_list = text.split_whitespace().all(|word| controllers.contains(&word));
+                let on = if is_list { true } else { value::boolean(text)? };
+                let flags = self.flags();
+                *flags = if on { *flags | flag::DELEGATE } else { *flags & !flag::DELEGATE };
+            }
+            "ImportCredential" => {
+                let pattern = self.context.expand(text)?;
+                let name = pattern.split(':').next().unwrap_or_default();
+                if name.contains('/') {
+                    return Err("credentials' names have no slash".into());
+                }
+                self.extend(Key::ImportCredential, text, Value::Texts(vec![pattern]));
+            }
             "SecureBits" => {
                 let mask = process_value::secure_bits(text)?;
                 *self.number(Key::SecureBits) |= mask;
@@ -127,6 +151,15 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Whether the unit has that directive about its processes.
+    fn says(&self, directive: &str) -> bool {
+        ["Service", "Socket"].iter().filter_map(|section| self.definition.sections.get(*section)).any(
+            |section| {
+                section.get(directive).is_some_and(|values| values.iter().any(|value| !value.is_empty()))
+            },
+        )
+    }
+
     /// What sandbox settings mean for each other, for capabilities and for system calls (systemd.exec(5), at each directive).
     pub(super) fn finish_sandbox(&mut self) {
         let flags = *self.flags();
@@ -139,6 +172,10 @@ impl Reader<'_> {
             if *home == 0 {
                 *home = 2;
             }
+        }
+        // With another root the kernel's file systems are there unless the unit says no.
+        if self.settings.contains_key(&Key::RootDirectory) && !self.says("MountAPIVFS") {
+            *self.number(Key::Sandbox) |= sandbox::MOUNT_API_VFS;
         }
         let bits = match self.settings.get(&Key::Sandbox) {
             Some(Value::Number(bits)) => *bits,
@@ -153,12 +190,15 @@ impl Reader<'_> {
             (sandbox::PROTECT_KERNEL_LOGS, "CAP_SYSLOG", Some("syslog")),
             (sandbox::PROTECT_HOSTNAME, "", Some("sethostname")),
         ] {
+            if bit == sandbox::PROTECT_HOSTNAME && has(sandbox::PRIVATE_HOSTNAME) {
+                continue;
+            }
             if has(bit) {
                 mask |= value::capabilities(capabilities).unwrap_or(0);
                 self.wishes.denied_groups.extend(group);
             }
         }
-        if has(sandbox::PROTECT_HOSTNAME) {
+        if has(sandbox::PROTECT_HOSTNAME) && !has(sandbox::PRIVATE_HOSTNAME) {
             self.wishes.denied_groups.push("setdomainname");
         }
         if mask != 0 {
