@@ -1,6 +1,6 @@
 //! One line of the boot menu, whatever the loader: what is loaded and how it is called.
 
-use crate::file_hashes::Hasher;
+use crate::file_hashes::{Hasher, hex};
 use crate::generations::{Generation, resolve};
 use formats::bootspec::BootspecV1;
 use std::path::{Path, PathBuf};
@@ -35,18 +35,6 @@ pub struct BootEntry {
     pub initrd: Option<DataFile>,
     /// The kernel command line, `init=` first.
     pub options: String,
-}
-
-/// Hexadecimal of the first bytes of a hash: lower case, since FAT does not tell case apart.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        if write!(text, "{byte:02x}").is_err() {
-            text.clear();
-        }
-        text
-    })
 }
 
 /// The entries of a generation: its own first, then its specialisations by name.

@@ -3,7 +3,6 @@
 //! `HASH SIZE DEVICE INODE MODIFIED CHANGED PATH`, and a last line `end COUNT`. A line counts as long as the file is the same
 //! one by all of these (the kernel sets the moment of change, nobody else can); a file that is torn or strange counts as none.
 
-use crate::boot_entry::hex;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -128,6 +127,18 @@ pub(crate) fn hash_file(place: &Path) -> std::io::Result<Found> {
         size += read as u64;
         hasher.update(&buffer[..read]);
     }
+}
+
+/// Hexadecimal of the first bytes of a hash: lower case, since FAT does not tell case apart.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        if write!(text, "{byte:02x}").is_err() {
+            text.clear();
+        }
+        text
+    })
 }
 
 #[cfg(test)]

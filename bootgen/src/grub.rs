@@ -2,7 +2,8 @@
 //! comment lines that name it, so that the entry of a generation whose files cannot be read any more is found and kept.
 //! Paths are those of the partition on which grub.cfg lies.
 
-use crate::boot_entry::{BootEntry, hex};
+use crate::boot_entry::BootEntry;
+use crate::file_hashes::hex;
 use formats::bootloader::{Bootloader, Grub};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;

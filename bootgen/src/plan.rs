@@ -5,8 +5,9 @@
 //! programs, new entries with the default's last, the settings, and only then what is not wanted any more. When that does not
 //! fit, what no entry needs goes first, then the oldest generations stay out; never the booted one nor the default.
 
-use crate::boot_entry::{self, BootEntry, DataFile, hex};
+use crate::boot_entry::{self, BootEntry, DataFile};
 use crate::file_hashes::Hasher;
+use crate::file_hashes::hex;
 use crate::generations::{Generations, resolve};
 use crate::partition::{PROGRAMS, Partition};
 use crate::systemd_boot::{Counter, ENTRIES, EntryFile, Place};

@@ -4,7 +4,8 @@
 //! A file is called `<token>-<generation>-<hash8>[+LEFT-DONE].conf`. Its hash is that of its contents, so a file is never
 //! overwritten with other bytes, and what an entry is, is read from its contents, not its name.
 
-use crate::boot_entry::{BootEntry, hex};
+use crate::boot_entry::BootEntry;
+use crate::file_hashes::hex;
 use sha2::{Digest as _, Sha256};
 
 /// Where the entries lie.

@@ -184,7 +184,7 @@ impl Progress for InternalJson {
         let lines: Vec<String> =
             self.objects(event).into_iter().map(|object| format!("@nix {object}\n")).collect();
         if !lines.is_empty() {
-            super::standard_error::write(&lines.concat());
+            super::screen::write(&lines.concat());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The tree on a terminal: drawn over itself ten times a second if it changed, gone when the build ends.
 
-use super::standard_error::write;
 use super::tree::{Style, Tree};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -142,4 +142,10 @@ impl Drop for Screen {
     fn drop(&mut self) {
         wipe(&mut self.lock());
     }
+}
+
+/// Writes a whole text at once. Progress that nobody can see is no reason to stop a build.
+pub(super) fn write(text: &str) -> bool {
+    let mut output = io::stderr().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_ok()
 }

@@ -1,6 +1,6 @@
 //! The way to standard error while builds run: what is said stands above the tree, and is JSON where programs listen.
 
-use super::screen;
+use super::screen::{self, write};
 use serde_json::json;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,12 +32,6 @@ fn message(level: u8, text: &str) -> bool {
         format!("{text}\n")
     };
     screen::above(|| write(&text))
-}
-
-/// Writes a whole text at once. Progress that nobody can see is no reason to stop a build.
-pub(super) fn write(text: &str) -> bool {
-    let mut output = io::stderr().lock();
-    output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_ok()
 }
 
 /// Standard error for the log: each record is written whole.
