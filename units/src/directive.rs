@@ -1,5 +1,5 @@
 //! The table of directives: for each section what Firn honours and how its value becomes a setting of the graph. A
-//! directive that is not here is a fault; one that systemd has ([`known`]) is refused by name, as what a unit asks for must
+//! directive that is not here is a fault; one that systemd has ([`known()`]) is refused by name, as what a unit asks for must
 //! not be dropped silently.
 
 mod known;
