@@ -81,7 +81,7 @@ pub enum Error {
     ForeignOutput(#[from] OutputMismatch),
     /// A path from elsewhere that nobody trusted vouches for.
     #[error(
-        "cannot add path `{path}` because it lacks a signature by a trusted key{}",
+        "cannot add path '{path}' because it lacks a signature by a trusted key{}",
         untrusted_hint(signed_by)
     )]
     Untrusted {

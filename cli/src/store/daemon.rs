@@ -3,7 +3,7 @@
 
 use crate::family::Family;
 use crate::nix_conf::NixConf;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use formats::store_path::StoreDir;
 use std::ffi::OsString;
@@ -31,7 +31,7 @@ fn command() -> Command {
 fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let layout = Layout::below(&crate::settings::Settings::current()?.store_root);
     let socket = matches.get_one::<String>("socket").map(PathBuf::from);
-    start(&layout, socket, matches.get_flag("stdio"))
+    start(&layout, socket, matches.get_flag("stdio").then_some(Trust::Trusted))
 }
 
 /// `nix-daemon [--stdio] [--daemon] [--version]`.
@@ -41,6 +41,13 @@ pub(crate) fn nix_daemon(arguments: &[OsString]) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let stdio = arguments.iter().any(|argument| argument == "--stdio");
+    let trust = match arguments.iter().any(|argument| argument == "--force-untrusted") {
+        true if !stdio => {
+            bail!("--force-untrusted is for --stdio; whom a socket trusts, `trusted-users` says")
+        }
+        true => Trust::NotTrusted,
+        false => Trust::Trusted,
+    };
     let store = arguments.iter().position(|argument| argument == "--store");
     let layout = match store.and_then(|at| arguments.get(at + 1)).and_then(|store| store.to_str()) {
         Some(store) => {
@@ -51,13 +58,14 @@ pub(crate) fn nix_daemon(arguments: &[OsString]) -> Result<ExitCode> {
         }
         None => layout_from_environment(),
     };
-    start(&layout, None, stdio)
+    start(&layout, None, stdio.then_some(trust))
 }
 
 /// The version of Nix that we behave as: clients ask for it to know what a daemon can do.
 pub(crate) const VERSION: &str = store::daemon::NIX_VERSION;
 
-fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCode> {
+/// Serves who is at the other end of standard input and output, trusted or not, or listens.
+fn start(layout: &Layout, socket: Option<PathBuf>, stdio: Option<Trust>) -> Result<ExitCode> {
     let configuration = NixConf::load();
     let settings = Settings {
         build: crate::nix_conf::default_build(),
@@ -67,8 +75,8 @@ fn start(layout: &Layout, socket: Option<PathBuf>, stdio: bool) -> Result<ExitCo
         restriction: None,
     };
     let options = configuration.store_options()?;
-    if stdio {
-        serve(std::io::stdin(), std::io::stdout(), None, Trust::Trusted, layout, &options, &settings)?;
+    if let Some(trust) = stdio {
+        serve(std::io::stdin(), std::io::stdout(), None, trust, layout, &options, &settings)?;
         return Ok(ExitCode::SUCCESS);
     }
     let socket = socket

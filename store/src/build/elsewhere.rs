@@ -181,7 +181,8 @@ impl Work<'_> {
 
 /// Says what went wrong and where.
 fn explain(machine: &Machine, error: Error) -> FailureKind {
-    let on = |message: &dyn std::fmt::Display| format!("on `{}`: {message}", machine.name).into();
+    let on =
+        |message: &dyn std::fmt::Display| -> Box<str> { format!("on `{}`: {message}", machine.name).into() };
     match error {
         Error::Build(error) => match error.failures.into_iter().next().map(|failure| failure.kind) {
             Some(FailureKind::Daemon { status, message }) => {
@@ -190,7 +191,8 @@ fn explain(machine: &Machine, error: Error) -> FailureKind {
             Some(kind) => kind,
             None => FailureKind::Daemon { status: 9, message: on(&"it failed") },
         },
-        other => FailureKind::Daemon { status: 9, message: on(&other) },
+        // No builder failed: something between here and there did.
+        other => Error::Daemon(String::from(on(&other))).into(),
     }
 }
 

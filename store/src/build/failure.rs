@@ -165,7 +165,10 @@ impl BuildError {
     /// The exit code that Nix has for it: 100 and a bit for each kind of failure.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if !self.failures.is_empty() && self.failures.iter().all(|failure| failure.kind.is_substitution()) {
+        let built = |failure: &Failure| {
+            !failure.kind.is_substitution() && !matches!(failure.kind, FailureKind::Store(_))
+        };
+        if !self.failures.is_empty() && !self.failures.iter().any(built) {
             return 1;
         }
         // Bits beside 0x60: 1 out of time, 2 a wrong hash, 4 any of these or another failure, 8 not the same again.

@@ -139,6 +139,17 @@ impl crate::open::Store {
         if let Some(keeper) = self.remote.as_ref().filter(|keeper| !keeper.has_files()) {
             return keeper.build_log(derivation);
         }
+        if let Some(text) = self.log_of(derivation)? {
+            return Ok(Some(text));
+        }
+        // Where its inputs' paths were not known, what was built is what it resolves to.
+        match super::resolve::path_of_resolved(self, derivation)? {
+            Some(resolved) => self.log_of(&resolved),
+            None => Ok(None),
+        }
+    }
+
+    fn log_of(&self, derivation: &StorePath) -> Result<Option<Vec<u8>>> {
         let plain = self.layout.build_log(derivation);
         let mut compressed = plain.clone().into_os_string();
         compressed.push(".bz2");

@@ -7,8 +7,12 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lock::{FileLock, Mode};
 use formats::derivation::Derivation;
+use formats::hash::Hash;
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// How long an address may be in a file's name, which may have 255 bytes.
+const LONGEST: usize = 240;
 
 /// A machine, as one line of `/etc/nix/machines` describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,6 +140,10 @@ impl Machine {
     fn slot_file(&self, number: usize) -> String {
         let escaped: String =
             self.name.chars().map(|character| if character == '/' { '_' } else { character }).collect();
+        if escaped.len() > LONGEST {
+            // Longer than a file's name may be. Nix fails there, so nobody counts by another name.
+            return format!("{}-{number}", Hash::sha256(&self.name).digits32());
+        }
         format!("{escaped}-{number}")
     }
 
@@ -257,6 +265,11 @@ mod tests {
         assert_eq!(order, ["fast", "slow", "fast", "fast", "slow", "fast"]);
         assert!(matches!(take(&|_| true), Choice::Later));
         assert!(matches!(take(&|_| false), Choice::Nowhere));
+        let long = Machine::read(&format!("ssh://localhost?remote-store=/{}", "x/".repeat(200))).unwrap();
+        assert!(matches!(
+            choose(&long, |_| true, &layout, &derivation, &BTreeSet::new(), &ours).unwrap(),
+            Choice::There(_)
+        ));
         taken.remove(0);
         assert!(matches!(take(&|_| true), Choice::There(slot) if slot.machine.name == "ssh://fast"));
     }

@@ -36,6 +36,26 @@ pub(super) fn is_needed(store: &Store, derivation: &Derivation) -> Result<bool> 
     Ok(false)
 }
 
+/// The path of what a valid derivation resolves to, if it must be resolved and its inputs are built.
+pub(super) fn path_of_resolved(store: &Store, path: &StorePath) -> Result<Option<StorePath>> {
+    if !path.is_derivation() || !store.is_valid(path)? {
+        return Ok(None);
+    }
+    let derivation = store.read_derivation(path)?;
+    if !is_needed(store, &derivation)? {
+        return Ok(None);
+    }
+    let mut inputs = Inputs::new();
+    for input in derivation.input_drvs.keys() {
+        let known = store.known_outputs(&store.read_derivation(input)?)?;
+        let known = known.into_iter().filter_map(|(output, path)| Some((output, path?)));
+        inputs.insert(input.clone(), known.collect());
+    }
+    let Ok(resolved) = resolve(store, &derivation, &inputs) else { return Ok(None) };
+    let (name, text) = (format!("{}.drv", resolved.name), resolved.unparse(store.dir())?);
+    Ok(Some(store.dir().make_text_path(&name, &text, &resolved.references())?))
+}
+
 /// Rewrites the derivation.
 pub(crate) fn resolve(store: &Store, derivation: &Derivation, inputs: &Inputs) -> Result<Derivation> {
     let mut resolved = derivation.clone();
