@@ -1,16 +1,17 @@
 //! The steps of a plan and the threads that carry them out. Downloads have threads of their own:
 //! they wait for the network and not for a core.
 
+use super::attributes::Attributes;
 use super::elsewhere::There;
 use super::one::{self, Done};
-use super::resolve::Inputs;
+use super::resolve::{self, Inputs};
 use super::site::{Site, Sites};
 use super::{BuildOptions, Event, Failure, FailureKind, Missing, free_space, substitute};
 use crate::cache::Offer;
 use crate::error::Result;
 use crate::open::Store;
 use crate::realisation::Realisation;
-use formats::derivation::Derivation;
+use formats::derivation::{Derivation, Output};
 use formats::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -299,6 +300,11 @@ impl Pool<'_> {
             kept: None,
         };
         let inputs = self.inputs_of(goal).map_err(|error| failed(error.into()))?;
+        match self.settle_resolved(goal, &inputs) {
+            Ok(None) => {}
+            Ok(Some(done)) => return Ok(done),
+            Err(error) => log::warn!("{}: {error}", goal.path),
+        }
         loop {
             let slot = match self.sites.find(self.store, goal, self.options).map_err(failed)? {
                 Site::Here(_seat) => return one::build(self.store, goal, self.options, &inputs, None),
@@ -318,6 +324,47 @@ impl Pool<'_> {
                 return result;
             }
         }
+    }
+
+    /// What a derivation resolves to is known when its inputs are there. It may have been built already, for another derivation
+    /// that resolves to the same, or a cache may know it where it does not know the derivation itself. None when it must be built.
+    fn settle_resolved(&self, goal: &Goal, inputs: &Inputs) -> Result<Option<Done>> {
+        let (store, options) = (self.store, self.options);
+        let substituters = &store.options.substituters;
+        if goal.check || !resolve::is_needed(store, &goal.derivation)? {
+            return Ok(None);
+        }
+        let resolved = resolve::resolve(store, &goal.derivation, inputs)?;
+        let may_fetch = options.substitute
+            && Attributes::of(&goal.derivation).is_ok_and(|attributes| attributes.allows_substitutes());
+        let (mut outputs, mut missing) = (BTreeMap::new(), BTreeSet::new());
+        for (output, path) in store.known_outputs(&resolved)? {
+            let asked = || -> Result<Option<StorePath>> {
+                let id = store.realisation_id(&resolved, &output)?;
+                Ok(substituters.realisation(store, &id).map(|realisation| realisation.path))
+            };
+            let is_floating = matches!(resolved.outputs.get(&output), Some(Output::Floating { .. }));
+            let path = match path {
+                None if may_fetch && is_floating => asked()?,
+                known => known,
+            };
+            let Some(path) = path else { return Ok(None) };
+            store.add_temp_root(&path)?;
+            if !store.is_valid(&path)? {
+                missing.insert(path.clone());
+            }
+            outputs.insert(output, path);
+        }
+        if !missing.is_empty() {
+            if !may_fetch || substituters.query(store, &missing).len() < missing.len() {
+                return Ok(None);
+            }
+            store.substitute(&missing, options)?;
+        }
+        for derivation in [&resolved, &goal.derivation] {
+            one::note_realisations(store, derivation, &outputs, options.note_realisations)?;
+        }
+        Ok(Some(Done { built: false, outputs }))
     }
 
     /// The outputs of what a goal needs: built just now, or before.

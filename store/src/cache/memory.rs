@@ -1,7 +1,6 @@
 //! What servers said before, so that they are not asked again: in a database of the user's, as Nix has one. Only a
 //! saving: whatever goes wrong here is as if nothing were remembered.
 
-use formats::store_path::StorePath;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +18,7 @@ pub(super) enum Recalled {
     Unknown,
     /// The cache did not have it.
     NotThere,
-    /// The cache had it; the text of its narinfo.
+    /// The cache had it; the text of its narinfo or realisation.
     There(String),
 }
 
@@ -57,16 +56,14 @@ impl Memory {
         }
     }
 
-    /// What the cache said.
-    pub(super) fn recall(&self, cache: &str, path: &StorePath) -> Recalled {
+    /// What the cache said about a path's hash part, or a realisation's id.
+    pub(super) fn recall(&self, cache: &str, key: &str) -> Recalled {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let row: Option<(Option<String>, u64)> = connection
             .prepare_cached("select text, time from Answers where cache = ? and hash = ?")
             .and_then(|mut statement| {
                 statement
-                    .query_row(params![cache, path.hash_part()], |row| {
-                        Ok((row.get(0)?, row.get::<_, i64>(1)? as u64))
-                    })
+                    .query_row(params![cache, key], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
                     .optional()
             })
             .unwrap_or_default();
@@ -80,23 +77,21 @@ impl Memory {
     }
 
     /// Keeps an answer.
-    pub(super) fn keep(&self, cache: &str, path: &StorePath, text: Option<&str>) {
+    pub(super) fn keep(&self, cache: &str, key: &str, text: Option<&str>) {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = connection
             .prepare_cached("insert or replace into Answers (cache, hash, text, time) values (?, ?, ?, ?)")
-            .and_then(|mut statement| {
-                statement.execute(params![cache, path.hash_part(), text, now() as i64])
-            });
+            .and_then(|mut statement| statement.execute(params![cache, key, text, now() as i64]));
         if let Err(error) = kept {
             log::debug!("an answer of {cache} was not kept: {error}");
         }
     }
 
     /// Forgets an answer that turned out wrong.
-    pub(super) fn forget(&self, cache: &str, path: &StorePath) {
+    pub(super) fn forget(&self, cache: &str, key: &str) {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgotten = connection
-            .execute("delete from Answers where cache = ? and hash = ?", params![cache, path.hash_part()]);
+        let forgotten =
+            connection.execute("delete from Answers where cache = ? and hash = ?", params![cache, key]);
         if let Err(error) = forgotten {
             log::debug!("an answer of {cache} was not forgotten: {error}");
         }
@@ -115,21 +110,21 @@ mod tests {
     fn answers_are_kept_for_a_while() {
         let directory = tempfile::tempdir().unwrap();
         let memory = Memory::open(directory.path()).unwrap();
-        let path = StorePath::from_base_name("m0iyz1rzcgxw68h6skk8b9sg0p0napwc-foo.txt").unwrap();
-        assert_eq!(memory.recall("a", &path), Recalled::Unknown);
-        memory.keep("a", &path, None);
-        memory.keep("b", &path, Some("text"));
-        assert_eq!(memory.recall("a", &path), Recalled::NotThere);
-        assert_eq!(memory.recall("b", &path), Recalled::There("text".to_owned()));
+        let path = "m0iyz1rzcgxw68h6skk8b9sg0p0napwc";
+        assert_eq!(memory.recall("a", path), Recalled::Unknown);
+        memory.keep("a", path, None);
+        memory.keep("b", path, Some("text"));
+        assert_eq!(memory.recall("a", path), Recalled::NotThere);
+        assert_eq!(memory.recall("b", path), Recalled::There("text".to_owned()));
         let age = |seconds: u64| {
             let connection = memory.connection.lock().unwrap();
             connection.execute("update Answers set time = time - ?", [seconds as i64]).unwrap();
         };
         age(NEGATIVE + 1);
-        assert_eq!(memory.recall("a", &path), Recalled::Unknown);
-        assert_ne!(memory.recall("b", &path), Recalled::Unknown);
-        memory.forget("b", &path);
-        assert_eq!(memory.recall("b", &path), Recalled::Unknown);
+        assert_eq!(memory.recall("a", path), Recalled::Unknown);
+        assert_ne!(memory.recall("b", path), Recalled::Unknown);
+        memory.forget("b", path);
+        assert_eq!(memory.recall("b", path), Recalled::Unknown);
         std::fs::write(directory.path().join("file"), "").unwrap();
         assert!(Memory::open(&directory.path().join("file")).is_none());
     }

@@ -194,11 +194,12 @@ impl Substituters {
 
     /// Which path an output got, from the first cache that knows and may be believed.
     pub(crate) fn realisation(&self, store: &Store, id: &str) -> Option<Realisation> {
-        for member in &self.members(store.dir()).members {
+        let members = self.members(store.dir());
+        for member in &members.members {
             if member.is_aside() || member.cache.store != *store.dir() {
                 continue;
             }
-            match member.cache.realisation_of(id) {
+            match members.realisation_of(&member.cache, id) {
                 Ok(Some(found)) if found.id == id && (member.cache.trusted || store.believes(&found)) => {
                     return Some(found);
                 }
@@ -247,7 +248,7 @@ impl Substituters {
                 Fetched::Done => return Ok(Fetched::Done),
                 Fetched::Gone(why) => {
                     if let Some(memory) = &members.memory {
-                        memory.forget(name, path);
+                        memory.forget(name, path.hash_part());
                     }
                     gone.push(format!("{name}: {why}"));
                 }
@@ -330,7 +331,7 @@ impl Members {
     fn ask_one(&self, member: &Member, path: &StorePath) -> Result<Option<NarInfo>, CacheError> {
         let cache = &member.cache;
         let memory = self.memory.as_ref().filter(|_| is_remembered(cache));
-        match memory.map_or(Recalled::Unknown, |memory| memory.recall(cache.name(), path)) {
+        match memory.map_or(Recalled::Unknown, |memory| memory.recall(cache.name(), path.hash_part())) {
             Recalled::NotThere => return Ok(None),
             Recalled::There(text) => {
                 if let Ok(narinfo) = cache.parse(path, &text) {
@@ -342,9 +343,26 @@ impl Members {
         let text = cache.narinfo_text(path)?;
         let narinfo = text.as_ref().map(|text| cache.parse(path, text)).transpose()?;
         if let Some(memory) = memory {
-            memory.keep(cache.name(), path, text.as_deref());
+            memory.keep(cache.name(), path.hash_part(), text.as_deref());
         }
         Ok(narinfo)
+    }
+}
+
+impl Members {
+    /// What a cache says or said about a realisation; that it has none is not remembered.
+    fn realisation_of(&self, cache: &Cache, id: &str) -> Result<Option<Realisation>, CacheError> {
+        let memory = self.memory.as_ref().filter(|_| is_remembered(cache));
+        if let Some(Recalled::There(text)) = memory.map(|memory| memory.recall(cache.name(), id))
+            && let Ok(found) = Realisation::from_json(&text)
+        {
+            return Ok(Some(found));
+        }
+        let found = cache.realisation_of(id)?;
+        if let (Some(memory), Some(found)) = (memory, &found) {
+            memory.keep(cache.name(), id, Some(&found.to_json().to_string()));
+        }
+        Ok(found)
     }
 }
 
