@@ -1,6 +1,7 @@
 //! `firn bootmenu`: brings the boot partition to the state that the generations want, or shows what would be done; `--good`
 //! marks the booted generation good.
 
+use crate::json;
 use crate::machine::{Machine, profile, say};
 use crate::settings::Settings;
 use anyhow::{Context as _, Result};
@@ -49,12 +50,11 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         check: matches.get_flag("check"),
     };
     let updates = menu_update::update(&options)?;
-    let mut output = std::io::stdout().lock();
     if matches.get_flag("json") {
-        serde_json::to_writer_pretty(&mut output, &as_json(&updates))?;
-        writeln!(output)?;
+        json::print(&as_json(&updates))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let mut output = std::io::stdout().lock();
     for update in &updates.partitions {
         update.plan.notices.iter().for_each(|notice| say(&format!("note: {notice}")));
         if update.plan.steps.is_empty() {

@@ -4,6 +4,7 @@
 use crate::eval_cache::{Question, derivations_from_bytes, derivations_to_bytes, has_derivations};
 use crate::eval_io::StoreIo;
 use crate::family::{Failure, Family};
+use crate::json;
 use crate::nix_conf::NixConf;
 use crate::progress::LogFormat;
 use crate::settings::Settings;
@@ -67,6 +68,7 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Say what would be built, build nothing"),
         )
+        .arg(json::argument())
         .args(build_arguments())
 }
 
@@ -404,26 +406,52 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         derivations.extend(builder.instantiate(&source, attribute)?);
     }
     if matches.get_flag("dry-run") {
-        return dry_run(&builder, &derivations);
+        return dry_run(&builder, &derivations, matches.get_flag("json"));
     }
     let paths = builder.realise(&derivations)?;
-    let mut output = std::io::stdout().lock();
     for (number, path) in paths.iter().enumerate() {
         if let Some(link) = text("out-link").filter(|_| !matches.get_flag("no-link")) {
             let link = if number == 0 { link.clone() } else { format!("{link}-{}", number + 1) };
             builder.store.add_followable_root(path, &std::path::absolute(link)?)?;
         }
+    }
+    if matches.get_flag("json") {
+        let built: Vec<_> = derivations
+            .iter()
+            .zip(&paths)
+            .map(|(derivation, path)| {
+                let output = derivation.output.as_str();
+                serde_json::json!({
+                    "drvPath": derivation.drv_path,
+                    "outputs": { output: builder.store.dir().print(path) },
+                })
+            })
+            .collect();
+        json::print(&built)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut output = std::io::stdout().lock();
+    for path in &paths {
         writeln!(output, "{}", builder.store.dir().print(path))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn dry_run(builder: &Builder, derivations: &[DerivationInfo]) -> Result<ExitCode> {
+fn dry_run(builder: &Builder, derivations: &[DerivationInfo], as_json: bool) -> Result<ExitCode> {
     let requests = derivations
         .iter()
         .map(|derivation| Ok((builder.parse(&derivation.drv_path)?, Wanted::All)))
         .collect::<Result<Vec<_>>>()?;
     let missing = builder.store.missing(&requests)?;
+    if as_json {
+        let paths = |paths| json::paths(&builder.store, paths);
+        json::print(&serde_json::json!({
+            "build": paths(&missing.build),
+            "fetch": paths(&missing.fetch),
+            "substitute": paths(&missing.substitute),
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut output = std::io::stderr().lock();
     for (what, paths) in [
         ("derivations will be built", &missing.build),

@@ -14,6 +14,7 @@ mod release;
 mod resolve;
 mod version;
 
+use crate::json;
 use crate::settings::Settings;
 use anyhow::{Context as _, Result, bail, ensure};
 use apt_sources::Source;
@@ -71,7 +72,7 @@ pub(crate) fn command() -> Command {
                 .arg(Arg::new("no-verify").long("no-verify").action(ArgAction::SetTrue).help("Do not check the archive's signature")),
         )
         .subcommand(Command::new("update").about("Make the index anew from the archive as it is now").arg(name()))
-        .subcommand(Command::new("list").about("List the channels"))
+        .subcommand(Command::new("list").about("List the channels").arg(json::argument()))
         .subcommand(Command::new("remove").about("Forget a channel").arg(name()))
 }
 
@@ -82,7 +83,8 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("add", matches)) => channels.add(matches)?,
         Some(("update", matches)) => channels.update(&name(matches))?,
         Some(("remove", matches)) => channels.remove(&name(matches))?,
-        _ => channels.list()?,
+        Some((_, matches)) => channels.list(matches.get_flag("json"))?,
+        None => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -185,7 +187,7 @@ impl Channels {
         ))
     }
 
-    fn list(&self) -> Result<()> {
+    fn list(&self, as_json: bool) -> Result<()> {
         let channels = self.state.join("channels");
         let current = std::fs::read_link(self.state.join("channel")).ok();
         let mut names: Vec<_> = match std::fs::read_dir(&channels) {
@@ -195,18 +197,26 @@ impl Channels {
         };
         names.sort();
         let mut out = std::io::stdout().lock();
+        let mut values = Vec::new();
         for directory in names {
             let name = directory.file_name().unwrap_or_default().to_string_lossy();
             let in_use = current.is_some() && current == std::fs::read_link(directory.join(INDEX)).ok();
-            let mark = if in_use { " (in use)" } else { "" };
             let text = std::fs::read(directory.join(RECIPE))
                 .with_context(|| format!("the channel `{name}` is damaged"))?;
             let recipe: Recipe =
                 serde_json::from_slice(&text).with_context(|| format!("the channel `{name}` is damaged"))?;
-            writeln!(out, "{name}{mark}")?;
+            if as_json {
+                values.push(serde_json::json!({ "name": name, "inUse": in_use, "sources": recipe.sources }));
+                continue;
+            }
+            writeln!(out, "{name}{}", if in_use { " (in use)" } else { "" })?;
             for source in &recipe.sources {
                 writeln!(out, "  {} {} {}", source.base, source.suite, source.components.join(" "))?;
             }
+        }
+        drop(out);
+        if as_json {
+            json::print(&values)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ pub(crate) mod difference;
 
 pub(crate) use difference::needs_reboot;
 
+use crate::json;
 use crate::machine::{Machine, say};
 use crate::settings::Settings;
 use anyhow::{Context as _, Result, bail};
@@ -16,24 +17,23 @@ use std::time::UNIX_EPOCH;
 /// The arguments.
 pub(crate) fn command() -> Command {
     let number = |name: &'static str| Arg::new(name).value_name("N").value_parser(clap::value_parser!(u64));
-    let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
     Command::new("generation")
         .about("List, show, compare and delete the system's generations")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(Command::new("list").about("List them").arg(json()))
+        .subcommand(Command::new("list").about("List them").arg(json::argument()))
         .subcommand(
             Command::new("show")
                 .about("Show one")
                 .arg(number("number").help("[default: the current one]"))
-                .arg(json()),
+                .arg(json::argument()),
         )
         .subcommand(
             Command::new("diff")
                 .about("Show what lies between two: packages, services, users, files")
                 .arg(number("from").required(true))
                 .arg(number("to").help("[default: the current one]"))
-                .arg(json()),
+                .arg(json::argument()),
         )
         .subcommands(crate::profile::annotations())
         .subcommand(
@@ -107,8 +107,7 @@ fn list(machine: &Machine, matches: &ArgMatches) -> Result<()> {
         }
     }
     if matches.get_flag("json") {
-        serde_json::to_writer_pretty(&mut output, &documents)?;
-        writeln!(output)?;
+        json::print(&documents)?;
     }
     Ok(())
 }
@@ -136,15 +135,13 @@ fn show(machine: &Machine, matches: &ArgMatches) -> Result<()> {
     let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
     let boot = formats::bootspec::Bootspec::parse(&bytes)?;
     let closure = machine.closure(&toplevel)?;
-    let mut output = std::io::stdout().lock();
     if matches.get_flag("json") {
         let document = serde_json::json!({
             "number": number, "toplevel": toplevel, "closure": closure.len(), "boot": serde_json::to_value(&boot)?,
         });
-        serde_json::to_writer_pretty(&mut output, &document)?;
-        writeln!(output)?;
-        return Ok(());
+        return json::print(&document);
     }
+    let mut output = std::io::stdout().lock();
     writeln!(output, "generation  {number}")?;
     writeln!(output, "toplevel    {}", toplevel.display())?;
     writeln!(output, "label       {}", boot.boot.label)?;
@@ -167,12 +164,10 @@ fn diff(machine: &Machine, matches: &ArgMatches) -> Result<()> {
         None => machine.current_generation()?.context("there is no generation yet")?,
     };
     let difference = difference::between(machine, &machine.toplevel_of(from)?, &machine.toplevel_of(to)?)?;
-    let mut output = std::io::stdout().lock();
     if matches.get_flag("json") {
-        serde_json::to_writer_pretty(&mut output, &difference)?;
-        writeln!(output)?;
-        return Ok(());
+        return json::print(&difference);
     }
+    let mut output = std::io::stdout().lock();
     let lines = difference.lines();
     if lines.is_empty() {
         say(&format!("generations {from} and {to} are the same"));

@@ -16,6 +16,7 @@ mod fronts;
 mod generation;
 mod image;
 mod instantiate;
+mod json;
 mod logs;
 mod machine;
 mod nix_build;

@@ -3,10 +3,11 @@
 
 use crate::family::Family;
 use crate::generation::difference;
+use crate::json;
 use crate::machine::say;
 use crate::store::{open, resolve};
 use anyhow::{Context as _, Result, bail};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
@@ -20,10 +21,6 @@ pub(crate) const FAMILY: Family = Family { command, run };
 
 fn number(name: &'static str) -> Arg {
     Arg::new(name).value_name("N").value_parser(clap::value_parser!(u64))
-}
-
-fn json() -> Arg {
-    Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")
 }
 
 /// The commands that `firn generation` has as well.
@@ -52,7 +49,7 @@ fn command() -> Command {
                 .global(true)
                 .help("The profile [default: the one that ~/.nix-profile names]"),
         )
-        .subcommand(Command::new("list").about("List its generations").arg(json()))
+        .subcommand(Command::new("list").about("List its generations").arg(json::argument()))
         .subcommand(
             Command::new("set")
                 .about("Make a store path the current generation")
@@ -74,7 +71,7 @@ fn command() -> Command {
                 .about("Show what lies between two generations: packages with their versions")
                 .arg(number("from").required(true))
                 .arg(number("to").help("[default: the current one]"))
-                .arg(json()),
+                .arg(json::argument()),
         )
         .subcommands(annotations())
 }
@@ -138,8 +135,7 @@ fn list(profile: &Profile, matches: &ArgMatches) -> Result<()> {
         writeln!(output, "{number:>4}  {date}  {}{label}{marks}", target.display())?;
     }
     if matches.get_flag("json") {
-        serde_json::to_writer_pretty(&mut output, &documents)?;
-        writeln!(output)?;
+        json::print(&documents)?;
     }
     Ok(())
 }
@@ -184,12 +180,10 @@ fn diff(store: &Store, profile: &Profile, matches: &ArgMatches) -> Result<()> {
         None => profile.current()?.context("there is no generation yet")?,
     };
     let packages = difference::packages(&closure(from)?, &closure(to)?);
-    let mut output = std::io::stdout().lock();
     if matches.get_flag("json") {
-        serde_json::to_writer_pretty(&mut output, &serde_json::json!({ "packages": packages }))?;
-        writeln!(output)?;
-        return Ok(());
+        return json::print(&serde_json::json!({ "packages": packages }));
     }
+    let mut output = std::io::stdout().lock();
     for line in packages {
         writeln!(output, "{line}")?;
     }

@@ -7,6 +7,7 @@ pub(crate) mod instances;
 mod tree;
 
 use crate::family::{Failure, Family};
+use crate::json;
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use formats::control::{
@@ -61,7 +62,6 @@ fn units_argument() -> Arg {
 }
 
 fn service_command() -> Command {
-    let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
     let mut command = Command::new("service")
         .about("Look at and change what runs")
         .subcommand_required(true)
@@ -69,7 +69,7 @@ fn service_command() -> Command {
         .subcommand(
             Command::new("list")
                 .about("All units with their states")
-                .arg(json())
+                .arg(json::argument())
                 .arg(
                     Arg::new("all")
                         .long("all")
@@ -79,7 +79,9 @@ fn service_command() -> Command {
                 )
                 .arg(Arg::new("failed").long("failed").action(ArgAction::SetTrue).help("Only what failed")),
         )
-        .subcommand(Command::new("status").about("One unit in detail").arg(json()).arg(units_argument()))
+        .subcommand(
+            Command::new("status").about("One unit in detail").arg(json::argument()).arg(units_argument()),
+        )
         .subcommand(
             Command::new("wait")
                 .about("Wait until a unit is in a state")
@@ -120,7 +122,7 @@ fn service_command() -> Command {
                 .about("Start units and keep them, through switches, until they are stopped or the machine starts anew")
                 .arg(units_argument()),
         )
-        .subcommand(Command::new("blame").about("How long each unit took to come up").arg(json()))
+        .subcommand(Command::new("blame").about("How long each unit took to come up").arg(json::argument()))
         .subcommand(tree::command());
     for (name, _, about) in JOBS {
         command = command.subcommand(
@@ -364,10 +366,7 @@ fn print_json(units: &[UnitStatus]) -> Result<()> {
             })
         })
         .collect();
-    let mut output = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut output, &list)?;
-    writeln!(output)?;
-    Ok(())
+    json::print(&list)
 }
 
 fn shut_down(how: Shutdown) -> Result<ExitCode> {

@@ -1,10 +1,11 @@
 //! `firn status`: which generation runs, which was booted, which boots next; whether a reboot is due; how the last switch
 //! went and whether one waits to be confirmed; which units have failed.
 
+use crate::json;
 use crate::machine::Machine;
 use crate::settings::Settings;
 use anyhow::Result;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use formats::control::{ActiveState, Message as _, Reply, Request, SOCKET};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -16,7 +17,7 @@ use std::time::Duration;
 pub(crate) fn command() -> Command {
     Command::new("status")
         .about("Show what runs, what boots next, and how the last switch went")
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"))
+        .arg(json::argument())
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -38,11 +39,10 @@ struct Status {
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let machine = Machine::of(Settings::current()?);
     let status = Status::read(&machine)?;
-    let mut output = std::io::stdout().lock();
     if matches.get_flag("json") {
-        serde_json::to_writer_pretty(&mut output, &status)?;
-        writeln!(output)?;
+        json::print(&status)?;
     } else {
+        let mut output = std::io::stdout().lock();
         for line in status.lines() {
             writeln!(output, "{line}")?;
         }

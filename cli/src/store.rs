@@ -1,5 +1,6 @@
 //! `firn store …`, and the commands that look at single paths: `path-info`, `why-depends`, `log`, `hash`, `gc`.
 
+mod checking;
 mod collect;
 pub(crate) mod copy;
 pub(crate) mod daemon;

@@ -2,6 +2,7 @@
 //! (as systemd-analyze(1) has it). What a unit waited before it began, for others, does not count.
 
 use super::ask_states;
+use crate::json;
 use anyhow::Result;
 use formats::control::{Request, UnitStatus};
 use formats::service_graph::UnitKind;
@@ -11,21 +12,19 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 /// Prints the times.
-pub(super) fn blame(stream: &mut UnixStream, json: bool) -> Result<ExitCode> {
+pub(super) fn blame(stream: &mut UnixStream, as_json: bool) -> Result<ExitCode> {
     let units = slowest_first(ask_states(stream, &Request::List)?);
-    let mut output = std::io::stdout().lock();
-    if json {
+    if as_json {
         let one = |unit: &UnitStatus| serde_json::json!({ "name": unit.name, "microseconds": unit.took });
         let list: Vec<serde_json::Value> = units.iter().map(one).collect();
-        serde_json::to_writer_pretty(&mut output, &list)?;
-        writeln!(output)?;
+        json::print(&list)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::new();
     for unit in &units {
         writeln!(text, "{:>10} {}", span(unit.took), unit.name)?;
     }
-    output.write_all(text.as_bytes())?;
+    std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

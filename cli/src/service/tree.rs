@@ -4,12 +4,14 @@
 use super::ask_states;
 use crate::family::Failure;
 use crate::fronts::run::running_graph;
+use crate::json;
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use formats::control::{ActiveState, Request, UnitStatus};
 use formats::service_graph::key::{Key, flag};
 use formats::service_graph::view::{Graph, Unit};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -43,6 +45,7 @@ pub(super) fn command() -> Command {
                 .conflicts_with_all(["unit", "reverse"])
                 .help("The order of all units, for Graphviz"),
         )
+        .arg(json::argument().conflicts_with("dot"))
 }
 
 /// Prints it.
@@ -63,7 +66,12 @@ pub(super) fn graph(stream: &mut UnixStream, matches: &ArgMatches) -> Result<Exi
             return Err(Failure { code: 1, message }.into());
         };
         let kinds = if matches.get_flag("reverse") { &PULLED } else { &PULLS };
-        tree(&graph, &unit, kinds, |name| states.get(name).copied())
+        let state_of = |name: &str| states.get(name).copied();
+        if matches.get_flag("json") {
+            json::print(&flat(&graph, &unit, kinds, state_of))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        tree(&graph, &unit, kinds, state_of)
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
@@ -100,6 +108,30 @@ fn tree(
         }
     }
     text
+}
+
+/// The same for programs: a list of the units, each once, with those next to it.
+fn flat(
+    graph: &Graph<'_>,
+    root: &Unit<'_>,
+    kinds: &[(Key, &str)],
+    state_of: impl Fn(&str) -> Option<ActiveState>,
+) -> Vec<Value> {
+    let mut list = Vec::new();
+    let mut seen = BTreeSet::from([root.index()]);
+    let mut waiting = VecDeque::from([root.index()]);
+    while let Some(unit) = waiting.pop_front().and_then(|index| graph.unit(index)) {
+        let mut next = neighbours(graph, &unit, kinds);
+        next.reverse();
+        waiting.extend(next.iter().map(|(other, _)| other.index()).filter(|index| seen.insert(*index)));
+        let relations: Vec<Value> = next
+            .iter()
+            .map(|(other, how)| serde_json::json!({ "relation": how, "unit": other.name() }))
+            .collect();
+        let state = state_of(unit.name()).unwrap_or(ActiveState::Inactive);
+        list.push(serde_json::json!({ "name": unit.name(), "active": state.word(), "relations": relations }));
+    }
+    list
 }
 
 /// The units next to one, each by its strongest relation; in the reverse of the alphabet, as they are taken from the end.
@@ -190,6 +222,17 @@ mod tests {
                 │  └─ required by top.target (inactive)\n   \
                 └─ wanted by top.target (inactive)\n"
         );
+    }
+
+    #[test]
+    fn programs_get_each_unit_once_with_all_its_relations() {
+        let file = compiled();
+        let graph = Graph::load(&file).unwrap();
+        let list = flat(&graph, &graph.find("top.target").unwrap(), &PULLS, |_| Some(ActiveState::Active));
+        let names: Vec<_> = list.iter().filter_map(|unit| unit["name"].as_str()).collect();
+        assert_eq!(names, ["top.target", "a.target", "b.target", "c.target", "d.target"]);
+        let expected = serde_json::json!([{ "relation": "requires", "unit": "a.target" }]);
+        assert_eq!((&list[2]["relations"], &list[2]["active"]), (&expected, &"active".into()));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `firn gc`: deletes what no root needs, after old generations if asked.
 
 use crate::family::Family;
+use crate::json;
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use store::profile::Profile;
@@ -45,27 +46,20 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Keep the outputs of derivations that are needed"),
         )
+        .arg(json::argument())
 }
 
 fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let store = super::open()?;
     let dry_run = matches.get_flag("dry-run");
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let age = match matches.get_one::<String>("older-than") {
         Some(text) => Some(parse_age(text)?),
         None => matches.get_flag("old").then_some(Duration::ZERO),
     };
-    if let Some(age) = age {
-        for profile in profiles(&store)? {
-            let old = profile.old_generations(Some(age).filter(|age| !age.is_zero()))?;
-            for number in &old {
-                writeln!(out, "generation {number} of {}", profile.link().display())?;
-            }
-            if !dry_run {
-                profile.delete(&old)?;
-            }
-        }
-    }
+    let generations = match age {
+        Some(age) => delete_generations(&store, Some(age).filter(|age| !age.is_zero()), dry_run)?,
+        None => Vec::new(),
+    };
     let options = CollectOptions {
         dry_run,
         max_freed: matches.get_one::<u64>("max-freed").copied(),
@@ -73,6 +67,24 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         keep_derivations: true,
     };
     let collected = store.collect_garbage(&options)?;
+    if matches.get_flag("json") {
+        let generations: Vec<_> = generations
+            .iter()
+            .map(|(profile, number)| serde_json::json!({ "profile": profile, "generation": number }))
+            .collect();
+        json::print(&serde_json::json!({
+            "dryRun": dry_run,
+            "generations": generations,
+            "paths": json::paths(&store, &collected.paths),
+            "bytesFreed": collected.freed,
+            "alive": collected.alive,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for (profile, number) in &generations {
+        writeln!(out, "generation {number} of {}", profile.display())?;
+    }
     for path in &collected.paths {
         writeln!(out, "{}", store.dir().print(path))?;
     }
@@ -87,6 +99,19 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         writeln!(talk, ", {mib:.1} MiB freed, {} are needed", collected.alive)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Deletes the old generations of all profiles, or only says which they are: the link and number of each.
+fn delete_generations(store: &Store, age: Option<Duration>, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
+    let mut deleted = Vec::new();
+    for profile in profiles(store)? {
+        let old = profile.old_generations(age)?;
+        deleted.extend(old.iter().map(|number| (profile.link().to_owned(), *number)));
+        if !dry_run {
+            profile.delete(&old)?;
+        }
+    }
+    Ok(deleted)
 }
 
 /// An age such as `30d`.

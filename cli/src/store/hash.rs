@@ -1,6 +1,7 @@
 //! `firn hash`: hashes of files and trees, and their forms.
 
 use crate::family::Family;
+use crate::json;
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgMatches, Command};
 use formats::hash::{Algorithm, Hash};
@@ -31,16 +32,29 @@ fn command() -> Command {
     Command::new("hash")
         .about("Hash files and trees, convert hashes")
         .subcommand_required(true)
-        .subcommand(Command::new("file").about("The contents of files").args([algorithm(), form(), paths()]))
-        .subcommand(Command::new("path").about("Files or trees as NAR").args([algorithm(), form(), paths()]))
+        .subcommand(Command::new("file").about("The contents of files").args([
+            algorithm(),
+            form(),
+            paths(),
+            json::argument(),
+        ]))
+        .subcommand(Command::new("path").about("Files or trees as NAR").args([
+            algorithm(),
+            form(),
+            paths(),
+            json::argument(),
+        ]))
         .subcommand(
-            Command::new("convert").about("Another form of hashes").args([algorithm(), form()]).arg(
-                Arg::new("hashes")
-                    .value_name("HASH")
-                    .num_args(1..)
-                    .required(true)
-                    .help("In any form; with a bare one, --type says what it is"),
-            ),
+            Command::new("convert")
+                .about("Another form of hashes")
+                .args([algorithm(), form(), json::argument()])
+                .arg(
+                    Arg::new("hashes")
+                        .value_name("HASH")
+                        .num_args(1..)
+                        .required(true)
+                        .help("In any form; with a bare one, --type says what it is"),
+                ),
         )
 }
 
@@ -49,6 +63,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
     let algorithm: Algorithm = text("algorithm").parse()?;
     let mut out = std::io::stdout().lock();
+    let mut values = Vec::new();
     let list = if command == "convert" { "hashes" } else { "paths" };
     for item in matches.get_many::<String>(list).into_iter().flatten() {
         let hash = match command {
@@ -64,7 +79,16 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
             "base64" => hash.digits64(),
             _ => hash.sri(),
         };
-        writeln!(out, "{shown}")?;
+        if matches.get_flag("json") {
+            let of = if command == "convert" { "given" } else { "path" };
+            values.push(serde_json::json!({ of: item, "hash": shown }));
+        } else {
+            writeln!(out, "{shown}")?;
+        }
+    }
+    drop(out);
+    if matches.get_flag("json") {
+        json::print(&values)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,8 @@
-//! `firn store …`: adds, deletes and examines store objects, checks the store.
+//! `firn store …`: adds, deletes and examines store objects.
 
-use super::{given_paths, open, paths_argument, resolve};
+use super::{checking, given_paths, open, paths_argument, resolve};
 use crate::family::Family;
+use crate::json;
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use formats::content_address::Method;
@@ -20,6 +21,9 @@ fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
     };
+    let relation = |name: &'static str, about: &'static str| {
+        Command::new(name).about(about).arg(paths_argument(true)).arg(json::argument())
+    };
     Command::new("store")
         .about("Look into the store, add to it, check it")
         .subcommand_required(true)
@@ -35,33 +39,24 @@ fn command() -> Command {
                 )
                 .arg(flag("flat", "By the hash of the file's contents and not of its NAR")),
         )
-        .subcommand(Command::new("references").about("What paths refer to").arg(paths_argument(true)))
-        .subcommand(Command::new("referrers").about("What refers to paths").arg(paths_argument(true)))
-        .subcommand(Command::new("closure").about("Paths and all that they need").arg(paths_argument(true)))
-        .subcommand(Command::new("roots").about("What keeps paths alive").arg(paths_argument(false)))
+        .subcommand(relation("references", "What paths refer to"))
+        .subcommand(relation("referrers", "What refers to paths"))
+        .subcommand(relation("closure", "Paths and all that they need"))
         .subcommand(
-            Command::new("verify")
-                .about("Compare the store with its database")
-                .arg(flag("contents", "Also hash every path"))
-                .arg(flag("repair", "Mend what is damaged or gone, from caches or by building it again"))
-                .arg(
-                    Arg::new("signatures")
-                        .long("signatures")
-                        .value_name("COUNT")
-                        .value_parser(clap::value_parser!(usize))
-                        .help("Name the paths that were not made here and have fewer signatures by trusted keys"),
-                ),
+            Command::new("roots")
+                .about("What keeps paths alive")
+                .arg(paths_argument(false))
+                .arg(json::argument()),
         )
+        .subcommand(checking::verify_command())
         .subcommand(super::key::sign_command())
         .subcommand(
             Command::new("usage")
                 .about("Say what uses the disk: what each root keeps, and what it alone keeps")
-                .arg(flag("json", "As JSON, in bytes")),
+                .arg(json::argument()),
         )
-        .subcommand(Command::new("rebuild").about(
-            "Make a lost database again: register what is whole in the store directory and not in the database",
-        ))
-        .subcommand(Command::new("optimise").about("Make equal files one by hard links"))
+        .subcommand(checking::rebuild_command())
+        .subcommand(checking::optimise_command())
         .subcommand(Command::new("delete").about("Delete paths that nothing needs").arg(paths_argument(true)))
         .subcommand(
             Command::new("dump").about("Write a path as NAR to standard output").arg(paths_argument(true)),
@@ -94,11 +89,11 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         "add" => add(&store, matches),
         "references" | "referrers" | "closure" => relatives(&store, command, matches),
         "roots" => roots(&store, matches),
-        "verify" => verify(&store, matches),
+        "verify" => checking::verify(&store, matches),
         "sign" => super::key::sign(matches),
         "usage" => super::usage::run(&store, matches),
-        "rebuild" => rebuild(&store),
-        "optimise" => optimise(&store),
+        "rebuild" => checking::rebuild(&store, matches),
+        "optimise" => checking::optimise(&store, matches),
         "delete" => delete(&store, matches),
         "dump" => dump(&store, matches),
         "realise" => realise(&store, matches),
@@ -141,6 +136,10 @@ fn relatives(store: &Store, command: &str, matches: &ArgMatches) -> Result<ExitC
             }
         }
     }
+    if matches.get_flag("json") {
+        json::print(&json::paths(store, &found))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for path in found {
         writeln!(out, "{}", store.dir().print(&path))?;
@@ -151,76 +150,32 @@ fn relatives(store: &Store, command: &str, matches: &ArgMatches) -> Result<ExitC
 
 fn roots(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
     let wanted = given_paths(store, matches)?;
-    let mut out = std::io::stdout().lock();
-    for root in store.find_roots()? {
-        let keeps = if wanted.is_empty() {
-            true
-        } else {
-            store.is_valid(&root.target)? && {
+    let mut roots = store.find_roots()?;
+    if !wanted.is_empty() {
+        let mut keeping = BTreeSet::new();
+        for root in roots {
+            if store.is_valid(&root.target)? {
                 let closure = store.closure([root.target.clone()])?;
-                wanted.iter().any(|path| closure.contains(path))
+                if wanted.iter().any(|path| closure.contains(path)) {
+                    keeping.insert(root);
+                }
             }
-        };
-        if keeps {
-            writeln!(out, "{} -> {}", root.link.display(), store.dir().print(&root.target))?;
         }
+        roots = keeping;
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn verify(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
-    let progress = |path: &formats::store_path::StorePath| log::debug!("checking {path}");
+    if matches.get_flag("json") {
+        let print = |path| store.dir().print(path);
+        let roots: Vec<_> = roots
+            .iter()
+            .map(|root| serde_json::json!({ "root": root.link, "path": print(&root.target) }))
+            .collect();
+        json::print(&roots)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut out = std::io::stdout().lock();
-    let problems = if matches.get_flag("repair") {
-        let options = crate::nix_conf::NixConf::load().build_options();
-        let store::Mended { left, repaired } =
-            store.verify_and_repair(matches.get_flag("contents"), &options, &progress)?;
-        for path in &repaired {
-            writeln!(out, "path `{path}` was damaged and is mended")?;
-        }
-        for (problem, error) in &left {
-            writeln!(out, "{problem}: {error}")?;
-        }
-        writeln!(std::io::stderr(), "{} paths mended, {} left", repaired.len(), left.len())?;
-        return Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    } else {
-        store.verify(matches.get_flag("contents"), &progress)?
-    };
-    for problem in &problems {
-        writeln!(out, "{problem}")?;
+    for root in roots {
+        writeln!(out, "{} -> {}", root.link.display(), store.dir().print(&root.target))?;
     }
-    let mut count = problems.len();
-    if let Some(wanted) = matches.get_one::<usize>("signatures") {
-        let unsigned = store.lacking_signatures(*wanted)?;
-        for path in &unsigned {
-            writeln!(out, "path `{}` has fewer than {wanted} trusted signatures", store.dir().print(path))?;
-        }
-        count += unsigned.len();
-    }
-    writeln!(std::io::stderr(), "{count} problems found")?;
-    Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn rebuild(store: &Store) -> Result<ExitCode> {
-    let rebuilt = store.rebuild_database(&|path| log::debug!("reading {path}"))?;
-    let mut out = std::io::stdout().lock();
-    for (path, why) in &rebuilt.left {
-        writeln!(out, "path `{path}` is left as it is: {why}")?;
-    }
-    writeln!(
-        std::io::stderr(),
-        "{} paths are valid again, {} of them proved to be right by their names; {} left",
-        rebuilt.registered.len(),
-        rebuilt.proved.len(),
-        rebuilt.left.len()
-    )?;
-    Ok(if rebuilt.left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn optimise(store: &Store) -> Result<ExitCode> {
-    let done = store.optimise(&|path| log::debug!("optimising {path}"))?;
-    let mib = done.bytes as f64 / (1024.0 * 1024.0);
-    writeln!(std::io::stderr(), "{mib:.2} MiB freed by hard-linking {} files", done.files)?;
     Ok(ExitCode::SUCCESS)
 }
 

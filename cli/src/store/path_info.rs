@@ -2,6 +2,7 @@
 
 use super::{given_paths, open, paths_argument, resolve};
 use crate::family::Family;
+use crate::json;
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use formats::store_path::StorePath;
@@ -28,7 +29,7 @@ fn path_info_command() -> Command {
         .arg(flag("size", 's', "The size of each"))
         .arg(flag("closure-size", 'S', "The size of each with all that it needs"))
         .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("All valid paths"))
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Everything, as JSON"))
+        .arg(json::argument().help("Everything, as JSON"))
 }
 
 fn path_info(matches: &ArgMatches) -> Result<ExitCode> {
@@ -75,8 +76,7 @@ fn path_info(matches: &ArgMatches) -> Result<ExitCode> {
         writeln!(out)?;
     }
     if matches.get_flag("json") {
-        serde_json::to_writer_pretty(&mut out, &objects)?;
-        writeln!(out)?;
+        json::print(&objects)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -95,6 +95,7 @@ fn why_depends_command() -> Command {
         .about("The shortest chain of references from one path to another")
         .arg(Arg::new("from").value_name("PATH").required(true))
         .arg(Arg::new("to").value_name("DEPENDENCY").required(true))
+        .arg(json::argument())
 }
 
 fn why_depends(matches: &ArgMatches) -> Result<ExitCode> {
@@ -114,20 +115,28 @@ fn why_depends(matches: &ArgMatches) -> Result<ExitCode> {
             }
         }
     }
+    let mut chain = Vec::new();
+    if from == to || parents.contains_key(&to) {
+        chain.push(to.clone());
+        while let Some(parent) = chain.last().and_then(|last| parents.get(last)) {
+            chain.push(parent.clone());
+        }
+        chain.reverse();
+    }
+    let code = if chain.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    if matches.get_flag("json") {
+        json::print(&json::paths(&store, &chain))?;
+        return Ok(code);
+    }
     let mut out = std::io::stdout().lock();
-    if from != to && !parents.contains_key(&to) {
+    if chain.is_empty() {
         writeln!(out, "{} does not need {}", store.dir().print(&from), store.dir().print(&to))?;
-        return Ok(ExitCode::FAILURE);
     }
-    let mut chain = vec![to];
-    while let Some(parent) = chain.last().and_then(|last| parents.get(last)) {
-        chain.push(parent.clone());
-    }
-    for (depth, path) in chain.iter().rev().enumerate() {
+    for (depth, path) in chain.iter().enumerate() {
         let arrow = if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
         writeln!(out, "{arrow}{}", store.dir().print(path))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 fn log_command() -> Command {

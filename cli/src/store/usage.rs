@@ -1,5 +1,6 @@
 //! `firn store usage`: what uses the disk.
 
+use crate::json;
 use anyhow::Result;
 use clap::ArgMatches;
 use std::io::Write as _;
@@ -8,7 +9,6 @@ use store::{Store, Usage};
 
 pub(super) fn run(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
     let usage = store.usage()?;
-    let mut out = std::io::stdout().lock();
     if matches.get_flag("json") {
         let roots: Vec<serde_json::Value> = usage
             .roots
@@ -18,9 +18,9 @@ pub(super) fn run(store: &Store, matches: &ArgMatches) -> Result<ExitCode> {
             })
             .collect();
         let value = serde_json::json!({ "roots": roots, "size": usage.all, "deadSize": usage.dead });
-        writeln!(out, "{value}")?;
+        json::print(&value)?;
     } else {
-        write!(out, "{}", table(&usage))?;
+        write!(std::io::stdout().lock(), "{}", table(&usage))?;
     }
     Ok(ExitCode::SUCCESS)
 }
