@@ -81,6 +81,8 @@ const VALUES: &[&str] = &[
     "system",
     "system-features",
     "timeout",
+    "user-builds-max",
+    "user-connections-max",
     "trusted-public-keys",
     "narinfo-cache-negative-ttl",
     "narinfo-cache-positive-ttl",

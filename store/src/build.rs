@@ -21,6 +21,7 @@ mod progress;
 mod recursive;
 mod reference_graph;
 mod resolve;
+mod room;
 mod rules;
 mod sandbox;
 mod schedule;
@@ -39,6 +40,7 @@ pub use machines::Machine;
 pub use progress::{Event, Progress, Silent};
 pub(crate) use recursive::FEATURE as RECURSIVE_NIX;
 pub(crate) use resolve::resolve;
+pub use room::Room;
 pub use sandbox::{Sandbox, SandboxPath, static_shell};
 
 use crate::error::{Error, Result};
@@ -134,6 +136,8 @@ pub struct BuildOptions {
     pub log_lines: usize,
     /// Who hears what happens.
     pub progress: Arc<dyn Progress>,
+    /// Where builds on this machine need a place as well, beside `max_jobs`.
+    pub room: Option<Arc<Room>>,
     /// Set it to end all builders and give up.
     pub cancel: Arc<AtomicBool>,
 }
@@ -180,6 +184,7 @@ impl Default for BuildOptions {
             hashed_mirrors: Vec::new(),
             log_lines: 25,
             progress: Arc::new(Silent),
+            room: None,
             cancel: Arc::default(),
         }
     }

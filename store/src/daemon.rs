@@ -10,6 +10,7 @@ mod messages;
 pub(crate) mod operations;
 mod peer;
 mod restriction;
+mod users;
 pub(crate) mod wire;
 
 pub use connection::{Settings, Trust, serve};
@@ -23,6 +24,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
+use users::Users;
 
 /// Listens on a socket and serves everybody who connects, for ever.
 pub fn listen(socket: &Path, layout: &Layout, options: &Options, settings: &Settings) -> Result<()> {
@@ -30,6 +33,7 @@ pub fn listen(socket: &Path, layout: &Layout, options: &Options, settings: &Sett
     // that a read-only store is writable for all of them.
     drop(crate::open::Store::open_with(layout.clone(), options.clone())?);
     let listener = bind(socket)?;
+    let users = Arc::new(Users::default());
     for client in listener.incoming() {
         let client = match client {
             Ok(client) => client,
@@ -38,9 +42,20 @@ pub fn listen(socket: &Path, layout: &Layout, options: &Options, settings: &Sett
                 continue;
             }
         };
-        let (layout, options, settings) = (layout.clone(), options.clone(), settings.clone());
-        std::thread::spawn(move || {
-            let (peer, trust) = trust_of(&client, &settings);
+        let (layout, options, mut settings) = (layout.clone(), options.clone(), settings.clone());
+        let (peer, mut trust) = trust_of(&client, &settings);
+        let mut visit = None;
+        if let (Some(peer), Trust::NotTrusted) = (&peer, &trust) {
+            match users.admit(peer.uid, &settings.nix) {
+                Ok(admitted) => {
+                    settings.build.room.clone_from(&admitted.room);
+                    visit = Some(admitted);
+                }
+                Err(limit) => trust = Trust::TooMany { who: peer.text(), limit },
+            }
+        }
+        let thread = std::thread::Builder::new().spawn(move || {
+            let _visit = visit;
             if let Some(name) = peer.as_ref().and_then(|peer| peer.name.as_deref()) {
                 make_user_directories(&layout, peer.as_ref().map_or(0, |peer| peer.uid), name);
             }
@@ -55,6 +70,9 @@ pub fn listen(socket: &Path, layout: &Layout, options: &Options, settings: &Sett
                 log::debug!("a client went away: {error}");
             }
         });
+        if let Err(error) = thread {
+            log::warn!("serving a client: {error}");
+        }
     }
     Ok(())
 }
@@ -100,7 +118,7 @@ fn trust_of(client: &UnixStream, settings: &Settings) -> (Option<Peer>, Trust) {
     } else if peer.is_in(&settings.nix.words("allowed-users", &["*"])) {
         Trust::NotTrusted
     } else {
-        Trust::Refused(peer.name.clone().unwrap_or_else(|| peer.uid.to_string()))
+        Trust::Refused(peer.text())
     };
     (Some(peer), trust)
 }

@@ -46,6 +46,8 @@ impl Door {
         let mut build = job.options.clone();
         build.substitute = false;
         build.post_build_hook = None;
+        // The builder that asks has a place: what it asks for must not wait for it.
+        build.room = None;
         let settings = Settings {
             build,
             nix: NixSettings::default(),

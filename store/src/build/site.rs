@@ -3,6 +3,7 @@
 
 use super::attributes::Attributes;
 use super::machines::{self, Choice, Slot};
+use super::room::{Place, Room};
 use super::schedule::Goal;
 use super::{BuildOptions, FailureKind, one};
 use crate::open::Store;
@@ -40,14 +41,17 @@ pub(super) enum Site<'a> {
 
 /// A place for a build here.
 #[derive(Debug)]
-pub(super) struct Seat<'a>(&'a Sites);
+pub(super) struct Seat<'a> {
+    sites: &'a Sites,
+    _place: Option<Place>,
+}
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.sites.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.here = state.here.saturating_sub(1);
         drop(state);
-        self.0.changed.notify_all();
+        self.sites.changed.notify_all();
     }
 }
 
@@ -92,8 +96,15 @@ impl Sites {
                 return Ok(Site::There(slot));
             }
             if allowed_here && state.here < options.max_jobs.max(1) {
+                let place = options.room.as_ref().map(Room::enter);
+                if let Some(None) = place {
+                    drop(state);
+                    options.room.iter().for_each(|room| room.wait(PATIENCE));
+                    state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
                 state.here += 1;
-                return Ok(Site::Here(Seat(self)));
+                return Ok(Site::Here(Seat { sites: self, _place: place.flatten() }));
             }
             if !allowed_here && matches!(choice, Choice::Nowhere) {
                 supported?;

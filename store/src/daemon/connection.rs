@@ -31,6 +31,13 @@ pub enum Trust {
     NotTrusted,
     /// It may do nothing at all: who it is.
     Refused(String),
+    /// Nothing, for it has as many connections as a user may have.
+    TooMany {
+        /// Who it is.
+        who: String,
+        /// How many those are.
+        limit: u64,
+    },
 }
 
 /// How the daemon behaves towards clients.
@@ -121,9 +128,17 @@ pub fn serve(
     let mut input = BufReader::with_capacity(64 * 1024, input);
     let client = Client { output: Arc::new(Mutex::new(Box::new(output))) };
     let version = greet(&mut input, &client, &trust, settings)?;
-    if let Trust::Refused(who) = &trust {
-        let text =
-            format!("user `{who}` is not allowed to use this store's daemon (`allowed-users` in nix.conf)");
+    let refusal = match &trust {
+        Trust::Refused(who) => Some(format!(
+            "user `{who}` is not allowed to use this store's daemon (`allowed-users` in nix.conf)"
+        )),
+        Trust::TooMany { who, limit } => Some(format!(
+            "user `{who}` has {limit} connections to this store's daemon, and no more are allowed \
+             (`user-connections-max` in nix.conf): wait for one of those programs to end"
+        )),
+        Trust::Trusted | Trust::NotTrusted => None,
+    };
+    if let Some(text) = refusal {
         return client.failure(&Error::Invalid(text));
     }
     let store = match Store::open_with(layout.clone(), options.clone()) {

@@ -41,6 +41,11 @@ impl Peer {
         Self { uid, name, groups: own }
     }
 
+    /// What to call the user.
+    pub(super) fn text(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.uid.to_string())
+    }
+
     /// Whether a list names the user: by its name, by `@` and one of its groups, or by `*`.
     pub(super) fn is_in(&self, list: &[String]) -> bool {
         list.iter().any(|word| match word.strip_prefix('@') {

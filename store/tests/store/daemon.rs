@@ -16,12 +16,19 @@ use store::{Layout, NixSettings, Options, Store};
 
 /// Starts a daemon in a thread, on a store at its own logical place; gives its directory and socket.
 fn start(directory: &Path) -> (Layout, PathBuf) {
+    start_with(directory, &[("trusted-users", "*")])
+}
+
+/// The same with settings.
+pub(crate) fn start_with(directory: &Path, settings: &[(&str, &str)]) -> (Layout, PathBuf) {
     let directory = std::fs::canonicalize(directory).unwrap();
     let mut layout = Layout::below(&directory);
     layout.store_dir = formats::store_path::StoreDir::new(layout.real_store.to_str().unwrap());
     let socket = directory.join("socket");
     let mut nix = NixSettings::default();
-    nix.set("trusted-users", "*");
+    for (name, value) in settings {
+        nix.set(name, value);
+    }
     let settings = Settings {
         build: BuildOptions { sandbox: Sandbox::Off, ..BuildOptions::default() },
         nix,

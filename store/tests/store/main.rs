@@ -27,3 +27,5 @@ mod steps;
 mod traced;
 #[cfg(test)]
 mod turns;
+#[cfg(test)]
+mod user_limits;
