@@ -59,7 +59,8 @@ impl ContextBuilder {
         }
     }
 
-    fn normalize(&mut self) {
+    /// Brings the elements in order, each once.
+    pub(crate) fn normalize(&mut self) {
         self.elements.sort_unstable();
         self.elements.dedup();
     }

@@ -71,7 +71,7 @@ pub struct Evaluator<'a> {
     /// Paths copied to the store already.
     pub(crate) copied: HashMap<Vec<u8>, &'a [u8]>,
     pub(crate) regexes: HashMap<Vec<u8>, Rc<crate::regex::Regex>>,
-    pub(crate) derivations: crate::builtins::DerivationCache,
+    pub(crate) derivations: crate::builtins::DerivationCache<'a>,
     pub(crate) looked_up: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 

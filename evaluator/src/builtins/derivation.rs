@@ -1,6 +1,8 @@
 //! `derivationStrict`: from attributes to a store derivation. Nix manual, "Derivations" and "Advanced attributes"; how
 //! the outputs get their paths is in `formats::derivation`.
 
+mod made;
+
 use super::{Builtin, builtin};
 use crate::attrs::Attrs;
 use crate::coerce::Coercion;
@@ -29,7 +31,8 @@ pub(super) const TABLE: &[Builtin] = &[builtin(
 
 /// What is known of derivations made or read so far.
 #[derive(Debug, Default)]
-pub(crate) struct DerivationCache {
+pub(crate) struct DerivationCache<'a> {
+    made: made::Made<'a>,
     hashes: HashMap<StorePath, Rc<ModuloHash>>,
     /// Those that had to be read.
     read: HashMap<StorePath, Rc<Derivation>>,
@@ -141,6 +144,11 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
             "derivation names are allowed to end in '.drv' only if they produce a single derivation file";
         return e.fail(ErrorKind::Other, pos, message);
     }
+    context.normalize();
+    let print = e.derivations.made.print(name, &special, &context);
+    if let Some(attrs) = made::again(e, print) {
+        return Ok(Value::Attrs(attrs));
+    }
     let inputs = inputs(e, &context, pos)?;
     let outputs = outputs(e, &special, pos)?;
     let text = |range: &Range<usize>| special.texts.get(range.clone()).unwrap_or_default();
@@ -154,7 +162,12 @@ fn make<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: &str, pos: Pos) -
         args: special.args.iter().map(text).collect(),
         env: special.env.iter().map(|(key, value)| (*key, text(value))).collect(),
     };
-    finish(e, draft, pos)
+    let attrs = finish(e, draft, pos)?;
+    // An empty hash is warned of each time.
+    if special.output_hash.is_none_or(|hash| !hash.is_empty()) {
+        e.derivations.made.insert(print, attrs);
+    }
+    Ok(Value::Attrs(attrs))
 }
 
 fn flag<'a>(e: &mut Evaluator<'a>, attrs: &'a Attrs<'a>, name: Symbol) -> Eval<'a, bool> {
@@ -367,13 +380,10 @@ fn check_outputs<'a>(e: &Evaluator<'a>, outputs: &[String], pos: Pos) -> Eval<'a
     Ok(())
 }
 
-/// Sorts the context of all attributes into the kinds of inputs.
+/// Sorts the context of all attributes, in order and without duplicates, into the kinds of inputs.
 fn inputs<'a>(e: &mut Evaluator<'a>, context: &ContextBuilder, pos: Pos) -> Eval<'a, Inputs<'a>> {
     let mut inputs = Inputs::default();
-    let mut numbers = context.elements.clone();
-    numbers.sort_unstable();
-    numbers.dedup();
-    for number in numbers {
+    for &number in &context.elements {
         let (element, path) = e.context_object(number, pos)?;
         match element {
             Element::Opaque(_) => inputs.sources.push(path),
@@ -499,7 +509,7 @@ fn open_output<'a>(e: &Evaluator<'a>, special: &Special<'a>, pos: Pos) -> Eval<'
 }
 
 /// Enters the derivation in the store and says where it and its outputs are.
-fn finish<'a>(e: &mut Evaluator<'a>, draft: Draft<'_>, pos: Pos) -> Eval<'a, Value<'a>> {
+fn finish<'a>(e: &mut Evaluator<'a>, draft: Draft<'_>, pos: Pos) -> Eval<'a, &'a Attrs<'a>> {
     let store = StoreDir::new(e.io.store_dir());
     let name = format!("{}.drv", draft.name);
     let finished: Finished = match draft.finish(&store, &mut |path: &StorePath| hash_of(e, &store, path)) {
@@ -522,7 +532,7 @@ fn finish<'a>(e: &mut Evaluator<'a>, draft: Draft<'_>, pos: Pos) -> Eval<'a, Val
 }
 
 /// `{ drvPath, out, … }`.
-fn result<'a>(e: &mut Evaluator<'a>, printed: &str, outputs: &BTreeMap<String, String>) -> Value<'a> {
+fn result<'a>(e: &mut Evaluator<'a>, printed: &str, outputs: &BTreeMap<String, String>) -> &'a Attrs<'a> {
     let printed = printed.as_bytes();
     let drv_path = e.string_needing(printed, Element::DrvDeep(printed));
     let mut attrs = vec![(Known::DRV_PATH, Pos::NONE, drv_path)];
@@ -532,7 +542,7 @@ fn result<'a>(e: &mut Evaluator<'a>, printed: &str, outputs: &BTreeMap<String, S
         let name = e.symbols.intern(output.as_bytes());
         attrs.push((name, Pos::NONE, value));
     }
-    Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs))
+    Attrs::from_unsorted(&e.shapes, &mut attrs)
 }
 
 /// `import` of a derivation file: a set as `derivation` would give it. `None` if the path is no derivation of the store.
@@ -556,8 +566,7 @@ pub(super) fn import_derivation<'a>(
         };
         outputs.insert(name.clone(), text);
     }
-    let value = result(e, &store.print(&object), &outputs);
-    let strict = e.expect_attrs(value, pos)?;
+    let strict = result(e, &store.print(&object), &outputs);
     let names: Vec<Value<'a>> = derivation.outputs.keys().map(|name| e.new_string(name.as_bytes())).collect();
     let outputs = e.new_list(&names);
     let name = e.new_string(derivation.name.as_bytes());
