@@ -22,6 +22,8 @@ pub(crate) struct Keys<'a> {
     /// As long as `names`, or empty when no position is known.
     pub(crate) positions: &'a [Pos],
     asked: Cell<Option<&'a Asked<'a>>>,
+    /// A bit for each name: most names that a set does not have show by their bit, without a look at those that it has.
+    marks: u64,
 }
 
 /// What few keys are asked for.
@@ -41,17 +43,24 @@ pub(crate) struct Attr<'a> {
     pub(crate) slot: &'a Slot<'a>,
 }
 
+/// A name's bit.
+#[inline]
+fn mark(name: Symbol) -> u64 {
+    1 << (name.0.wrapping_mul(0x9e37_79b9) >> 26)
+}
+
 /// In sets of more names than this, the place of a name is guessed first, so many times.
 const GUESSED_FROM: usize = 64;
 const GUESSES: u32 = 3;
 
 /// So many layers may lie below another; then some are merged.
-const MAX_DEPTH: u32 = 7;
+const MAX_DEPTH: u32 = 15;
 
 impl<'a> Keys<'a> {
     /// Names, sorted, and as many positions or none.
     pub(crate) fn new(names: &'a [Symbol], positions: &'a [Pos]) -> Self {
-        Self { names, positions, asked: Cell::new(None) }
+        let marks = names.iter().fold(0, |marks, &name| marks | mark(name));
+        Self { names, positions, asked: Cell::new(None), marks }
     }
 
     fn asked(&self, arena: &'a Bump) -> &'a Asked<'a> {
@@ -89,6 +98,9 @@ impl<'a> Keys<'a> {
     /// Where a name stands.
     #[inline]
     pub(crate) fn find(&self, name: Symbol) -> Option<usize> {
+        if self.marks & mark(name) == 0 {
+            return None;
+        }
         if self.names.len() <= 8 {
             return self.names.iter().position(|&other| other == name);
         }

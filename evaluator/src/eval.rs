@@ -400,18 +400,19 @@ impl<'a> Evaluator<'a> {
         if step.computed.is_some() {
             return attrs.get(name);
         }
-        if let Some(keys) = step.keys.get()
-            && std::ptr::eq(keys, attrs.keys())
-        {
-            return attrs.slots().get(step.index.get() as usize);
-        }
-        match attrs.keys().find(name) {
-            Some(index) => {
-                step.keys.set(Some(attrs.keys()));
-                step.index.set(index as u32);
-                attrs.slots().get(index)
+        let known = step.keys.get();
+        let mut layer = attrs;
+        loop {
+            let keys = layer.keys();
+            if known.is_some_and(|known| std::ptr::eq(known, keys)) {
+                return layer.slots().get(step.index.get() as usize);
             }
-            None => attrs.under().and_then(|under| under.get(name)),
+            if let Some(index) = keys.find(name) {
+                step.keys.set(Some(keys));
+                step.index.set(index as u32);
+                return layer.slots().get(index);
+            }
+            layer = layer.under()?;
         }
     }
 

@@ -318,7 +318,7 @@ mod tests {
                 upper = Attrs::layered(&arena, over, upper);
             }
             set = Attrs::update(&shapes, set, upper);
-            assert!(set.depth() <= 8, "{maker}");
+            assert!(set.depth() <= crate::attrs::MAX_DEPTH, "{maker}");
             assert_eq!(contents(set.iter()), expected.clone().into_iter().collect::<Vec<_>>(), "{maker}");
             for (&name, &maker) in &expected {
                 assert!(
