@@ -1,6 +1,7 @@
 //! `derivationStrict`: from attributes to a store derivation. Nix manual, "Derivations" and "Advanced attributes"; how
 //! the outputs get their paths is in `formats::derivation`.
 
+mod json_by_hand;
 mod made;
 
 use super::{Builtin, builtin};
@@ -235,6 +236,13 @@ fn attribute<'a>(
             let text = String::from_utf8_lossy(text);
             special.outputs = text.split_ascii_whitespace().map(str::to_owned).collect();
             check_outputs(e, &special.outputs, pos)?;
+        }
+        _ if e.symbols.text(name) == b"__json" => {
+            let written = json_by_hand::rewrite(e, derivation, text, pos)?;
+            special.texts.truncate(start);
+            special.texts.extend_from_slice(&written);
+            special.env.push((e.symbols.text(name), start..special.texts.len()));
+            return Ok(());
         }
         _ => {}
     }

@@ -149,15 +149,13 @@ impl<'a> Evaluator<'a> {
 
 fn from_json<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let text = e.expect_plain(args[0], pos)?;
+    read(e, text).or_else(|message| e.fail(ErrorKind::Other, pos, &message))
+}
+
+/// The value that a text says, or what is wrong with it and where.
+pub(super) fn read<'a>(e: &mut Evaluator<'a>, text: &[u8]) -> Result<Value<'a>, String> {
     let mut reader = Reader { text, at: 0, depth: 0 };
-    let result = reader.document(e);
-    match result {
-        Ok(value) => Ok(value),
-        Err(what) => {
-            let message = format!("error parsing JSON at byte {}: {what}", reader.at);
-            e.fail(ErrorKind::Other, pos, &message)
-        }
-    }
+    reader.document(e).map_err(|what| format!("error parsing JSON at byte {}: {what}", reader.at))
 }
 
 struct Reader<'t> {
