@@ -586,11 +586,11 @@ pub(super) fn import_derivation<'a>(
     e.call1(function, argument, pos).map(Some)
 }
 
-/// Lays out an imported derivation.
+/// Lays out an imported derivation: without `outputs`, as Nix 2.34 does it.
 const IMPORTED: &str = r#"
 attrs@{ drvPath, outputs, name, ... }:
 let
-  shared = attrs // builtins.listToAttrs perOutput // { all = map (output: output.value) perOutput; type = "derivation"; };
+  shared = removeAttrs attrs [ "outputs" ] // builtins.listToAttrs perOutput // { all = map (output: output.value) perOutput; type = "derivation"; };
   perOutput = map (outputName: {
     name = outputName;
     value = shared // { outPath = builtins.getAttr outputName attrs; inherit drvPath outputName; };

@@ -191,12 +191,14 @@ fn any_is<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos, wanted: bool)
 
 fn gen_list<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let count = e.expect_int(args[1], pos)?;
-    if !(0..=i64::from(u32::MAX)).contains(&count) {
-        return e.fail(ErrorKind::Other, pos, &format!("cannot create a list of size {count}"));
+    if count >= 0 {
+        let function = e.force_value(args[0])?;
+        e.expect_function(function, pos)?;
+        if let Ok(length) = u32::try_from(count) {
+            return Ok(e.mapped_list(function, None, length as usize));
+        }
     }
-    let function = e.force_value(args[0])?;
-    e.expect_function(function, pos)?;
-    Ok(e.mapped_list(function, None, count as usize))
+    e.fail(ErrorKind::Other, pos, &format!("cannot create a list of size {count}"))
 }
 
 fn sort<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
