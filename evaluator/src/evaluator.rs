@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::parser::{Surroundings, SyntaxError, parse};
 use crate::paths::{canonical, dir_name};
 use crate::position::{Location, Origin, Pos, Sources, line_and_column};
-use crate::resolve::{Resolver, Scope};
+use crate::resolve::{Resolver, Scopes};
 use crate::shapes::Shapes;
 use crate::symbol::{Symbol, Symbols};
 use crate::value::slot::NUMBER_BITS;
@@ -48,6 +48,8 @@ pub struct Evaluator<'a> {
     pub(crate) context_buffer: crate::context::ContextBuilder,
     /// Where syntax trees live until they are code.
     trees: Bump,
+    /// And what is known there while names are looked up.
+    scopes: Scopes,
     pub(crate) codes: Vec<&'a Code<'a>>,
     /// Where the binding of each of them was written.
     pub(crate) code_places: Vec<Pos>,
@@ -95,6 +97,7 @@ impl<'a> Evaluator<'a> {
             buffer: Vec::new(),
             context_buffer: crate::context::ContextBuilder::default(),
             trees: Bump::new(),
+            scopes: Scopes::default(),
             codes: Vec::with_capacity(4096),
             code_places: Vec::with_capacity(4096),
             lambdas: Vec::with_capacity(4096),
@@ -166,7 +169,10 @@ impl<'a> Evaluator<'a> {
             }
             Err(error) => return Err(self.syntax_error(&error)),
         };
-        let scopes = scope.map(|names| Scope::Names(names.to_vec())).into_iter().collect();
+        self.scopes.clear();
+        if let Some(names) = scope {
+            self.scopes.enter(names);
+        }
         let mut resolver = Resolver {
             arena: self.arena,
             symbols: &self.symbols,
@@ -174,7 +180,7 @@ impl<'a> Evaluator<'a> {
             code_places: &mut self.code_places,
             lambdas: &mut self.lambdas,
             globals: &self.globals,
-            scopes,
+            scopes: &mut self.scopes,
         };
         match resolver.code(&expression) {
             Ok(code) => {
@@ -210,6 +216,7 @@ impl<'a> Evaluator<'a> {
             }
             Err(error) => return Err(self.syntax_error(&error)),
         };
+        self.scopes.clear();
         let mut resolver = Resolver {
             arena: self.arena,
             symbols: &self.symbols,
@@ -217,7 +224,7 @@ impl<'a> Evaluator<'a> {
             code_places: &mut self.code_places,
             lambdas: &mut self.lambdas,
             globals: &self.globals,
-            scopes: Vec::new(),
+            scopes: &mut self.scopes,
         };
         if let Err(error) = resolver.code(&expression) {
             return Err(self.unresolved(&error));

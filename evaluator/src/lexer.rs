@@ -4,6 +4,8 @@
 //! URI wins. The insides of strings and paths are read by the parser through the functions at the end, because what they
 //! mean depends on the nesting.
 
+use crate::scan;
+
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -68,8 +70,26 @@ pub(crate) enum Token {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lexeme {
     pub(crate) token: Token,
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+    start: u32,
+    end: u32,
+}
+
+impl Lexeme {
+    #[inline]
+    pub(crate) fn new(token: Token, start: usize, end: usize) -> Self {
+        // No source has four gigabytes: positions are 32 bits.
+        Self { token, start: start as u32, end: end as u32 }
+    }
+
+    #[inline]
+    pub(crate) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    #[inline]
+    pub(crate) fn end(self) -> usize {
+        self.end as usize
+    }
 }
 
 /// Reads tokens one after the other.
@@ -79,12 +99,33 @@ pub(crate) struct Lexer<'s> {
     pub(crate) at: usize,
 }
 
-const IDENTIFIER: u8 = 1;
 const PATH: u8 = 2;
 const DIGIT: u8 = 4;
-const LETTER: u8 = 8;
+/// What words begin with.
+const BEGIN: u8 = 8;
 const URI: u8 = 16;
 const SCHEME: u8 = 32;
+/// What is a token whatever follows it.
+const SINGLE: u8 = 64;
+
+const SINGLES: [Token; 256] = singles();
+
+const fn singles() -> [Token; 256] {
+    let mut table = [Token::Invalid; 256];
+    table[b'(' as usize] = Token::ParenOpen;
+    table[b')' as usize] = Token::ParenClose;
+    table[b'[' as usize] = Token::BracketOpen;
+    table[b']' as usize] = Token::BracketClose;
+    table[b'{' as usize] = Token::BraceOpen;
+    table[b'}' as usize] = Token::BraceClose;
+    table[b';' as usize] = Token::Semicolon;
+    table[b',' as usize] = Token::Comma;
+    table[b':' as usize] = Token::Colon;
+    table[b'?' as usize] = Token::Question;
+    table[b'@' as usize] = Token::At;
+    table[b'"' as usize] = Token::StringOpen;
+    table
+}
 
 const CLASSES: [u8; 256] = classes();
 
@@ -95,18 +136,21 @@ const fn classes() -> [u8; 256] {
         let byte = index as u8;
         let mut class = 0;
         if byte.is_ascii_alphabetic() {
-            class |= IDENTIFIER | PATH | LETTER | URI | SCHEME;
+            class |= PATH | BEGIN | URI | SCHEME;
         }
         if byte.is_ascii_digit() {
-            class |= IDENTIFIER | PATH | DIGIT | URI | SCHEME;
+            class |= PATH | DIGIT | URI | SCHEME;
         }
         match byte {
-            b'_' => class |= IDENTIFIER | PATH | URI,
-            b'-' => class |= IDENTIFIER | PATH | URI | SCHEME,
-            b'\'' => class |= IDENTIFIER | URI,
-            b'.' | b'+' => class |= PATH | URI | SCHEME,
-            b'%' | b'/' | b'?' | b':' | b'@' | b'&' | b'=' | b'$' | b',' | b'!' | b'~' | b'*' => class |= URI,
+            b'_' => class |= BEGIN | PATH | URI,
+            b'-' | b'.' | b'+' => class |= PATH | URI | SCHEME,
+            b'\'' | b'%' | b'/' | b'?' | b':' | b'@' | b'&' | b'=' | b'$' | b',' | b'!' | b'~' | b'*' => {
+                class |= URI;
+            }
             _ => {}
+        }
+        if !matches!(SINGLES[index], Token::Invalid) {
+            class |= SINGLE;
         }
         table[index] = class;
         index += 1;
@@ -138,20 +182,20 @@ impl<'s> Lexer<'s> {
     fn skip_blanks(&mut self) -> bool {
         loop {
             match self.text.get(self.at) {
-                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
-                Some(b'#') => {
-                    while !matches!(self.text.get(self.at), None | Some(b'\n' | b'\r')) {
-                        self.at += 1;
-                    }
-                }
+                Some(b' ' | b'\n') => self.at = scan::spaces(self.text, self.at + 1),
+                Some(b'\t' | b'\r') => self.at += 1,
+                Some(b'#') => self.at = scan::until(self.text, self.at + 1, [b'\n', b'\r', b'\n']),
                 Some(b'/') if self.byte(self.at + 1) == b'*' => {
                     let mut at = self.at + 2;
                     loop {
-                        match self.text.get(at) {
-                            None => return false,
-                            Some(b'*') if self.byte(at + 1) == b'/' => break,
-                            Some(_) => at += 1,
+                        at = scan::until(self.text, at, [b'*'; 3]);
+                        if at == self.text.len() {
+                            return false;
                         }
+                        if self.byte(at + 1) == b'/' {
+                            break;
+                        }
+                        at += 1;
                     }
                     self.at = at + 2;
                 }
@@ -160,28 +204,45 @@ impl<'s> Lexer<'s> {
         }
     }
 
+    /// The first byte of the next token, or zero.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> u8 {
+        if self.skip_blanks() { self.byte(self.at) } else { 0 }
+    }
+
     /// The next token.
     pub(crate) fn next(&mut self) -> Lexeme {
-        if !self.skip_blanks() {
-            let start = self.at;
-            self.at = self.text.len();
-            return Lexeme { token: Token::UnfinishedComment, start, end: self.at };
+        let mut start = self.at;
+        // One space comes before most tokens.
+        if self.byte(start) == b' ' {
+            start += 1;
         }
-        let start = self.at;
-        let Some(&first) = self.text.get(start) else {
-            return Lexeme { token: Token::End, start, end: start };
-        };
+        let mut first = self.byte(start);
+        if CLASSES[first as usize] & (BEGIN | SINGLE) == 0 {
+            self.at = start;
+            if !self.skip_blanks() {
+                let start = self.at;
+                self.at = self.text.len();
+                return Lexeme::new(Token::UnfinishedComment, start, self.at);
+            }
+            start = self.at;
+            first = self.byte(start);
+            if start >= self.text.len() {
+                return Lexeme::new(Token::End, start, start);
+            }
+        }
         let (token, end) = match CLASSES[first as usize] {
-            class if class & LETTER != 0 || first == b'_' => self.word(start, first),
+            class if class & BEGIN != 0 => self.word(start, first),
+            class if class & SINGLE != 0 => (SINGLES[first as usize], start + 1),
             class if class & PATH != 0 => self.number_or_path(start, first),
             _ => self.punctuation(start, first),
         };
         self.at = end;
-        Lexeme { token, start, end }
+        Lexeme::new(token, start, end)
     }
 
     fn word(&self, start: usize, first: u8) -> (Token, usize) {
-        let end = self.run(start + 1, IDENTIFIER);
+        let end = scan::word(self.text, start + 1);
         if matches!(self.byte(end), b'/' | b'.' | b'+' | b':') {
             let path = self.path_end(start).unwrap_or(0);
             let uri = if first == b'_' { 0 } else { self.uri_end(start).unwrap_or(0) };
@@ -192,7 +253,25 @@ impl<'s> Lexer<'s> {
                 return (Token::Path, path);
             }
         }
-        (keyword(&self.text[start..end]), end)
+        (self.keyword(start, end), end)
+    }
+
+    fn keyword(&self, start: usize, end: usize) -> Token {
+        let bytes = scan::eight(self.text, start);
+        let is = |word: &[u8]| (bytes ^ scan::eight(word, 0)) << (64 - 8 * word.len()) == 0;
+        match end - start {
+            2 if is(b"in") => Token::In,
+            2 if is(b"if") => Token::If,
+            2 if is(b"or") => Token::Or,
+            3 if is(b"let") => Token::Let,
+            3 if is(b"rec") => Token::Rec,
+            4 if is(b"with") => Token::With,
+            4 if is(b"then") => Token::Then,
+            4 if is(b"else") => Token::Else,
+            6 if is(b"assert") => Token::Assert,
+            7 if is(b"inherit") => Token::Inherit,
+            _ => Token::Identifier,
+        }
     }
 
     fn number_or_path(&self, start: usize, first: u8) -> (Token, usize) {
@@ -273,19 +352,7 @@ impl<'s> Lexer<'s> {
             b'&' if second == b'&' => two(Token::And),
             b'|' if second == b'|' => two(Token::OrOr),
             b'|' if second == b'>' => two(Token::PipeInto),
-            b'?' => one(Token::Question),
-            b',' => one(Token::Comma),
-            b':' => one(Token::Colon),
-            b'@' => one(Token::At),
-            b';' => one(Token::Semicolon),
-            b'(' => one(Token::ParenOpen),
-            b')' => one(Token::ParenClose),
-            b'[' => one(Token::BracketOpen),
-            b']' => one(Token::BracketClose),
-            b'{' => one(Token::BraceOpen),
-            b'}' => one(Token::BraceClose),
             b'$' if second == b'{' => two(Token::DollarBrace),
-            b'"' => one(Token::StringOpen),
             b'\'' if second == b'\'' => {
                 let blanks = self.text[start + 2..].iter().take_while(|&&byte| byte == b' ').count();
                 let newline = self.byte(start + 2 + blanks) == b'\n';
@@ -338,22 +405,6 @@ impl<'s> Lexer<'s> {
     /// Whether `${` starts at `at`.
     pub(crate) fn at_interpolation(&self, at: usize) -> bool {
         self.byte(at) == b'$' && self.byte(at + 1) == b'{'
-    }
-}
-
-fn keyword(word: &[u8]) -> Token {
-    match word {
-        b"if" => Token::If,
-        b"then" => Token::Then,
-        b"else" => Token::Else,
-        b"assert" => Token::Assert,
-        b"with" => Token::With,
-        b"let" => Token::Let,
-        b"in" => Token::In,
-        b"rec" => Token::Rec,
-        b"inherit" => Token::Inherit,
-        b"or" => Token::Or,
-        _ => Token::Identifier,
     }
 }
 
@@ -431,7 +482,7 @@ mod tests {
             if lexeme.token == Token::End {
                 return list;
             }
-            list.push((lexeme.token, &text[lexeme.start..lexeme.end]));
+            list.push((lexeme.token, &text[lexeme.start()..lexeme.end()]));
         }
     }
 

@@ -28,6 +28,7 @@ mod print_value;
 mod profile;
 pub mod regex;
 mod resolve;
+mod scan;
 mod shapes;
 
 mod suggest;

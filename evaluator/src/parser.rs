@@ -78,7 +78,7 @@ pub(crate) fn parse<'t>(
     let mut parser = Parser {
         tree,
         lexer: Lexer::new(text),
-        token: Lexeme { token: Token::End, start: 0, end: 0 },
+        token: Lexeme::new(Token::End, 0, 0),
         base,
         symbols,
         surroundings,
@@ -100,7 +100,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
     }
 
     pub(super) fn pos(&self) -> Pos {
-        self.pos_at(self.token.start)
+        self.pos_at(self.token.start())
     }
 
     pub(super) fn pos_at(&self, offset: usize) -> Pos {
@@ -108,7 +108,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
     }
 
     pub(super) fn text_of(&self, lexeme: Lexeme) -> &'s [u8] {
-        &self.lexer.text[lexeme.start..lexeme.end]
+        &self.lexer.text[lexeme.start()..lexeme.end()]
     }
 
     #[expect(clippy::unused_self, reason = "reads as the other ways to fail")]
@@ -145,7 +145,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
     }
 
     pub(super) fn intern(&mut self, lexeme: Lexeme) -> Symbol {
-        let text = &self.lexer.text[lexeme.start..lexeme.end];
+        let text = &self.lexer.text[lexeme.start()..lexeme.end()];
         self.symbols.intern(text)
     }
 
@@ -193,7 +193,10 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 let body = self.expression()?;
                 Ok(Expr { pos, kind: Kind::With { attrs: self.alloc(attrs), body: self.alloc(body) } })
             }
-            Token::Let if !self.brace_follows() => {
+            Token::Let => {
+                if self.lexer.peek() == b'{' {
+                    return self.operation(0);
+                }
                 self.advance();
                 let bindings = self.bindings(Token::In, pos)?;
                 if let Some(dynamic) = bindings.dynamic.borrow().first() {
@@ -215,11 +218,6 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
             }
             _ => self.operation(0),
         }
-    }
-
-    fn brace_follows(&self) -> bool {
-        let mut ahead = self.lexer;
-        ahead.next().token == Token::BraceOpen
     }
 
     /// `f a b`: a selection followed by its arguments.
@@ -288,7 +286,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
             }
             Token::Or => {
                 let or = Expr { pos: self.pos(), kind: Kind::Var(Known::OR) };
-                self.old_or = Some(self.token.end);
+                self.old_or = Some(self.token.end());
                 self.advance();
                 Ok(self.apply(pos, base, or))
             }
@@ -324,7 +322,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
             Token::Uri => Kind::String(self.tree.alloc_slice_copy(self.text_of(lexeme))),
             Token::LookupPath => {
                 self.advance();
-                let inside = &self.text_of(lexeme)[1..lexeme.end - lexeme.start - 1];
+                let inside = &self.text_of(lexeme)[1..lexeme.end() - lexeme.start() - 1];
                 let name = Expr { pos, kind: Kind::String(self.tree.alloc_slice_copy(inside)) };
                 let nix_path = Expr { pos, kind: Kind::Var(Known::NIX_PATH) };
                 return Ok(self.call(pos, Known::FIND_FILE, &[nix_path, name]));
@@ -374,7 +372,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
     }
 
     fn invalid<T>(&self, lexeme: Lexeme, pos: Pos) -> Parsed<T> {
-        let byte = self.lexer.text[lexeme.start];
+        let byte = self.lexer.text[lexeme.start()];
         let shown =
             if byte.is_ascii_graphic() { (byte as char).to_string() } else { format!("\\x{byte:02x}") };
         self.error(pos, format!("syntax error, invalid character '{shown}'"))

@@ -2,7 +2,7 @@
 //! number of scopes out, a builtin becomes a constant, and a name that nothing can define is an error of the whole file.
 
 use crate::arena::Arena;
-use crate::ast::{AttrName, AttrValue, AttrsNode, Binary, Expr, Kind, LambdaNode};
+use crate::ast::{AttrDef, AttrName, AttrValue, AttrsNode, Binary, Expr, Kind, LambdaNode};
 use crate::attrs::Keys;
 use crate::code::{
     Arithmetic, Assert, AttrsCode, Call, Code, DynamicCode, FormalCode, FormalsCode, HasAttr, IfCode,
@@ -31,42 +31,95 @@ pub(crate) struct Resolver<'a, 'r> {
     pub(crate) code_places: &'r mut Vec<Pos>,
     pub(crate) lambdas: &'r mut Vec<&'a LambdaCode<'a>>,
     pub(crate) globals: &'r HashMap<Symbol, Value<'a>>,
-    pub(crate) scopes: Vec<Scope>,
+    pub(crate) scopes: &'r mut Scopes,
+}
+
+/// The scopes around what is being resolved, outermost first. Their memory serves one text after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes {
+    list: Vec<Scope>,
+    /// The names of all of them, each scope's sorted.
+    names: Vec<(Symbol, u32)>,
 }
 
 /// A scope that will be an environment when the code runs.
-#[derive(Debug)]
-pub(crate) enum Scope {
-    /// Names, sorted, with their slots.
-    Names(Vec<(Symbol, u32)>),
+#[derive(Debug, Clone, Copy)]
+enum Scope {
+    /// Names in that range, with their slots.
+    Names {
+        start: usize,
+        end: usize,
+    },
+    /// Names in that range, which have the slots in their order.
+    Ordered {
+        start: usize,
+        end: usize,
+    },
     With,
+}
+
+impl Scopes {
+    /// Nothing but the globals is known.
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
+        self.names.clear();
+    }
+
+    /// Enters a scope of sorted names with their slots.
+    pub(crate) fn enter(&mut self, names: &[(Symbol, u32)]) {
+        let start = self.names.len();
+        self.names.extend_from_slice(names);
+        self.list.push(Scope::Names { start, end: self.names.len() });
+    }
+
+    /// Makes a scope of the names from there on, which have their slots.
+    fn enter_from(&mut self, start: usize) {
+        self.names[start..].sort_unstable();
+        self.list.push(Scope::Names { start, end: self.names.len() });
+    }
+
+    /// Leaves the scope that was entered last.
+    fn leave(&mut self) {
+        if let Some(Scope::Names { start, .. } | Scope::Ordered { start, .. }) = self.list.pop() {
+            self.names.truncate(start);
+        }
+    }
+
+    /// How many scopes further out the name is, and its slot there.
+    #[inline]
+    fn find(&self, name: Symbol) -> Option<(u32, u32)> {
+        for (depth, scope) in self.list.iter().rev().enumerate() {
+            let (Scope::Names { start, end } | Scope::Ordered { start, end }) = *scope else { continue };
+            if let Ok(index) = self.names[start..end].binary_search_by_key(&name, |entry| entry.0) {
+                let slot = match scope {
+                    Scope::Ordered { .. } => index as u32,
+                    _ => self.names[start + index].1,
+                };
+                return Some((depth as u32, slot));
+            }
+        }
+        None
+    }
 }
 
 /// Where a name was found.
 enum Found<'a> {
     Slot { depth: u32, slot: u32 },
     Global(Value<'a>),
-    With(Vec<u32>),
+    With,
 }
 
 type Resolved<T> = Result<T, Box<SyntaxError>>;
 
 impl<'a> Resolver<'a, '_> {
     fn find(&self, name: Symbol, pos: Pos) -> Resolved<Found<'a>> {
-        for (depth, scope) in self.scopes.iter().rev().enumerate() {
-            if let Scope::Names(names) = scope
-                && let Ok(index) = names.binary_search_by_key(&name, |entry| entry.0)
-            {
-                return Ok(Found::Slot { depth: depth as u32, slot: names[index].1 });
-            }
+        if let Some((depth, slot)) = self.scopes.find(name) {
+            return Ok(Found::Slot { depth, slot });
         }
         if let Some(value) = self.globals.get(&name) {
             return Ok(Found::Global(*value));
         }
-        let scopes = self.scopes.iter().rev().enumerate();
-        let withs: Vec<u32> =
-            scopes.filter(|(_, scope)| matches!(scope, Scope::With)).map(|(depth, _)| depth as u32).collect();
-        if withs.is_empty() {
+        if !self.scopes.list.iter().any(|scope| matches!(scope, Scope::With)) {
             let known: Vec<&[u8]> =
                 self.names_in_scope().into_iter().map(|name| self.symbols.text(name)).collect();
             return Err(Box::new(SyntaxError {
@@ -76,15 +129,15 @@ impl<'a> Resolver<'a, '_> {
                 hint: crate::suggest::closest(self.symbols.text(name), known.into_iter()),
             }));
         }
-        Ok(Found::With(withs))
+        Ok(Found::With)
     }
 
     /// All names that are in scope, for "did you mean".
     fn names_in_scope(&self) -> Vec<Symbol> {
         let mut names: Vec<Symbol> = self.globals.keys().copied().collect();
-        for scope in &self.scopes {
-            if let Scope::Names(list) = scope {
-                names.extend(list.iter().map(|entry| entry.0));
+        for scope in &self.scopes.list {
+            if let Scope::Names { start, end } | Scope::Ordered { start, end } = *scope {
+                names.extend(self.scopes.names[start..end].iter().map(|entry| entry.0));
             }
         }
         names
@@ -114,8 +167,13 @@ impl<'a> Resolver<'a, '_> {
             Found::Slot { depth: 0, slot } => Code::Local(slot),
             Found::Slot { depth, slot } => Code::Var { depth, slot },
             Found::Global(value) => self.constant(value),
-            Found::With(depths) => {
-                let depths = self.arena.alloc_slice_copy(&depths);
+            Found::With => {
+                let scopes = self.scopes.list.iter().rev().zip(0..);
+                let withs = scopes.filter(|(scope, _)| matches!(scope, Scope::With));
+                let mut depths =
+                    bumpalo::collections::Vec::with_capacity_in(withs.clone().count(), self.arena);
+                depths.extend(withs.map(|(_, depth)| depth));
+                let depths = depths.into_bump_slice();
                 Code::WithVar(self.arena.alloc(WithVar { name, depths, pos }))
             }
         })
@@ -191,29 +249,32 @@ impl<'a> Resolver<'a, '_> {
                 let path = self.steps(path)?;
                 Code::HasAttr(self.arena.alloc(HasAttr { base, path }))
             }
-            Kind::Attrs(node) if node.recursive.get() => Code::RecAttrs(self.recursive(node, true)?),
+            Kind::Attrs(node) if node.recursive.get() => {
+                self.enter_set(node);
+                let code = self.recursive_inside(node, true)?;
+                self.scopes.leave();
+                Code::RecAttrs(code)
+            }
             Kind::Attrs(node) => self.attrs(node)?,
             Kind::List([]) => self.constant(Value::List(List::over(self.arena, &[]))),
             Kind::List(items) => {
-                let items = items.iter().map(|item| self.lazy(item)).collect::<Resolved<Vec<_>>>()?;
-                Code::List(self.arena.alloc(ListCode { items: self.arena.alloc_slice_copy(&items) }))
+                let items = self.lazies(items)?;
+                Code::List(self.arena.alloc(ListCode { items }))
             }
             Kind::Lambda(node) => Code::Lambda(self.lambda(node, pos)?),
             Kind::Call { function, arguments } => self.call(function, arguments, pos)?,
             Kind::Let { bindings, body } => {
-                let scope = self.recursive(bindings, false)?;
-                self.scopes.push(Self::names_of(bindings));
-                let body = self.code(body);
-                self.scopes.pop();
-                let body = body?;
+                self.enter_set(bindings);
+                let scope = self.recursive_inside(bindings, false)?;
+                let body = self.code(body)?;
+                self.scopes.leave();
                 Code::Let(self.arena.alloc(LetCode { scope, body }))
             }
             Kind::With { attrs, body } => {
                 let attrs = self.lazy(attrs)?;
-                self.scopes.push(Scope::With);
-                let body = self.code(body);
-                self.scopes.pop();
-                let body = body?;
+                self.scopes.list.push(Scope::With);
+                let body = self.code(body)?;
+                self.scopes.leave();
                 Code::With(self.arena.alloc(WithCode { attrs, body }))
             }
             Kind::If { condition, then, otherwise } => {
@@ -246,8 +307,7 @@ impl<'a> Resolver<'a, '_> {
                 }
             }
             Kind::Concat { force_string, parts } => {
-                let parts = parts.iter().map(|part| self.code(part)).collect::<Resolved<Vec<_>>>()?;
-                let parts = self.arena.alloc_slice_fill_iter(parts);
+                let parts = self.each(parts, Self::code)?;
                 let parts = self.arena.alloc(Parts { parts, pos });
                 if force_string { Code::Interpolate(parts) } else { Code::Plus(parts) }
             }
@@ -255,20 +315,30 @@ impl<'a> Resolver<'a, '_> {
     }
 
     fn steps(&mut self, path: &[AttrName<'_>]) -> Resolved<&'a [Step<'a>]> {
-        let steps = path
-            .iter()
-            .map(|step| {
-                let (name, pos, computed) = match step {
-                    AttrName::Static(name, pos) => (*name, *pos, None),
-                    AttrName::Dynamic(name) => {
-                        let code = self.code(name)?;
-                        (Known::NAME, name.pos, NonZero::new(self.numbered(code, Pos::NONE) + 1))
-                    }
-                };
-                Ok(Step { name, pos, keys: Cell::new(None), index: Cell::new(0), computed })
-            })
-            .collect::<Resolved<Vec<_>>>()?;
-        Ok(self.arena.alloc_slice_fill_iter(steps))
+        self.each(path, |this, step| {
+            let (name, pos, computed) = match step {
+                AttrName::Static(name, pos) => (*name, *pos, None),
+                AttrName::Dynamic(name) => {
+                    let code = this.code(name)?;
+                    (Known::NAME, name.pos, NonZero::new(this.numbered(code, Pos::NONE) + 1))
+                }
+            };
+            Ok(Step { name, pos, keys: Cell::new(None), index: Cell::new(0), computed })
+        })
+    }
+
+    /// What becomes of each of some things, in the arena.
+    fn each<T, U>(
+        &mut self,
+        things: &[T],
+        mut becomes: impl FnMut(&mut Self, &T) -> Resolved<U>,
+    ) -> Resolved<&'a [U]> {
+        let arena = self.arena;
+        Ok(arena.alloc_slice_try_fill_with(things.len(), |index| becomes(self, &things[index]))?)
+    }
+
+    fn lazies(&mut self, expressions: &[Expr<'_>]) -> Resolved<&'a [Lazy<'a>]> {
+        self.each(expressions, Self::lazy)
     }
 
     fn call(&mut self, function: &Expr<'_>, arguments: &[Expr<'_>], pos: Pos) -> Resolved<Code<'a>> {
@@ -287,39 +357,57 @@ impl<'a> Resolver<'a, '_> {
             }
         }
         let function = self.code(function)?;
-        let arguments = arguments.iter().map(|argument| self.lazy(argument)).collect::<Resolved<Vec<_>>>()?;
-        let arguments = self.arena.alloc_slice_copy(&arguments);
+        let arguments = self.lazies(arguments)?;
         Ok(Code::Call(self.arena.alloc(Call { function, arguments, pos })))
     }
 
-    fn keys(&self, attrs: &[(Symbol, Pos)]) -> &'a Keys<'a> {
-        let names = self.arena.alloc_slice_fill_iter(attrs.iter().map(|attr| attr.0));
-        let positions = self.arena.alloc_slice_fill_iter(attrs.iter().map(|attr| attr.1));
+    /// Puts the names of a set behind all names, sorted, each with the number of its definition.
+    fn order(&mut self, node: &AttrsNode<'_>) {
+        let names = &mut self.scopes.names;
+        let start = names.len();
+        let defs = node.attrs.borrow();
+        names.extend(defs.iter().enumerate().map(|(index, def)| (def.name, index as u32)));
+        names[start..].sort_unstable();
+    }
+
+    /// The keys of a set whose names are in order from there on.
+    fn keys(&self, defs: &[AttrDef<'_>], start: usize) -> &'a Keys<'a> {
+        let order = &self.scopes.names[start..];
+        let names = self.arena.alloc_slice_fill_iter(order.iter().map(|entry| entry.0));
+        let positions =
+            self.arena.alloc_slice_fill_iter(order.iter().map(|entry| defs[entry.1 as usize].pos));
         self.arena.alloc(Keys::new(names, positions))
     }
 
     fn attrs(&mut self, node: &AttrsNode<'_>) -> Resolved<Code<'a>> {
-        let mut defs: Vec<_> = node.attrs.borrow().to_vec();
-        defs.sort_unstable_by_key(|def| def.name);
-        let keys = self.keys(&defs.iter().map(|def| (def.name, def.pos)).collect::<Vec<_>>());
-        let sources =
-            node.sources.borrow().iter().map(|source| self.lazy(source)).collect::<Resolved<Vec<_>>>()?;
-        let mut values = Vec::with_capacity(defs.len());
-        for def in &defs {
-            values.push(match def.value {
-                AttrValue::Plain(value) => self.lazy_binding(&value, def.pos)?,
+        let start = self.scopes.names.len();
+        self.order(node);
+        let code = self.attrs_from(node, start)?;
+        self.scopes.names.truncate(start);
+        Ok(code)
+    }
+
+    /// The set whose names are in order from there on.
+    fn attrs_from(&mut self, node: &AttrsNode<'_>, start: usize) -> Resolved<Code<'a>> {
+        let defs = node.attrs.borrow();
+        let keys = self.keys(&defs, start);
+        let sources = self.lazies(&node.sources.borrow())?;
+        let arena = self.arena;
+        let values = arena.alloc_slice_try_fill_with(defs.len(), |index| -> Resolved<_> {
+            let def = &defs[self.scopes.names[start + index].1 as usize];
+            Ok(match &def.value {
+                AttrValue::Plain(value) => self.lazy_binding(value, def.pos)?,
                 AttrValue::Inherited => {
                     let code = self.variable(def.name, def.pos)?;
                     self.lazy_code(code)
                 }
                 AttrValue::InheritedFrom(source) => {
-                    let code = Code::Inherited { source, name: def.name, pos: def.pos };
+                    let code = Code::Inherited { source: *source, name: def.name, pos: def.pos };
                     self.lazy_code(code).inherited()
                 }
-            });
-        }
+            })
+        })?;
         let dynamic = self.dynamic(node)?;
-        let values = self.arena.alloc_slice_copy(&values);
         if values.is_empty() && dynamic.is_empty() {
             let empty = crate::attrs::Attrs::filled(self.arena, keys, |_| crate::value::Slot::default());
             return Ok(self.constant(Value::Attrs(empty)));
@@ -327,73 +415,45 @@ impl<'a> Resolver<'a, '_> {
         let more: Option<&'a MoreAttrs<'a>> = if sources.is_empty() && dynamic.is_empty() {
             None
         } else {
-            let sources = self.arena.alloc_slice_copy(&sources);
             Some(self.arena.alloc(MoreAttrs { sources, dynamic }))
         };
         Ok(Code::Attrs(self.arena.alloc(AttrsCode { keys, values, more })))
     }
 
     fn dynamic(&mut self, node: &AttrsNode<'_>) -> Resolved<&'a [DynamicCode<'a>]> {
-        let mut list = Vec::new();
-        for attr in node.dynamic.borrow().iter() {
-            list.push(DynamicCode {
-                name: self.code(attr.name)?,
-                value: self.lazy(&attr.value)?,
-                pos: attr.pos,
-            });
-        }
-        Ok(self.arena.alloc_slice_fill_iter(list))
+        self.each(&node.dynamic.borrow(), |this, attr| {
+            Ok(DynamicCode { name: this.code(attr.name)?, value: this.lazy(&attr.value)?, pos: attr.pos })
+        })
     }
 
-    fn names_of(node: &AttrsNode<'_>) -> Scope {
-        let mut names: Vec<Symbol> = node.attrs.borrow().iter().map(|def| def.name).collect();
-        names.sort_unstable();
-        Scope::Names(names.into_iter().enumerate().map(|(slot, name)| (name, slot as u32)).collect())
+    /// Enters the scope of a `rec { }` or `let`.
+    fn enter_set(&mut self, node: &AttrsNode<'_>) {
+        let start = self.scopes.names.len();
+        self.order(node);
+        self.scopes.list.push(Scope::Ordered { start, end: self.scopes.names.len() });
     }
 
-    /// The scope of a `rec { }` or `let`.
-    fn recursive(&mut self, node: &AttrsNode<'_>, is_set: bool) -> Resolved<&'a RecCode<'a>> {
-        let mut defs: Vec<_> = node.attrs.borrow().to_vec();
-        defs.sort_unstable_by_key(|def| def.name);
-        let keys = self.keys(&defs.iter().map(|def| (def.name, def.pos)).collect::<Vec<_>>());
-        let overrides = defs.iter().position(|def| def.name == Known::OVERRIDES).filter(|_| is_set);
-        // `inherit x` means the variable outside.
-        let outside = defs
-            .iter()
-            .map(|def| match def.value {
-                AttrValue::Inherited => self.variable(def.name, def.pos).map(Some),
-                _ => Ok(None),
-            })
-            .collect::<Resolved<Vec<_>>>()?;
-        self.scopes.push(Self::names_of(node));
-        let inside = self.recursive_inside(node, &defs, outside, overrides.is_some());
-        self.scopes.pop();
-        let (values, dynamic) = inside?;
-        let values = self.arena.alloc_slice_copy(&values);
-        Ok(self.arena.alloc(RecCode {
-            keys,
-            values,
-            dynamic,
-            overrides: overrides.map(|index| index as u32),
-        }))
-    }
-
-    fn recursive_inside(
-        &mut self,
-        node: &AttrsNode<'_>,
-        defs: &[crate::ast::AttrDef<'_>],
-        outside: Vec<Option<Code<'a>>>,
-        overridden: bool,
-    ) -> Resolved<(Vec<Lazy<'a>>, &'a [DynamicCode<'a>])> {
-        let mut values = Vec::with_capacity(defs.len());
-        for (index, (def, outside)) in defs.iter().zip(outside).enumerate() {
-            values.push(match def.value {
+    /// The bindings of the scope that was entered last.
+    fn recursive_inside(&mut self, node: &AttrsNode<'_>, is_set: bool) -> Resolved<&'a RecCode<'a>> {
+        let defs = node.attrs.borrow();
+        let start = self.scopes.names.len() - defs.len();
+        let keys = self.keys(&defs, start);
+        let order = &self.scopes.names[start..];
+        let overrides = order.iter().position(|entry| entry.0 == Known::OVERRIDES).filter(|_| is_set);
+        let sources = node.sources.borrow();
+        let arena = self.arena;
+        let values = arena.alloc_slice_try_fill_with(defs.len() + sources.len(), |index| -> Resolved<_> {
+            if let Some(source) = index.checked_sub(defs.len()) {
+                return self.lazy(&sources[source]);
+            }
+            let def = &defs[self.scopes.names[start + index].1 as usize];
+            Ok(match &def.value {
                 // What `__overrides` may replace must not be looked at before.
-                AttrValue::Plain(value) if overridden => {
-                    let code = self.code(&value)?;
+                AttrValue::Plain(value) if overrides.is_some() => {
+                    let code = self.code(value)?;
                     Lazy::thunk(self.numbered(code, def.pos))
                 }
-                AttrValue::Plain(value) => match self.lazy_binding(&value, def.pos)? {
+                AttrValue::Plain(value) => match self.lazy_binding(value, def.pos)? {
                     // `x = x`: a thunk, so that the message about it has a place.
                     lazy if lazy.is_local(index) => {
                         Lazy::thunk(self.numbered(Code::Local(index as u32), def.pos))
@@ -401,53 +461,42 @@ impl<'a> Resolver<'a, '_> {
                     lazy => lazy,
                 },
                 AttrValue::InheritedFrom(source) => {
-                    let code =
-                        Code::Inherited { source: defs.len() as u32 + source, name: def.name, pos: def.pos };
-                    self.lazy_code(code)
+                    let source = defs.len() as u32 + source;
+                    self.lazy_code(Code::Inherited { source, name: def.name, pos: def.pos })
                 }
                 AttrValue::Inherited => {
-                    let code = match outside {
-                        Some(Code::Local(slot)) => Code::Var { depth: 1, slot },
-                        Some(Code::Var { depth, slot }) => Code::Var { depth: depth + 1, slot },
-                        Some(Code::WithVar(var)) => {
-                            let depths =
-                                self.arena.alloc_slice_fill_iter(var.depths.iter().map(|depth| depth + 1));
-                            Code::WithVar(self.arena.alloc(WithVar { name: var.name, depths, pos: var.pos }))
-                        }
-                        Some(code) => code,
-                        None => self.constant(Value::Null),
-                    };
+                    let code = self.outside(def.name, def.pos)?;
                     self.lazy_code(code)
                 }
-            });
-        }
-        for source in node.sources.borrow().iter() {
-            values.push(self.lazy(source)?);
-        }
-        Ok((values, self.dynamic(node)?))
+            })
+        })?;
+        let dynamic = self.dynamic(node)?;
+        let overrides = overrides.map(|index| index as u32);
+        Ok(self.arena.alloc(RecCode { keys, values, dynamic, overrides }))
+    }
+
+    /// `inherit x`: the variable outside the scope that was entered last, seen from inside.
+    fn outside(&mut self, name: Symbol, pos: Pos) -> Resolved<Code<'a>> {
+        let scope = self.scopes.list.pop();
+        // It has no names meanwhile.
+        self.scopes.list.push(Scope::Ordered { start: 0, end: 0 });
+        let code = self.variable(name, pos)?;
+        self.scopes.list.pop();
+        self.scopes.list.extend(scope);
+        Ok(code)
     }
 
     fn lambda(&mut self, node: &LambdaNode<'_>, pos: Pos) -> Resolved<u32> {
         if node.formals.is_none() && node.argument.is_some() {
             return self.plain_lambda(node, pos);
         }
-        let mut names = Vec::new();
-        let mut next = 0;
-        if let Some(argument) = node.argument {
-            names.push((argument, 0));
-            next = 1;
-        }
-        if let Some(formals) = node.formals {
-            for formal in formals.list {
-                names.push((formal.name, next));
-                next += 1;
-            }
-        }
-        names.sort_unstable();
-        self.scopes.push(Scope::Names(names));
-        let inside = self.lambda_inside(node);
-        self.scopes.pop();
-        let (formals, body) = inside?;
+        let names = &mut self.scopes.names;
+        let start = names.len();
+        let formals = node.formals.iter().flat_map(|formals| formals.list.iter().map(|formal| formal.name));
+        names.extend(node.argument.into_iter().chain(formals).zip(0..));
+        self.scopes.enter_from(start);
+        let (formals, body) = self.lambda_inside(node)?;
+        self.scopes.leave();
         let code = LambdaCode {
             name: node.name.get(),
             pos,
@@ -474,21 +523,17 @@ impl<'a> Resolver<'a, '_> {
             levels.push((inner.argument, inner.name.get(), body.pos));
             body = &inner.body;
         }
-        let mut names: Vec<(Symbol, u32)> = Vec::with_capacity(levels.len());
+        let names = &mut self.scopes.names;
+        let start = names.len();
         // The last of two arguments of one name is the one that the body sees.
         for (slot, level) in levels.iter().enumerate().rev() {
-            names.extend(
-                level
-                    .0
-                    .filter(|&name| names.iter().all(|known| known.0 != name))
-                    .map(|name| (name, slot as u32)),
-            );
+            let new = level.0.filter(|&name| names[start..].iter().all(|known| known.0 != name));
+            names.extend(new.map(|name| (name, slot as u32)));
         }
-        names.sort_unstable();
-        self.scopes.push(Scope::Names(names));
-        let body = self.code(body);
-        self.scopes.pop();
-        let body = self.alloc(body?);
+        self.scopes.enter_from(start);
+        let body = self.code(body)?;
+        self.scopes.leave();
+        let body = self.alloc(body);
         let lifetime = crate::escape::lifetime(body, self.codes);
         let first = self.lambdas.len() as u32;
         let arity = levels.len() as u16;
@@ -504,12 +549,11 @@ impl<'a> Resolver<'a, '_> {
         let formals = match node.formals {
             None => None,
             Some(formals) => {
-                let mut list = Vec::with_capacity(formals.list.len());
-                for formal in formals.list {
-                    let default = formal.default.as_ref().map(|default| self.lazy(default)).transpose()?;
-                    list.push(FormalCode { name: formal.name, pos: formal.pos, default });
-                }
-                Some(FormalsCode { list: self.arena.alloc_slice_copy(&list), ellipsis: formals.ellipsis })
+                let list = self.each(formals.list, |this, formal| {
+                    let default = formal.default.as_ref().map(|default| this.lazy(default)).transpose()?;
+                    Ok(FormalCode { name: formal.name, pos: formal.pos, default })
+                })?;
+                Some(FormalsCode { list, ellipsis: formals.ellipsis })
             }
         };
         Ok((formals, self.code(&node.body)?))

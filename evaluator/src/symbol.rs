@@ -19,6 +19,49 @@ pub(crate) struct Symbols<'a> {
     /// All of them, each beside half of its text's hash.
     known: HashTable<(u32, Symbol)>,
     texts: Vec<&'a Str<'a>>,
+    /// Short names that were met lately, each at the place that it hashes to: most names in a text have just been read.
+    recent: Box<[(Short, Symbol)]>,
+}
+
+/// A name of at most sixteen bytes, as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Short {
+    first: u64,
+    last: u64,
+    length: u32,
+}
+
+/// How many names are looked for among the recent ones; a power of two.
+const RECENT: usize = 2048;
+
+impl Short {
+    /// No name: longer than one can be.
+    const NONE: Self = Self { first: 0, last: 0, length: u32::MAX };
+
+    /// The first and the last eight bytes, which overlap, or the same of four, or what there is.
+    #[inline]
+    fn new(name: &[u8]) -> Option<Self> {
+        let (first, last) = match name.len() {
+            8..=16 => {
+                let (first, last) = (name.first_chunk::<8>()?, name.last_chunk::<8>()?);
+                (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+            }
+            4..=7 => {
+                let (first, last) = (name.first_chunk::<4>()?, name.last_chunk::<4>()?);
+                (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)))
+            }
+            0 | 17.. => return None,
+            length => (u64::from(name[0]) << 8 | u64::from(name[length / 2]), u64::from(name[length - 1])),
+        };
+        Some(Self { first, last, length: name.len() as u32 })
+    }
+
+    /// Its place among the recent names.
+    #[inline]
+    fn place(self) -> usize {
+        let mixed = (self.first ^ self.last.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 40) as usize % RECENT
+    }
 }
 
 macro_rules! well_known {
@@ -98,6 +141,7 @@ impl<'a> Symbols<'a> {
             hasher: DefaultHashBuilder::default(),
             known: HashTable::with_capacity(4096),
             texts: Vec::with_capacity(4096),
+            recent: vec![(Short::NONE, Symbol(0)); RECENT].into_boxed_slice(),
         };
         for (index, text) in WELL_KNOWN {
             let symbol = symbols.intern(text.as_bytes());
@@ -107,7 +151,21 @@ impl<'a> Symbols<'a> {
     }
 
     /// The symbol of a name.
+    #[inline]
     pub(crate) fn intern(&mut self, name: &[u8]) -> Symbol {
+        let Some(short) = Short::new(name) else { return self.intern_any(name) };
+        let place = short.place();
+        let (known, symbol) = self.recent[place];
+        if known == short {
+            return symbol;
+        }
+        let symbol = self.intern_any(name);
+        self.recent[place] = (short, symbol);
+        symbol
+    }
+
+    #[inline(never)]
+    fn intern_any(&mut self, name: &[u8]) -> Symbol {
         let hash = self.hasher.hash_one(name) as u32;
         if let Some(symbol) = self.find_hashed(name, hash) {
             return symbol;
@@ -189,5 +247,36 @@ impl<'a> Symbols<'a> {
     /// The name for messages.
     pub(crate) fn show(&self, symbol: Symbol) -> String {
         String::from_utf8_lossy(self.text(symbol)).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_symbol_and_keeps_its_text() {
+        let arena = Bump::new();
+        let mut symbols = Symbols::new(&arena);
+        assert_eq!(symbols.intern(b"name"), Known::NAME);
+        // More names than are remembered as recent, of all lengths, some of them alike in their first and last bytes.
+        let name = |index: usize| {
+            let middle = "-".repeat(index % 19);
+            format!("a{middle}{index}{middle}z").into_bytes()
+        };
+        let mut first: Vec<Symbol> = Vec::new();
+        for short in
+            ["", "a", "aa", "aaa", "aba", "bab", "ab", "abab", "ababa", "aabbaabb", "aabbaabbaabbaabb"]
+        {
+            first.push(symbols.intern(short.as_bytes()));
+        }
+        first.extend((0..10_000).map(|index| symbols.intern(&name(index))));
+        let distinct: std::collections::BTreeSet<Symbol> = first.iter().copied().collect();
+        assert_eq!(distinct.len(), first.len());
+        for (index, &symbol) in first[11..].iter().enumerate() {
+            assert_eq!(symbols.text(symbol), name(index));
+            assert_eq!(symbols.intern(&name(index)), symbol);
+            assert_eq!(symbols.find(&name(index)), Some(symbol));
+        }
     }
 }

@@ -10,17 +10,16 @@ use std::cell::Cell;
 impl<'t> Parser<'t, '_, '_, '_> {
     /// A name, and what it begins: the argument of a function, or an operation.
     pub(super) fn identifier_or_function(&mut self) -> Parsed<Expr<'t>> {
-        let mut ahead = self.lexer;
         let pos = self.pos();
-        match ahead.next().token {
-            Token::Colon => {
+        match self.lexer.peek() {
+            b':' => {
                 let argument = self.intern(self.token);
                 self.advance();
                 self.advance();
                 let body = self.expression()?;
                 Ok(self.lambda(pos, Some(argument), None, body))
             }
-            Token::At => {
+            b'@' => {
                 let argument = (self.intern(self.token), pos);
                 self.advance();
                 self.advance();
@@ -46,10 +45,13 @@ impl<'t> Parser<'t, '_, '_, '_> {
         let mut ahead = self.lexer;
         match ahead.next().token {
             Token::Ellipsis => true,
-            Token::BraceClose => matches!(ahead.next().token, Token::Colon | Token::At),
-            Token::Identifier => match ahead.next().token {
-                Token::Comma | Token::Question => true,
-                Token::BraceClose => matches!(ahead.next().token, Token::Colon | Token::At),
+            Token::BraceClose => matches!(ahead.peek(), b':' | b'@'),
+            Token::Identifier => match ahead.peek() {
+                b',' | b'?' => true,
+                b'}' => {
+                    ahead.at += 1;
+                    matches!(ahead.peek(), b':' | b'@')
+                }
                 _ => false,
             },
             _ => false,

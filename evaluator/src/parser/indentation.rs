@@ -3,22 +3,24 @@
 
 use crate::ast::{Expr, Kind};
 use crate::position::Pos;
+use crate::scan;
 use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
 
 /// A piece of an indented string as the lexer saw it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Piece<'t> {
+pub(super) enum Piece<'t, 's> {
     /// Literal text; `indented` when its leading blanks count.
     Text {
         pos: Pos,
-        text: &'t [u8],
+        text: &'s [u8],
         indented: bool,
     },
     Expression(Expr<'t>),
 }
 
 /// The string without its indentation.
-pub(super) fn strip_indentation<'t>(tree: &'t Bump, pieces: &[Piece<'t>], pos: Pos) -> Expr<'t> {
+pub(super) fn strip_indentation<'t>(tree: &'t Bump, pieces: &[Piece<'t, '_>], pos: Pos) -> Expr<'t> {
     let indent = common_indent(pieces);
     let mut parts: Vec<Expr<'t>> = Vec::new();
     let mut at_line_start = true;
@@ -31,12 +33,12 @@ pub(super) fn strip_indentation<'t>(tree: &'t Bump, pieces: &[Piece<'t>], pos: P
                 parts.push(inner);
             }
             Piece::Text { pos, text, .. } => {
-                let mut kept = strip_text(text, indent, &mut at_line_start, &mut dropped);
+                let mut kept = strip_text(tree, text, indent, &mut at_line_start, &mut dropped);
                 if index + 1 == pieces.len() {
                     drop_last_blank_line(&mut kept);
                 }
                 if !kept.is_empty() {
-                    parts.push(Expr { pos, kind: Kind::String(tree.alloc_slice_copy(&kept)) });
+                    parts.push(Expr { pos, kind: Kind::String(kept.into_bump_slice()) });
                 }
             }
         }
@@ -53,28 +55,41 @@ pub(super) fn strip_indentation<'t>(tree: &'t Bump, pieces: &[Piece<'t>], pos: P
 }
 
 /// A piece without the blanks that begin its lines, up to `indent` of them.
-fn strip_text(text: &[u8], indent: usize, at_line_start: &mut bool, dropped: &mut usize) -> Vec<u8> {
-    let mut kept = Vec::with_capacity(text.len());
-    for &byte in text {
-        if *at_line_start && byte == b' ' {
-            if *dropped >= indent {
-                kept.push(byte);
+fn strip_text<'t>(
+    tree: &'t Bump,
+    mut text: &[u8],
+    indent: usize,
+    at_line_start: &mut bool,
+    dropped: &mut usize,
+) -> ArenaVec<'t, u8> {
+    let mut kept = ArenaVec::with_capacity_in(text.len(), tree);
+    while !text.is_empty() {
+        if *at_line_start {
+            let blanks = scan::spaces(text, 0);
+            // What is above the indentation stays.
+            let excess = (*dropped + blanks).saturating_sub(indent).min(blanks);
+            kept.extend_from_slice_copy(&text[blanks - excess..blanks]);
+            *dropped += blanks;
+            text = &text[blanks..];
+            if text.is_empty() {
+                break;
             }
-            *dropped += 1;
-            continue;
         }
-        *at_line_start = byte == b'\n';
+        let end = scan::until(text, 0, [b'\n'; 3]);
+        *at_line_start = end < text.len();
+        let line = (end + 1).min(text.len());
         *dropped = 0;
-        kept.push(byte);
+        kept.extend_from_slice_copy(&text[..line]);
+        text = &text[line..];
     }
     kept
 }
 
-fn contains_expression(pieces: &[Piece<'_>]) -> bool {
+fn contains_expression(pieces: &[Piece<'_, '_>]) -> bool {
     pieces.iter().any(|piece| matches!(piece, Piece::Expression(_)))
 }
 
-fn drop_last_blank_line(text: &mut Vec<u8>) {
+fn drop_last_blank_line(text: &mut ArenaVec<'_, u8>) {
     if let Some(newline) = text.iter().rposition(|&byte| byte == b'\n')
         && text[newline + 1..].iter().all(|&byte| byte == b' ')
     {
@@ -82,7 +97,7 @@ fn drop_last_blank_line(text: &mut Vec<u8>) {
     }
 }
 
-fn common_indent(pieces: &[Piece<'_>]) -> usize {
+fn common_indent(pieces: &[Piece<'_, '_>]) -> usize {
     let mut at_line_start = true;
     let mut minimum = 1_000_000;
     let mut current = 0;
@@ -94,17 +109,27 @@ fn common_indent(pieces: &[Piece<'_>]) -> usize {
             }
             continue;
         };
-        for &byte in *text {
+        let mut at = 0;
+        while at < text.len() {
             if at_line_start {
-                match byte {
-                    b' ' => current += 1,
-                    b'\n' => current = 0,
-                    _ => {
+                let end = scan::spaces(text, at);
+                current += end - at;
+                at = end;
+                match text.get(at) {
+                    None => break,
+                    Some(b'\n') => {
+                        current = 0;
+                        at += 1;
+                        continue;
+                    }
+                    Some(_) => {
                         at_line_start = false;
                         minimum = minimum.min(current);
                     }
                 }
-            } else if byte == b'\n' {
+            }
+            at = scan::until(text, at, [b'\n'; 3]) + 1;
+            if at <= text.len() {
                 at_line_start = true;
                 current = 0;
             }

@@ -5,6 +5,7 @@ use super::{Parsed, Parser};
 use crate::ast::{Expr, Kind};
 use crate::lexer::{Lexeme, Token};
 use crate::paths::canonical;
+use crate::scan;
 use bumpalo::collections::Vec as ArenaVec;
 
 impl<'t> Parser<'t, '_, '_, '_> {
@@ -16,12 +17,15 @@ impl<'t> Parser<'t, '_, '_, '_> {
     pub(super) fn string(&mut self) -> Parsed<Expr<'t>> {
         let pos = self.pos();
         let mut parts: Vec<Expr<'t>> = Vec::new();
-        let mut at = self.token.end;
+        let mut at = self.token.end();
         loop {
             let start = at;
             let mut plain = true;
             // The common case: a run of bytes that stand for themselves.
             loop {
+                let end = scan::until(self.lexer.text, at, [b'"', b'\\', b'$']);
+                plain = plain && scan::until(&self.lexer.text[..end], at, [b'\r'; 3]) == end;
+                at = end;
                 match self.byte_at(at) {
                     None => return self.error(pos, "syntax error, the string that starts here has no end"),
                     Some(b'"') => break,
@@ -32,7 +36,8 @@ impl<'t> Parser<'t, '_, '_, '_> {
                         plain = false;
                         at += 2;
                     }
-                    Some(b'$') => match self.byte_at(at + 1) {
+                    // A dollar.
+                    Some(_) => match self.byte_at(at + 1) {
                         Some(b'{') => break,
                         Some(b'"' | b'\\') | None => at += 1,
                         Some(byte) => {
@@ -40,10 +45,6 @@ impl<'t> Parser<'t, '_, '_, '_> {
                             at += 2;
                         }
                     },
-                    Some(byte) => {
-                        plain &= byte != b'\r';
-                        at += 1;
-                    }
                 }
             }
             if at > start {
@@ -75,7 +76,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
     }
 
     fn refuse_nul(&self, text: &[u8], start: usize) -> Parsed<()> {
-        if !text.contains(&0) {
+        if scan::until(text, 0, [0; 3]) == text.len() {
             return Ok(());
         }
         let shown = String::from_utf8_lossy(text).replace('\0', "␀");
@@ -96,24 +97,24 @@ impl<'t> Parser<'t, '_, '_, '_> {
         if self.token.token != Token::BraceClose {
             return self.unexpected("'}'");
         }
-        self.lexer.at = self.token.end;
+        self.lexer.at = self.token.end();
         Ok(inner)
     }
 
     /// `''…''`: the current token is the opening quote with the rest of an empty first line.
     pub(super) fn indented_string(&mut self) -> Parsed<Expr<'t>> {
         let pos = self.pos();
-        let mut pieces: Vec<Piece<'t>> = Vec::new();
-        let mut at = self.token.end;
+        let mut pieces: Vec<Piece<'t, '_>> = Vec::new();
+        let mut at = self.token.end();
         loop {
             let start = at;
             at = self.indented_run(at);
             if at > start {
-                self.refuse_nul(&self.lexer.text[start..at], start)?;
-                let text = self.tree.alloc_slice_copy(&self.lexer.text[start..at]);
+                let text = &self.lexer.text[start..at];
+                self.refuse_nul(text, start)?;
                 pieces.push(Piece::Text { pos: self.pos_at(start), text, indented: true });
             }
-            let literal = |text: &'t [u8], pos| Piece::Text { pos, text, indented: false };
+            let literal = |text, pos| Piece::Text { pos, text, indented: false };
             let here = self.pos_at(at);
             match (self.byte_at(at), self.byte_at(at + 1), self.byte_at(at + 2)) {
                 (None, ..) => return self.error(pos, "syntax error, the string that starts here has no end"),
@@ -138,7 +139,12 @@ impl<'t> Parser<'t, '_, '_, '_> {
                     let Some(byte) = self.byte_at(at + 3) else {
                         return self.error(pos, "syntax error, the string that starts here has no end");
                     };
-                    let text = unescape(self.tree, &[b'\\', byte]);
+                    let text = match byte {
+                        b'n' => b"\n",
+                        b'r' => b"\r",
+                        b't' => b"\t",
+                        _ => &self.lexer.text[at + 3..at + 4],
+                    };
                     pieces.push(literal(text, here));
                     at += 4;
                 }
@@ -158,11 +164,11 @@ impl<'t> Parser<'t, '_, '_, '_> {
     /// The end of the bytes that stand for themselves: no `$`, `'`, except in pairs that mean nothing.
     fn indented_run(&self, mut at: usize) -> usize {
         loop {
+            at = scan::until(self.lexer.text, at, [b'$', b'\'', b'$']);
             match (self.byte_at(at), self.byte_at(at + 1)) {
                 (Some(b'$'), Some(next)) if next != b'{' && next != b'\'' => at += 2,
                 (Some(b'\''), Some(next)) if next != b'\'' && next != b'$' => at += 2,
-                (None | Some(b'$' | b'\''), _) => return at,
-                _ => at += 1,
+                _ => return at,
             }
         }
     }
@@ -201,7 +207,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
         }
         let mut parts = ArenaVec::new_in(self.tree);
         parts.push(Expr { pos, kind: Kind::Path(self.tree.alloc_slice_copy(&first)) });
-        let mut at = lexeme.end;
+        let mut at = lexeme.end();
         let mut last_slash = literal.last() == Some(&b'/');
         loop {
             if self.lexer.at_interpolation(at) {
