@@ -1,4 +1,5 @@
 //! A build's log: kept compressed where `nix log` finds it, its last lines in memory, each line told to the listener.
+//! Most logs are short: a compressor for the largest blocks would cost more than their builds.
 
 use super::{Event, Progress};
 use crate::error::{Error, Result};
@@ -8,17 +9,65 @@ use bzip2::write::BzEncoder;
 use formats::store_path::StorePath;
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 /// The longest line told; what is longer is cut in pieces.
 const LINE_LIMIT: usize = 16 * 1024;
 
+/// Blocks of bzip2's first level, 100,000 bytes: a log up to that size is compressed as well with them, in a fraction of the memory.
+const SMALL_BLOCK: usize = 100_000;
+
+/// What bzip2 makes of nothing.
+const EMPTY: [u8; 14] = *b"BZh1\x17\x72\x45\x38\x50\x90\0\0\0\0";
+
+/// The file of a log.
+enum Compressed {
+    /// So far all of it is in memory.
+    Small(File, Vec<u8>),
+    /// It goes to the file in blocks.
+    Large(Box<BzEncoder<File>>),
+    /// It could not be written.
+    Failed,
+}
+
+impl Compressed {
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Small(_, text) if text.len() + data.len() <= SMALL_BLOCK => text.extend_from_slice(data),
+            Self::Large(encoder) => encoder.write_all(data)?,
+            Self::Small(..) => {
+                if let Self::Small(file, text) = std::mem::replace(self, Self::Failed) {
+                    let mut encoder = Box::new(BzEncoder::new(file, Compression::new(6)));
+                    encoder.write_all(&text)?;
+                    encoder.write_all(data)?;
+                    *self = Self::Large(encoder);
+                }
+            }
+            Self::Failed => return Err(io::Error::other("an earlier write failed")),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Small(mut file, text) if text.is_empty() => file.write_all(&EMPTY),
+            Self::Small(file, text) => {
+                let mut encoder = BzEncoder::new(file, Compression::new(1));
+                encoder.write_all(&text)?;
+                encoder.finish().map(drop)
+            }
+            Self::Large(encoder) => encoder.finish().map(drop),
+            Self::Failed => Err(io::Error::other("an earlier write failed")),
+        }
+    }
+}
+
 /// A log being written.
 pub(super) struct BuildLog<'a> {
     derivation: &'a StorePath,
     progress: &'a dyn Progress,
-    file: BzEncoder<File>,
+    file: Compressed,
     pub(super) path: PathBuf,
     line: Vec<u8>,
     tail: VecDeque<String>,
@@ -37,12 +86,18 @@ impl<'a> BuildLog<'a> {
         path.push(".bz2");
         let path = PathBuf::from(path);
         let parent = path.parent().unwrap_or(&layout.log);
-        fs::create_dir_all(parent).map_err(Error::file("creating", parent))?;
-        let file = File::create(&path).map_err(Error::file("creating log", &path))?;
+        let file = match File::create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(parent).map_err(Error::file("creating", parent))?;
+                File::create(&path)
+            }
+            other => other,
+        }
+        .map_err(Error::file("creating log", &path))?;
         Ok(Self {
             derivation,
             progress,
-            file: BzEncoder::new(file, Compression::new(6)),
+            file: Compressed::Small(file, Vec::new()),
             path,
             line: Vec::new(),
             tail: VecDeque::new(),
@@ -54,7 +109,7 @@ impl<'a> BuildLog<'a> {
     /// Takes a piece of output.
     pub(super) fn write(&mut self, data: &[u8]) -> Result<()> {
         self.size += data.len() as u64;
-        self.file.write_all(data).map_err(Error::file("writing log", &self.path))?;
+        self.file.write(data).map_err(Error::file("writing log", &self.path))?;
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.line.len() >= LINE_LIMIT {
@@ -155,13 +210,13 @@ impl crate::open::Store {
         compressed.push(".bz2");
         let mut text = Vec::new();
         if let Ok(file) = File::open(&compressed) {
-            std::io::Read::read_to_end(&mut bzip2::read::MultiBzDecoder::new(file), &mut text)
+            io::Read::read_to_end(&mut bzip2::read::MultiBzDecoder::new(file), &mut text)
                 .map_err(Error::file("reading log", PathBuf::from(compressed)))?;
             return Ok(Some(text));
         }
         match fs::read(&plain) {
             Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::file("reading log", &plain)(error)),
         }
     }
@@ -170,6 +225,26 @@ impl crate::open::Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever is written, in pieces of whatever size, is what is read.
+    #[test]
+    fn logs_of_each_size_are_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        for (size, piece) in
+            [(0, 1), (1, 1), (SMALL_BLOCK, 777), (SMALL_BLOCK + 1, 4096), (SMALL_BLOCK * 9, 65536)]
+        {
+            let text: Vec<u8> = (0..size).map(|at| (at * at % 251) as u8).collect();
+            let path = directory.path().join(size.to_string());
+            let mut compressed = Compressed::Small(File::create(&path).unwrap(), Vec::new());
+            text.chunks(piece).for_each(|piece| compressed.write(piece).unwrap());
+            compressed.finish().unwrap();
+            let mut read = Vec::new();
+            let mut decoder = bzip2::read::MultiBzDecoder::new(File::open(&path).unwrap());
+            io::Read::read_to_end(&mut decoder, &mut read).unwrap();
+            assert_eq!(read.len(), size);
+            assert!(read == text, "{size}");
+        }
+    }
 
     #[test]
     fn messages_of_builders() {

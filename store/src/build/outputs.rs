@@ -49,7 +49,8 @@ impl Scratch {
                 chown(path, Some(identity.user), Some(identity.group))
                     .map_err(Error::file("changing the owner of", path))?;
             }
-            if mode != 0 {
+            if mode != 0 {}
+            if mode & 0o077 != 0 {
                 fs::set_permissions(path, Permissions::from_mode(mode))
                     .map_err(Error::file("changing the mode of", path))?;
             }
@@ -58,19 +59,17 @@ impl Scratch {
         let outside = if outside { Some(temporary_directory(derivation)?) } else { None };
         let scratch = Self { directory, outside };
         make(&scratch.directory, 0)?;
-        make(&scratch.root(), 0)?;
         make(&scratch.store(), 0o755)?;
         if scratch.outside.is_none() {
             make(&scratch.build(), 0o700)?;
         }
         make(&scratch.temporary(), 0o1777)?;
-        make(&scratch.rewritten(), 0)?;
         Ok(scratch)
     }
 
-    /// Where the sandbox's root is mounted.
-    pub(super) fn root(&self) -> PathBuf {
-        self.directory.join("root")
+    /// Where the sandbox's root is mounted, over the others, in its own namespace.
+    pub(super) fn root(&self) -> &Path {
+        &self.directory
     }
 
     /// What the builder sees as the store.
@@ -83,9 +82,15 @@ impl Scratch {
         self.outside.clone().unwrap_or_else(|| self.directory.join("build"))
     }
 
-    /// Where outputs are written anew with their final paths in them.
-    fn rewritten(&self) -> PathBuf {
-        self.directory.join("rewritten")
+    /// Where outputs are written anew with their final paths in them; few builds need it.
+    fn rewritten(&self) -> Result<PathBuf> {
+        let path = self.directory.join("rewritten");
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::file("creating", &path)(error))
+            }
+            _ => Ok(path),
+        }
     }
 
     /// `/tmp`.
@@ -239,7 +244,7 @@ fn examine(job: &Job<'_>) -> Result<Vec<Raw>, FailureKind> {
         let place = if job.may_use_network() && !job.goal.derivation.is_builtin() {
             // Who has a network can have passed an open file to somebody outside, who writes to it later: only a copy is
             // nobody else's (CVE-2024-27297, CVE-2025-46416).
-            let copy = job.scratch.rewritten().join(format!("{}-own", scratch.base_name()));
+            let copy = job.scratch.rewritten()?.join(format!("{}-own", scratch.base_name()));
             tree::copy(&place, &copy, formats::hash::Algorithm::Sha256)?;
             copy
         } else {
@@ -334,7 +339,7 @@ fn place_output(
         (Some(Some(path)), _) => path.clone(),
         (_, Some(Output::Floating { method, algorithm } | Output::Impure { method, algorithm })) => {
             if !rewrites.is_empty() {
-                let target = job.scratch.rewritten().join(format!("{}-siblings", scratch.base_name()));
+                let target = job.scratch.rewritten()?.join(format!("{}-siblings", scratch.base_name()));
                 copy_rewritten(&place, &target, std::mem::take(&mut rewrites))?;
                 (place, changed) = (target, true);
             }
@@ -360,7 +365,7 @@ fn place_output(
         rewrites.insert(hash_part(&scratch), hash_part(&path));
     }
     if !rewrites.is_empty() {
-        let target = job.scratch.rewritten().join(scratch.base_name());
+        let target = job.scratch.rewritten()?.join(scratch.base_name());
         copy_rewritten(&place, &target, rewrites)?;
         (place, changed) = (target, true);
     }

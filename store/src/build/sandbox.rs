@@ -207,18 +207,18 @@ fn enclose(
     // Descriptors of trees taken: one for each input.
     let many = Step::SoftLimit { resource: libc_nofile(), value: 1 << 20 };
     steps.push("raising the limit of open files", many);
+    let store = steps.take(&job.scratch.store(), false)?;
+    let build = steps.take(&job.scratch.build(), false)?;
+    let temporary = steps.take(&job.scratch.temporary(), false)?;
     let root = job.scratch.root();
     let step = Step::Mount {
         source: c"firn-sandbox".into(),
-        target: c_path(&root)?,
+        target: c_path(root)?,
         kind: c"tmpfs".into(),
         flags: NO_SET_ID | NO_DEVICES,
         options: c_text(&format!("mode=0755,uid={USER},gid={GROUP},size=16m"))?,
     };
     steps.push("mounting the sandbox's root", step);
-    let store = steps.take(&job.scratch.store(), false)?;
-    let build = steps.take(&job.scratch.build(), false)?;
-    let temporary = steps.take(&job.scratch.temporary(), false)?;
     let mut devices = vec!["full", "null", "random", "tty", "urandom", "zero"];
     if job.attributes.required_features().contains("kvm") && Path::new("/dev/kvm").exists() {
         devices.push("kvm");
@@ -229,7 +229,7 @@ fn enclose(
     }
     let inputs = take_inputs(job, steps)?;
     let others = take_others(paths, network, steps)?;
-    steps.push("entering the sandbox's root", Step::ChangeDirectory(c_path(&root)?));
+    steps.push("entering the sandbox's root", Step::ChangeDirectory(c_path(root)?));
     if job.identity.separate {
         steps.push("leaving all groups", Step::NoSupplementaryGroups);
     }

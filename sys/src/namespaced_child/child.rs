@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Room for the few frames below.
-const STACK: usize = 256 * 1024;
+const STACK: usize = 64 * 1024;
 
 /// All that the child reads, made before it exists.
 pub(crate) struct Prepared<'a> {
