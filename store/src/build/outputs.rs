@@ -49,7 +49,6 @@ impl Scratch {
                 chown(path, Some(identity.user), Some(identity.group))
                     .map_err(Error::file("changing the owner of", path))?;
             }
-            if mode != 0 {}
             if mode & 0o077 != 0 {
                 fs::set_permissions(path, Permissions::from_mode(mode))
                     .map_err(Error::file("changing the mode of", path))?;
