@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do is its failure")]
 
+#[path = "fixture/user.rs"]
+mod user;
+
 use serde_json::Value;
-use std::process::{Command, Output};
+use user::User;
 
 /// Commands that read, and by which words they are called.
 const READING: &[&str] = &[
@@ -95,24 +98,7 @@ const OTHERS: &[&str] = &[
     "vm",
 ];
 
-struct User(tempfile::TempDir);
-
 impl User {
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
-        command.args(arguments).current_dir(&self.0).env_clear();
-        command.env("HOME", self.0.path()).env("FIRN_STORE", self.0.path().join("store"));
-        command.env("PATH", "/usr/bin:/bin").output().unwrap()
-    }
-
-    #[track_caller]
-    fn text(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "firn {arguments:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-    }
-
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--json"]].concat());
@@ -130,16 +116,16 @@ fn subcommands(help: &str) -> Vec<String> {
 
 #[test]
 fn every_command_that_reads_has_it() {
-    let user = User(tempfile::tempdir().unwrap());
+    let user = User::new();
     let mut commands = Vec::new();
-    for family in subcommands(&user.text(&["--help"])) {
-        let help = user.text(&[&family, "--help"]);
+    for family in subcommands(&user.succeeds(&["--help"])) {
+        let help = user.succeeds(&[&family, "--help"]);
         let below = subcommands(&help);
         if below.is_empty() {
             commands.push((family.clone(), help));
         }
         for command in below {
-            let help = user.text(&[&family, &command, "--help"]);
+            let help = user.succeeds(&[&family, &command, "--help"]);
             commands.push((format!("{family} {command}"), help));
         }
     }
@@ -156,9 +142,9 @@ fn every_command_that_reads_has_it() {
 
 #[test]
 fn documents_say_what_the_texts_say() {
-    let user = User(tempfile::tempdir().unwrap());
+    let user = User::new();
     std::fs::write(user.0.path().join("base"), "b").unwrap();
-    let base = user.text(&["store", "add", "base"]);
+    let base = user.succeeds(&["store", "add", "base"]);
     let expression = format!(
         r#"derivation {{ name = "top"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo ${{builtins.storePath "{base}"}} >$out" ]; }}"#
     );
@@ -171,7 +157,7 @@ fn documents_say_what_the_texts_say() {
         let list = user.json(&["store", relation, &top]);
         let words: Vec<&str> = list.as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(words.contains(&base.as_str()), "{relation}: {list}");
-        assert_eq!(words.join("\n"), user.text(&["store", relation, &top]));
+        assert_eq!(words.join("\n"), user.succeeds(&["store", relation, &top]));
     }
     assert!(user.json(&["store", "referrers", &base]).as_array().unwrap().contains(&top.clone().into()));
     assert_eq!(user.json(&["why-depends", &top, &base]), serde_json::json!([top, base]));
@@ -179,7 +165,7 @@ fn documents_say_what_the_texts_say() {
     let roots = user.json(&["store", "roots"]);
     assert!(roots.as_array().unwrap().iter().any(|root| root["path"] == top.as_str()), "{roots}");
 
-    let hash = user.text(&["hash", "file", "base"]);
+    let hash = user.succeeds(&["hash", "file", "base"]);
     assert_eq!(user.json(&["hash", "file", "base"]), serde_json::json!([{ "path": "base", "hash": hash }]));
     let digits = user.json(&["hash", "convert", "--to", "base16", &hash]);
     assert_eq!(digits[0]["given"], hash.as_str());

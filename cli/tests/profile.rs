@@ -2,26 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do is its failure")]
 
-use std::process::{Command, Output};
+#[path = "fixture/user.rs"]
+mod user;
 
-struct User(tempfile::TempDir);
+use user::User;
 
 impl User {
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
-        command.args(arguments).current_dir(&self.0).env_clear();
-        command.env("HOME", self.0.path()).env("FIRN_STORE", self.0.path().join("store"));
-        command.env("PATH", "/usr/bin:/bin").output().unwrap()
-    }
-
-    #[track_caller]
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "firn {arguments:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-    }
-
     #[track_caller]
     fn fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -32,7 +18,7 @@ impl User {
 
 #[test]
 fn a_users_own_profile_from_the_first_generation_to_the_last() {
-    let user = User(tempfile::tempdir().unwrap());
+    let user = User::new();
     for (name, text) in [("tool-1.0", "one"), ("tool-1.1", "two")] {
         std::fs::write(user.0.path().join(name), text).unwrap();
         let path = user.succeeds(&["store", "add", name]);
@@ -61,7 +47,7 @@ fn a_users_own_profile_from_the_first_generation_to_the_last() {
 
 #[test]
 fn derivations_are_shown_as_json() {
-    let user = User(tempfile::tempdir().unwrap());
+    let user = User::new();
     let text = r#"derivation { name = "d"; system = "x"; builder = "/b"; args = [ "one" ]; }"#;
     std::fs::write(user.0.path().join("d.nix"), text).unwrap();
     let path = user.succeeds(&["instantiate", "d.nix"]);

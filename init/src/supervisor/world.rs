@@ -1,5 +1,8 @@
 //! Effects on the machine: what the engine decides, carried out. Nothing here decides anything.
 
+mod mounts;
+mod watching;
+
 use super::engine::unit_state::{JobKind, JobResult, PENDING_PID};
 use super::engine::{Effect, Event, Role, Scope, step};
 use super::launch::{self, Extra};
@@ -7,21 +10,18 @@ use super::{
     COLLECTOR, LogCollector, LogPipe, Supervisor, cgroup, channel, conditions, console, listening, now,
 };
 use crate::console::Level;
+use crate::log_collector;
 use crate::log_collector::announcement::{self, Origin};
 use crate::sorted_map::sort_few;
-use crate::{block_device, log_collector, mounting};
 use formats::control::Shutdown;
 use formats::service_graph::UnitKind;
 use formats::service_graph::key::{Key, flag, service_type, standard_io};
 use formats::service_graph::view::Unit;
-use formats::stage1::Source;
 use nix::fcntl::OFlag;
-use nix::sys::epoll::{EpollEvent, EpollFlags};
-use nix::sys::inotify::AddWatchFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use sys::sibling::{Birth, spawn};
 
@@ -195,17 +195,6 @@ impl Supervisor {
         names.join(":")
     }
 
-    /// Watches a unit's cgroup for its last process's end.
-    fn watch(&mut self, unit: &Unit<'_>) {
-        if self.watched.values().any(|index| *index == unit.index()) {
-            return;
-        }
-        let file = cgroup::events_file(&cgroup::path_of(unit));
-        if let Ok(watch) = self.cgroups.add_watch(&file, AddWatchFlags::IN_MODIFY) {
-            self.watched.insert(watch, unit.index());
-        }
-    }
-
     /// Makes the unit's log pipe, once: PID 1 holds it, the collector reads it.
     fn open_log(&mut self, unit: &Unit<'_>) {
         if self.collector.is_none() {
@@ -270,205 +259,6 @@ impl Supervisor {
                 self.memory.release(slot);
                 console::log(Level::Error, &format!("cannot start the log collector: {error}"));
             }
-        }
-    }
-
-    /// Waits for a service's name on the bus, in a child.
-    fn await_bus_name(&mut self, index: u32) {
-        let Some(unit) = self.graph.unit(index) else { return };
-        let owner = index | (Role::Control as u32) << 24;
-        let name = unit.text(Key::BusName).unwrap_or_default();
-        match launch::start_own(unit, owner, &self.memory, || super::bus_name::wait(name)) {
-            Ok(pid) => {
-                self.feed(&Event::Spawned { unit: index, role: Role::Control, pid });
-                self.note(index);
-            }
-            Err(error) => {
-                console::log(Level::Error, &format!("{}: cannot wait for {name}: {error}", unit.name()));
-                self.events.push_back(Event::SpawnFailed { unit: index, role: Role::Control });
-            }
-        }
-    }
-
-    /// Keeps the pipe that closes when a Type=exec service executes its program.
-    fn await_execution(&mut self, index: u32, pipe: std::os::fd::OwnedFd) {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, super::EXECUTED | u64::from(index));
-        if self.epoll.add(&pipe, event).is_ok() {
-            self.executions.insert(index, pipe);
-        }
-    }
-
-    /// After a switch of graphs: units by their new numbers.
-    pub(super) fn watch_executions(&mut self) {
-        for (index, pipe) in self.executions.iter() {
-            let mut event = EpollEvent::new(EpollFlags::EPOLLIN, super::EXECUTED | u64::from(*index));
-            crate::best_effort::tolerate(self.epoll.modify(pipe, &mut event));
-        }
-    }
-
-    /// The pipe was closed: by execve(2) without a word, or by a child that failed and said so before; that one's end
-    /// is on its way.
-    pub(super) fn executed(&mut self, index: u32) {
-        let Some(pipe) = self.executions.remove(&index) else { return };
-        crate::best_effort::tolerate(self.epoll.delete(&pipe));
-        let mut byte = [0];
-        if matches!(nix::unistd::read(&pipe, &mut byte), Ok(0)) {
-            self.events.push_back(Event::Executed { unit: index });
-        }
-    }
-
-    /// Mounts (or swaps on) in a child, as a disk may take its time.
-    fn mount(&mut self, index: u32, on: bool) {
-        let Some(unit) = self.graph.unit(index) else { return };
-        let owner = index | (Role::Control as u32) << 24;
-        let what = unit.text(Key::MountWhat).unwrap_or_default();
-        let place = unit.text(Key::MountWhere).unwrap_or_default();
-        let fs_type = unit.text(Key::MountType).unwrap_or("auto");
-        let options = unit.text(Key::MountOptions).unwrap_or("defaults");
-        let priority = unit.number(Key::SwapPriority).map(|number| number as i32 - 1);
-        let is_swap = unit.kind() == UnitKind::Swap;
-        let name = unit.name();
-        let started = launch::start_own(unit, owner, &self.memory, || {
-            let result = match (is_swap, on) {
-                (true, true) => swap_on(what, priority, options),
-                (true, false) => sys::swap::off(Path::new(what)),
-                (false, true) => mount_unit(what, place, fs_type, options),
-                (false, false) => mounting::unmount(Path::new(place), false),
-            };
-            match result {
-                Ok(()) => 0,
-                Err(error) => {
-                    console::log(Level::Error, &format!("{name}: {error}"));
-                    1
-                }
-            }
-        });
-        match started {
-            Ok(pid) => {
-                self.feed(&Event::Spawned { unit: index, role: Role::Control, pid });
-                self.note(index);
-            }
-            Err(error) => {
-                console::log(Level::Error, &format!("{name}: {error}"));
-                let exit = super::Exit::Code(1);
-                self.events.push_back(Event::Exited { unit: index, role: Role::Control, exit });
-            }
-        }
-    }
-
-    /// Sets a socket, timer, path or slice up.
-    pub(super) fn arm(&mut self, index: u32) {
-        let Some(unit) = self.graph.unit(index) else { return };
-        let worked = match unit.kind() {
-            // Those that PID 1 held for us while our predecessor died.
-            UnitKind::Socket if self.sockets.contains_key(&index) => {
-                self.watch_sockets(index);
-                true
-            }
-            UnitKind::Socket => match listening::open_all(&unit) {
-                Ok(sockets) => {
-                    self.sockets.insert(index, sockets);
-                    self.hold_sockets(self.memory.number(), index);
-                    listening::make_links(&unit);
-                    self.watch_sockets(index);
-                    true
-                }
-                Err(error) => {
-                    console::log(Level::Error, &format!("{}: {error}", unit.name()));
-                    false
-                }
-            },
-            UnitKind::Timer => {
-                self.arm_timer(&unit);
-                if unit.flag(flag::ON_TIMEZONE_CHANGE) {
-                    self.watch_time_zone();
-                }
-                true
-            }
-            UnitKind::Slice => match cgroup::make_slice(&unit) {
-                Ok(()) => true,
-                Err(error) => {
-                    console::log(Level::Error, &format!("{}: {error}", unit.name()));
-                    false
-                }
-            },
-            _ => self.arm_path(&unit),
-        };
-        self.events.push_back(Event::Armed { unit: index, worked });
-    }
-
-    /// Waits for connections, as long as the service does not run that takes them itself.
-    pub(super) fn watch_sockets(&mut self, index: u32) {
-        for socket in self.sockets.get(&index).into_iter().flatten() {
-            let event = EpollEvent::new(
-                EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
-                super::SOCKET | u64::from(index),
-            );
-            let mut again = event;
-            if self.epoll.add(socket, event).is_err() {
-                crate::best_effort::tolerate(self.epoll.modify(socket, &mut again));
-            }
-        }
-    }
-
-    /// Something waits at a socket: a service is started for it, or, with Accept=, one for each connection.
-    pub(super) fn socket_fired(&mut self, index: u32) {
-        let Some(unit) = self.graph.unit(index) else { return };
-        let is_accepting = unit.flag(flag::ACCEPT);
-        let times = self.socket_times.get_or_default(index);
-        if super::path_watches::is_too_often(&unit, times, if is_accepting { 200 } else { 20 }) {
-            let text = format!("{}: triggered too often; it is not listened to any more", unit.name());
-            console::log(Level::Error, &text);
-            self.events.push_back(Event::TriggeredTooOften { unit: index });
-            return;
-        }
-        if !is_accepting {
-            self.events.push_back(Event::Fired { unit: index });
-            return;
-        }
-        let most_of_one = unit.number(Key::MaxConnectionsPerSource).unwrap_or(u64::MAX);
-        let listening: Vec<OwnedFd> = self
-            .sockets
-            .get(&index)
-            .into_iter()
-            .flatten()
-            .filter_map(|socket| socket.try_clone().ok())
-            .collect();
-        for socket in listening {
-            while let Ok(connection) = listening::accept_one(&socket) {
-                let peer = listening::peer(&connection);
-                let address = peer.as_ref().map(|(address, _)| address);
-                let of_same = |other: &&(OwnedFd, Option<(String, u16)>)| {
-                    address.is_some() && other.1.as_ref().map(|(address, _)| address) == address
-                };
-                let from_there = self.connections.values().filter(of_same).count() as u64;
-                let free = unit.units(Key::Triggers).find(|instance| {
-                    let state = self.state.unit(*instance);
-                    state.is_down() && state.job.is_none() && !self.connections.contains_key(instance)
-                });
-                let Some(instance) = free.filter(|_| from_there < most_of_one) else {
-                    let text = format!("{}: too many connections; one more is refused", unit.name());
-                    console::log(Level::Warning, &text);
-                    continue;
-                };
-                self.connections.insert(instance, (connection, peer));
-                self.feed(&Event::ResetFailed { unit: instance });
-                self.feed(&Event::Request { unit: instance, kind: JobKind::Start });
-            }
-        }
-        self.watch_sockets(index);
-    }
-
-    fn disarm(&mut self, index: u32) {
-        self.socket_times.remove(&index);
-        self.timers.remove(&index);
-        self.disarm_path(index);
-        self.let_sockets_go(self.memory.number(), index, self.sockets.get(&index).map_or(0, Vec::len));
-        for socket in self.sockets.remove(&index).into_iter().flatten() {
-            crate::best_effort::tolerate(self.epoll.delete(&socket));
-        }
-        if let Some(unit) = self.graph.unit(index) {
-            listening::remove(&unit);
         }
     }
 
@@ -681,73 +471,5 @@ fn verb(kind: JobKind) -> &'static str {
         JobKind::Stop => "stop",
         JobKind::Restart | JobKind::TryRestart => "restart",
         JobKind::Reload => "reload",
-    }
-}
-
-/// Mounts what a unit says, finding devices as stage 1 does. What is mounted there already is done.
-fn mount_unit(what: &str, place: &str, fs_type: &str, options: &str) -> std::io::Result<()> {
-    let is_there = mounting::mounted().iter().any(|(mounted, _)| mounted == place);
-    if is_there && !options.split(',').any(|option| option == "remount") {
-        return Ok(());
-    }
-    let source = Source::parse(what);
-    let device = if source.needs_device() {
-        let found = wait_for_device(&source);
-        found
-            .ok_or_else(|| std::io::Error::other(format!("{what} did not appear within 10 seconds")))?
-            .to_string_lossy()
-            .into_owned()
-    } else {
-        what.to_owned()
-    };
-    let fs_type = match fs_type {
-        "auto" | "" => block_device::file_system(Path::new(&device)).map_or("none", |found| found.fs_type),
-        given => given,
-    };
-    mounting::mount_at(&device, Path::new(place), fs_type, options).map_err(|error| {
-        std::io::Error::new(error.kind(), format!("cannot mount {device} on {place} as {fs_type}: {error}"))
-    })
-}
-
-/// Swaps on: a device that is waited for, or a file. `pri=` and `discard[=…]` may stand among the options (fstab(5), swapon(8)).
-fn swap_on(what: &str, priority: Option<i32>, options: &str) -> std::io::Result<()> {
-    let source = Source::parse(what);
-    let place = if source.needs_device() {
-        wait_for_device(&source)
-            .ok_or_else(|| std::io::Error::other(format!("{what} did not appear within 10 seconds")))?
-    } else {
-        what.into()
-    };
-    let mut swap = sys::swap::Options {
-        priority: priority.filter(|number| *number >= 0),
-        ..sys::swap::Options::default()
-    };
-    for option in options.split(',') {
-        match option.split_once('=').unwrap_or((option, "")) {
-            ("pri", number) => swap.priority = number.parse().ok(),
-            ("discard", "") => swap.discard = true,
-            ("discard", "once") => swap.discard_once = true,
-            ("discard", "pages") => swap.discard_pages = true,
-            _ => {}
-        }
-    }
-    match sys::swap::on(&place, &swap) {
-        // In use already: what was asked for.
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
-        result => result,
-    }
-}
-
-/// A device, now or as soon as the kernel announces it.
-fn wait_for_device(source: &Source) -> Option<std::path::PathBuf> {
-    let uevents = crate::uevent::Uevents::open().ok()?;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    loop {
-        if let Some(path) = block_device::find(source) {
-            return Some(path);
-        }
-        if !matches!(uevents.wait_for_block_device(deadline), Ok(true)) {
-            return None;
-        }
     }
 }
