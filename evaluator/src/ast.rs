@@ -7,7 +7,7 @@ use crate::symbol::Symbol;
 use bumpalo::collections::Vec as ArenaVec;
 use std::cell::{Cell, RefCell};
 
-/// An expression and where it stands.
+/// An expression and where it stands. It is copied often: what does not fit into two words is elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expr<'t> {
     pub(crate) pos: Pos,
@@ -24,22 +24,12 @@ pub(crate) enum Kind<'t> {
     Path(&'t [u8]),
     Var(Symbol),
     CurPos,
-    Select {
-        base: &'t Expr<'t>,
-        path: &'t [AttrName<'t>],
-        default: Option<&'t Expr<'t>>,
-    },
-    HasAttr {
-        base: &'t Expr<'t>,
-        path: &'t [AttrName<'t>],
-    },
+    Select(&'t SelectNode<'t>),
+    HasAttr(&'t HasAttrNode<'t>),
     Attrs(&'t AttrsNode<'t>),
     List(&'t [Expr<'t>]),
     Lambda(&'t LambdaNode<'t>),
-    Call {
-        function: &'t Expr<'t>,
-        arguments: &'t [Expr<'t>],
-    },
+    Call(&'t CallNode<'t>),
     Let {
         bindings: &'t AttrsNode<'t>,
         body: &'t Expr<'t>,
@@ -48,11 +38,8 @@ pub(crate) enum Kind<'t> {
         attrs: &'t Expr<'t>,
         body: &'t Expr<'t>,
     },
-    If {
-        condition: &'t Expr<'t>,
-        then: &'t Expr<'t>,
-        otherwise: &'t Expr<'t>,
-    },
+    /// The condition and the two branches.
+    If(&'t [Expr<'t>; 3]),
     Assert {
         condition: &'t Expr<'t>,
         body: &'t Expr<'t>,
@@ -60,14 +47,35 @@ pub(crate) enum Kind<'t> {
     Not(&'t Expr<'t>),
     Binary {
         operator: Binary,
-        left: &'t Expr<'t>,
-        right: &'t Expr<'t>,
+        sides: &'t [Expr<'t>; 2],
     },
     /// `+`, an interpolated string (`force_string`) or an interpolated path.
     Concat {
         force_string: bool,
         parts: &'t [Expr<'t>],
     },
+}
+
+/// `base.path or default`.
+#[derive(Debug)]
+pub(crate) struct SelectNode<'t> {
+    pub(crate) base: Expr<'t>,
+    pub(crate) path: &'t [AttrName<'t>],
+    pub(crate) default: Option<Expr<'t>>,
+}
+
+/// `base ? path`.
+#[derive(Debug)]
+pub(crate) struct HasAttrNode<'t> {
+    pub(crate) base: Expr<'t>,
+    pub(crate) path: &'t [AttrName<'t>],
+}
+
+/// `function arguments…`.
+#[derive(Debug)]
+pub(crate) struct CallNode<'t> {
+    pub(crate) function: Expr<'t>,
+    pub(crate) arguments: &'t [Expr<'t>],
 }
 
 /// The operators that are not calls.
@@ -151,4 +159,14 @@ pub(crate) struct Formal<'t> {
     pub(crate) name: Symbol,
     pub(crate) pos: Pos,
     pub(crate) default: Option<Expr<'t>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_are_small() {
+        assert_eq!(size_of::<Expr<'_>>(), 32);
+    }
 }

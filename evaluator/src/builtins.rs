@@ -92,6 +92,27 @@ static CURRENT_TIME: Builtin = builtin(
     "the time when it is first asked for",
 );
 
+/// What the attributes `line` and `column` of a position are until they are asked for.
+pub(crate) static LINE: Builtin = builtin(
+    "__line",
+    1,
+    1,
+    |e, args, _| Ok(coordinate(e, args, |location| location.line)),
+    "a position's line",
+);
+pub(crate) static COLUMN: Builtin =
+    builtin("__column", 1, 1, |e, args, _| Ok(coordinate(e, args, |location| location.column)), "its column");
+
+fn coordinate<'a>(
+    e: &mut Evaluator<'a>,
+    args: &[Value<'a>],
+    which: impl Fn(crate::position::Location) -> u32,
+) -> Value<'a> {
+    let Value::Int(offset) = args[0] else { return Value::Null };
+    let location = e.location(Pos(offset as u32));
+    location.map_or(Value::Null, |location| Value::Int(i64::from(which(location))))
+}
+
 /// The names of all builtin functions.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
     tables().into_iter().flatten().chain(from_toml::TABLE).chain(xml::TABLE).map(Builtin::shown_name)

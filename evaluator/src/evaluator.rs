@@ -159,9 +159,8 @@ impl<'a> Evaluator<'a> {
     ) -> Eval<'a, &'a Code<'a>> {
         self.statistics.files += 1;
         self.statistics.source_bytes += text.len() as u64;
-        let home = if self.options.pure { None } else { self.io.env(b"HOME") };
-        let surroundings =
-            Surroundings { directory, home: home.as_deref(), pipes: self.options.pipe_operators };
+        let home = || if self.options.pure { None } else { self.io.env(b"HOME") };
+        let surroundings = Surroundings { directory, home: &home, pipes: self.options.pipe_operators };
         let expression = match parse(text, base, surroundings, &mut self.symbols, tree) {
             Ok(outcome) => {
                 self.warn_of_old_or(&outcome.old_or, text, base);
@@ -206,9 +205,8 @@ impl<'a> Evaluator<'a> {
                 "more than four gigabytes of source text have been read",
             );
         };
-        let home = self.io.env(b"HOME");
-        let surroundings =
-            Surroundings { directory, home: home.as_deref(), pipes: self.options.pipe_operators };
+        let home = || self.io.env(b"HOME");
+        let surroundings = Surroundings { directory, home: &home, pipes: self.options.pipe_operators };
         let expression = match parse(text, base, surroundings, &mut self.symbols, &tree) {
             Ok(outcome) => {
                 self.warn_of_old_or(&outcome.old_or, text, base);
@@ -398,11 +396,12 @@ impl<'a> Evaluator<'a> {
             Some(Origin::File(path)) => path.clone(),
             _ => return Value::Null,
         };
-        let Some(location) = self.location(pos) else { return Value::Null };
+        // Lines are counted when they are asked for: that reads the file once more.
+        let place = [Value::Int(i64::from(pos.0))];
         let mut attrs = [
             (Known::FILE, Pos::NONE, self.new_string(&file)),
-            (Known::LINE, Pos::NONE, Value::Int(i64::from(location.line))),
-            (Known::COLUMN, Pos::NONE, Value::Int(i64::from(location.column))),
+            (Known::LINE, Pos::NONE, self.apply_later(Value::Builtin(&crate::builtins::LINE), &place)),
+            (Known::COLUMN, Pos::NONE, self.apply_later(Value::Builtin(&crate::builtins::COLUMN), &place)),
         ];
         Value::Attrs(crate::attrs::Attrs::from_unsorted(&self.shapes, &mut attrs))
     }

@@ -243,7 +243,9 @@ impl<'s> Lexer<'s> {
 
     fn word(&self, start: usize, first: u8) -> (Token, usize) {
         let end = scan::word(self.text, start + 1);
-        if matches!(self.byte(end), b'/' | b'.' | b'+' | b':') {
+        if matches!(self.byte(end), b'/' | b'.' | b'+' | b':')
+            && matches!(self.byte(self.run(end, PATH)), b'/' | b':')
+        {
             let path = self.path_end(start).unwrap_or(0);
             let uri = if first == b'_' { 0 } else { self.uri_end(start).unwrap_or(0) };
             if uri > path && uri > end {

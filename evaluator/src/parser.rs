@@ -7,7 +7,7 @@ mod indentation;
 mod operators;
 mod strings;
 
-use crate::ast::{Expr, Kind};
+use crate::ast::{CallNode, Expr, Kind, SelectNode};
 use crate::lexer::{Lexeme, Lexer, Token};
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol, Symbols};
@@ -28,12 +28,12 @@ pub(crate) struct SyntaxError {
 pub(crate) type Parsed<T> = Result<T, Box<SyntaxError>>;
 
 /// What the parser has to know about its surroundings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Surroundings<'s> {
     /// The directory that relative paths start from; absolute.
     pub(crate) directory: &'s [u8],
     /// What `~/` stands for, if the home directory may be used.
-    pub(crate) home: Option<&'s [u8]>,
+    pub(crate) home: &'s dyn Fn() -> Option<Vec<u8>>,
     /// Whether `|>` and `<|` are allowed.
     pub(crate) pipes: bool,
 }
@@ -150,14 +150,15 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
     }
 
     pub(super) fn call(&self, pos: Pos, function: Symbol, arguments: &[Expr<'t>]) -> Expr<'t> {
-        let function = self.alloc(Expr { pos, kind: Kind::Var(function) });
-        Expr { pos, kind: Kind::Call { function, arguments: self.tree.alloc_slice_copy(arguments) } }
+        let function = Expr { pos, kind: Kind::Var(function) };
+        let arguments = self.tree.alloc_slice_copy(arguments);
+        Expr { pos, kind: Kind::Call(self.tree.alloc(CallNode { function, arguments })) }
     }
 
     /// The call of a function with one argument.
     pub(super) fn apply(&self, pos: Pos, function: Expr<'t>, argument: Expr<'t>) -> Expr<'t> {
         let arguments = self.tree.alloc_slice_copy(&[argument]);
-        Expr { pos, kind: Kind::Call { function: self.alloc(function), arguments } }
+        Expr { pos, kind: Kind::Call(self.tree.alloc(CallNode { function, arguments })) }
     }
 
     /// An expression in full: functions, `let`, `if`, operators.
@@ -212,9 +213,7 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 let then = self.expression()?;
                 self.expect(Token::Else)?;
                 let otherwise = self.expression()?;
-                let (condition, then, otherwise) =
-                    (self.alloc(condition), self.alloc(then), self.alloc(otherwise));
-                Ok(Expr { pos, kind: Kind::If { condition, then, otherwise } })
+                Ok(Expr { pos, kind: Kind::If(self.tree.alloc([condition, then, otherwise])) })
             }
             _ => self.operation(0),
         }
@@ -231,10 +230,8 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
         while self.starts_simple() {
             arguments.push(self.warned_selection()?);
         }
-        Ok(Expr {
-            pos,
-            kind: Kind::Call { function: self.alloc(function), arguments: arguments.into_bump_slice() },
-        })
+        let arguments = arguments.into_bump_slice();
+        Ok(Expr { pos, kind: Kind::Call(self.tree.alloc(CallNode { function, arguments })) })
     }
 
     fn starts_simple(&self) -> bool {
@@ -279,10 +276,9 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 let mut default = None;
                 if self.token.token == Token::Or {
                     self.advance();
-                    let value = self.warned_selection()?;
-                    default = Some(self.alloc(value));
+                    default = Some(self.warned_selection()?);
                 }
-                Ok(Expr { pos, kind: Kind::Select { base: self.alloc(base), path, default } })
+                Ok(Expr { pos, kind: Kind::Select(self.tree.alloc(SelectNode { base, path, default })) })
             }
             Token::Or => {
                 let or = Expr { pos: self.pos(), kind: Kind::Var(Known::OR) };
@@ -356,9 +352,10 @@ impl<'t, 's> Parser<'t, 's, '_, '_> {
                 self.expect(Token::BraceOpen)?;
                 let node = self.bindings(Token::BraceClose, pos)?;
                 node.recursive.set(true);
-                let base = self.alloc(Expr { pos, kind: Kind::Attrs(node) });
+                let base = Expr { pos, kind: Kind::Attrs(node) };
                 let path = self.tree.alloc_slice_copy(&[crate::ast::AttrName::Static(Known::BODY, pos)]);
-                return Ok(Expr { pos, kind: Kind::Select { base, path, default: None } });
+                let select = self.tree.alloc(SelectNode { base, path, default: None });
+                return Ok(Expr { pos, kind: Kind::Select(select) });
             }
             Token::UnfinishedComment => return self.error(pos, "the comment that starts here has no end"),
             Token::Invalid => return self.invalid(lexeme, pos),

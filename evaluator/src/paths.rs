@@ -2,7 +2,25 @@
 
 /// Removes `.`, `..`, doubled and trailing slashes. The path must be absolute; `..` of the root is the root.
 pub(crate) fn canonical(path: &[u8]) -> Vec<u8> {
-    let mut result: Vec<u8> = Vec::with_capacity(path.len());
+    if is_canonical(path) {
+        return path.to_vec();
+    }
+    canonical_below(b"/", path)
+}
+
+/// Whether this is seen at once: no slash has another, a dot or nothing behind it.
+fn is_canonical(path: &[u8]) -> bool {
+    path.first() == Some(&b'/')
+        && path.last() != Some(&b'/')
+        && path.windows(2).all(|pair| pair[0] != b'/' || (pair[1] != b'/' && pair[1] != b'.'))
+}
+
+/// The same for a path that starts at a directory, which is canonical.
+pub(crate) fn canonical_below(directory: &[u8], path: &[u8]) -> Vec<u8> {
+    let mut result: Vec<u8> = Vec::with_capacity(directory.len() + 1 + path.len());
+    if directory != b"/" {
+        result.extend_from_slice(directory);
+    }
     for segment in path.split(|&byte| byte == b'/') {
         match segment {
             b"" | b"." => {}
@@ -60,6 +78,16 @@ mod tests {
             [("/a/./b/../c//d/", "/a/c/d"), ("/..", "/"), ("/", "/"), ("/a/..", "/"), ("/../a", "/a")]
         {
             assert_eq!(String::from_utf8(canonical(given.as_bytes())).unwrap(), expected, "{given}");
+        }
+        for (directory, path, expected) in [
+            ("/a/b", "../c", "/a/c"),
+            ("/a", "../../..", "/"),
+            ("/", "./a//b/", "/a/b"),
+            ("/a", ".b", "/a/.b"),
+        ] {
+            let below = canonical_below(directory.as_bytes(), path.as_bytes());
+            assert_eq!(String::from_utf8(below).unwrap(), expected, "{directory} {path}");
+            assert_eq!(canonical(format!("{directory}/{path}").as_bytes()), expected.as_bytes());
         }
     }
 

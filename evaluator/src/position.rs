@@ -137,4 +137,31 @@ mod tests {
         assert_eq!(sources.source_of(Pos(second)).unwrap().origin, Origin::Stdin);
         assert!(sources.source_of(Pos::NONE).is_none());
     }
+
+    /// As Nix has it: the file is known at once, line and column wait.
+    #[test]
+    fn lines_are_counted_when_they_are_asked_for() {
+        let arena = crate::Arena::new();
+        let io = crate::io::MemoryIo::default().with_file("/f.nix", "{\n  a = 1; here = __curPos;\n}\n");
+        let mut evaluator = crate::Evaluator::new(&arena, std::rc::Rc::new(io), crate::Options::default());
+        for (text, waiting, whole) in [
+            (
+                "__unsafeGetAttrPos \"a\" (import /f.nix)",
+                "{ column = <CODE>; file = \"/f.nix\"; line = <CODE>; }",
+                "{ column = 3; file = \"/f.nix\"; line = 2; }",
+            ),
+            (
+                "(import /f.nix).here",
+                "{ column = <CODE>; file = \"/f.nix\"; line = <CODE>; }",
+                "{ column = 17; file = \"/f.nix\"; line = 2; }",
+            ),
+        ] {
+            let value = evaluator.eval_str(text, b"/").unwrap();
+            let print = |value| evaluator.print(value, crate::Style::Plain);
+            assert_eq!(String::from_utf8(print(value)).unwrap(), waiting);
+            evaluator.force_deep_value(value).unwrap();
+            let print = |value| evaluator.print(value, crate::Style::Plain);
+            assert_eq!(String::from_utf8(print(value)).unwrap(), whole);
+        }
+    }
 }

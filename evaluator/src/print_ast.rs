@@ -38,22 +38,22 @@ impl Printer<'_, '_> {
             Kind::Path(path) => self.text.extend_from_slice(path),
             Kind::Var(name) => self.name(name),
             Kind::CurPos => self.put("__curPos"),
-            Kind::Select { base, path, default } => {
+            Kind::Select(select) => {
                 self.put("(");
-                self.expression(base);
+                self.expression(&select.base);
                 self.put(").");
-                self.path(path);
-                if let Some(default) = default {
+                self.path(select.path);
+                if let Some(default) = &select.default {
                     self.put(" or (");
                     self.expression(default);
                     self.put(")");
                 }
             }
-            Kind::HasAttr { base, path } => {
+            Kind::HasAttr(has) => {
                 self.put("((");
-                self.expression(base);
+                self.expression(&has.base);
                 self.put(") ? ");
-                self.path(path);
+                self.path(has.path);
                 self.put(")");
             }
             Kind::Attrs(node) => {
@@ -71,10 +71,10 @@ impl Printer<'_, '_> {
                 self.put("]");
             }
             Kind::Lambda(node) => self.lambda(node),
-            Kind::Call { function, arguments } => {
+            Kind::Call(call) => {
                 self.put("(");
-                self.expression(function);
-                for argument in arguments {
+                self.expression(&call.function);
+                for argument in call.arguments {
                     self.put(" ");
                     self.expression(argument);
                 }
@@ -94,7 +94,7 @@ impl Printer<'_, '_> {
                 self.expression(body);
                 self.put(")");
             }
-            Kind::If { condition, then, otherwise } => {
+            Kind::If([condition, then, otherwise]) => {
                 self.put("(if ");
                 self.expression(condition);
                 self.put(" then ");
@@ -114,7 +114,7 @@ impl Printer<'_, '_> {
                 self.expression(operand);
                 self.put(")");
             }
-            Kind::Binary { operator, left, right } => {
+            Kind::Binary { operator, sides: [left, right] } => {
                 self.put("(");
                 self.expression(left);
                 self.put(match operator {

@@ -237,16 +237,16 @@ impl<'a> Resolver<'a, '_> {
             }
             Kind::Var(name) => self.variable(name, pos)?,
             Kind::CurPos => Code::CurPos(pos),
-            Kind::Select { base, path, default } => {
-                let base = self.code(base)?;
-                let path = self.steps(path)?;
-                let default =
-                    default.map(|default| self.code(default)).transpose()?.map(|code| self.alloc(code));
+            Kind::Select(select) => {
+                let base = self.code(&select.base)?;
+                let path = self.steps(select.path)?;
+                let default = select.default.as_ref().map(|default| self.code(default)).transpose()?;
+                let default = default.map(|code| self.alloc(code));
                 Code::Select(self.arena.alloc(Select { base, path, default, pos }))
             }
-            Kind::HasAttr { base, path } => {
-                let base = self.code(base)?;
-                let path = self.steps(path)?;
+            Kind::HasAttr(has) => {
+                let base = self.code(&has.base)?;
+                let path = self.steps(has.path)?;
                 Code::HasAttr(self.arena.alloc(HasAttr { base, path }))
             }
             Kind::Attrs(node) if node.recursive.get() => {
@@ -262,7 +262,7 @@ impl<'a> Resolver<'a, '_> {
                 Code::List(self.arena.alloc(ListCode { items }))
             }
             Kind::Lambda(node) => Code::Lambda(self.lambda(node, pos)?),
-            Kind::Call { function, arguments } => self.call(function, arguments, pos)?,
+            Kind::Call(call) => self.call(&call.function, call.arguments, pos)?,
             Kind::Let { bindings, body } => {
                 self.enter_set(bindings);
                 let scope = self.recursive_inside(bindings, false)?;
@@ -277,7 +277,7 @@ impl<'a> Resolver<'a, '_> {
                 self.scopes.leave();
                 Code::With(self.arena.alloc(WithCode { attrs, body }))
             }
-            Kind::If { condition, then, otherwise } => {
+            Kind::If([condition, then, otherwise]) => {
                 let condition = self.code(condition)?;
                 let then = self.code(then)?;
                 let otherwise = self.code(otherwise)?;
@@ -294,7 +294,7 @@ impl<'a> Resolver<'a, '_> {
                 let operand = self.code(operand)?;
                 Code::Not { operand: self.alloc(operand), pos }
             }
-            Kind::Binary { operator, left, right } => {
+            Kind::Binary { operator, sides: [left, right] } => {
                 let pair = self.pair(left, right)?;
                 match operator {
                     Binary::Equal => Code::Equal { pair, negate: false, pos },

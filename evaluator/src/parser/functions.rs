@@ -5,6 +5,7 @@ use crate::ast::{Expr, Formal, Formals, Kind, LambdaNode};
 use crate::lexer::Token;
 use crate::position::Pos;
 use crate::symbol::Symbol;
+use bumpalo::collections::Vec as ArenaVec;
 use std::cell::Cell;
 
 impl<'t> Parser<'t, '_, '_, '_> {
@@ -62,7 +63,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
     pub(super) fn formals_function(&mut self, name: Option<(Symbol, Pos)>) -> Parsed<Expr<'t>> {
         let pos = name.map_or(self.pos(), |(_, pos)| pos);
         self.expect(Token::BraceOpen)?;
-        let mut list: Vec<Formal<'t>> = Vec::new();
+        let mut list: ArenaVec<'t, Formal<'t>> = ArenaVec::new_in(self.tree);
         let mut ellipsis = false;
         loop {
             match self.token.token {
@@ -91,7 +92,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
             self.expect(Token::Identifier)?;
         }
         self.expect(Token::Colon)?;
-        list.sort_by_key(|formal| formal.name);
+        list.sort_unstable_by_key(|formal| formal.name);
         for pair in list.windows(2) {
             if pair[0].name == pair[1].name {
                 let later = pair[0].pos.max(pair[1].pos);
@@ -108,7 +109,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
                 .error(at, format!("duplicate formal function argument '{}'", self.symbols.show(argument)));
         }
         let body = self.expression()?;
-        let formals = Formals { list: self.tree.alloc_slice_copy(&list), ellipsis };
+        let formals = Formals { list: list.into_bump_slice(), ellipsis };
         Ok(self.lambda(pos, argument.map(|(name, _)| name), Some(formals), body))
     }
 

@@ -2,7 +2,7 @@
 //! can be shadowed, as in Nix.
 
 use super::{MAX_NESTING, Parsed, Parser};
-use crate::ast::{Binary, Expr, Kind};
+use crate::ast::{Binary, Expr, HasAttrNode, Kind};
 use crate::lexer::Token;
 use crate::position::Pos;
 use crate::symbol::Known;
@@ -53,7 +53,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
             self.advance();
             if operator == Token::Question {
                 let path = self.attribute_path()?;
-                left = Expr { pos, kind: Kind::HasAttr { base: self.alloc(left), path } };
+                left = Expr { pos, kind: Kind::HasAttr(self.tree.alloc(HasAttrNode { base: left, path })) };
             } else {
                 let right =
                     self.nested_operation(if associativity == Side::Right { power } else { power + 1 })?;
@@ -95,10 +95,8 @@ impl<'t> Parser<'t, '_, '_, '_> {
     }
 
     fn combine(&self, operator: Token, pos: Pos, left: Expr<'t>, right: Expr<'t>) -> Expr<'t> {
-        let binary = |operator| Expr {
-            pos,
-            kind: Kind::Binary { operator, left: self.alloc(left), right: self.alloc(right) },
-        };
+        let binary =
+            |operator| Expr { pos, kind: Kind::Binary { operator, sides: self.tree.alloc([left, right]) } };
         let not = |operand: Expr<'t>| Expr { pos, kind: Kind::Not(self.alloc(operand)) };
         match operator {
             Token::Equal => binary(Binary::Equal),

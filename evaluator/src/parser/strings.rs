@@ -4,7 +4,7 @@ use super::indentation::{Piece, strip_indentation};
 use super::{Parsed, Parser};
 use crate::ast::{Expr, Kind};
 use crate::lexer::{Lexeme, Token};
-use crate::paths::canonical;
+use crate::paths::{canonical, canonical_below};
 use crate::scan;
 use bumpalo::collections::Vec as ArenaVec;
 
@@ -16,7 +16,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
     /// `"…"`: the current token is the opening quote.
     pub(super) fn string(&mut self) -> Parsed<Expr<'t>> {
         let pos = self.pos();
-        let mut parts: Vec<Expr<'t>> = Vec::new();
+        let mut parts = ArenaVec::new_in(self.tree);
         let mut at = self.token.end();
         loop {
             let start = at;
@@ -24,7 +24,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
             // The common case: a run of bytes that stand for themselves.
             loop {
                 let end = scan::until(self.lexer.text, at, [b'"', b'\\', b'$']);
-                plain = plain && scan::until(&self.lexer.text[..end], at, [b'\r'; 3]) == end;
+                plain = plain && scan::until(&self.lexer.text[..end], at, [0, b'\r', 0]) == end;
                 at = end;
                 match self.byte_at(at) {
                     None => return self.error(pos, "syntax error, the string that starts here has no end"),
@@ -41,7 +41,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
                         Some(b'{') => break,
                         Some(b'"' | b'\\') | None => at += 1,
                         Some(byte) => {
-                            plain &= byte != b'\r';
+                            plain &= !matches!(byte, 0 | b'\r');
                             at += 2;
                         }
                     },
@@ -49,8 +49,12 @@ impl<'t> Parser<'t, '_, '_, '_> {
             }
             if at > start {
                 let raw = &self.lexer.text[start..at];
-                self.refuse_nul(raw, start)?;
-                let text = if plain { self.tree.alloc_slice_copy(raw) } else { unescape(self.tree, raw) };
+                let text: &[u8] = if plain {
+                    self.tree.alloc_slice_copy(raw)
+                } else {
+                    self.refuse_nul(raw, start)?;
+                    unescape(self.tree, raw)
+                };
                 if parts.is_empty() && self.byte_at(at) == Some(b'"') {
                     // Nothing but text, as in most strings.
                     self.lexer.at = at + 1;
@@ -66,7 +70,7 @@ impl<'t> Parser<'t, '_, '_, '_> {
                     [] => Expr { pos, kind: Kind::String(&[]) },
                     _ => Expr {
                         pos,
-                        kind: Kind::Concat { force_string: true, parts: self.tree.alloc_slice_copy(&parts) },
+                        kind: Kind::Concat { force_string: true, parts: parts.into_bump_slice() },
                     },
                 });
             }
@@ -178,10 +182,9 @@ impl<'t> Parser<'t, '_, '_, '_> {
         let pos = self.pos();
         let literal = self.text_of(lexeme);
         let surroundings = self.surroundings();
-        let mut first = Vec::new();
-        match lexeme.token {
+        let mut first = match lexeme.token {
             Token::HomePath => {
-                let Some(home) = surroundings.home else {
+                let Some(home) = (surroundings.home)() else {
                     return self.error(
                         pos,
                         format!(
@@ -190,17 +193,11 @@ impl<'t> Parser<'t, '_, '_, '_> {
                         ),
                     );
                 };
-                first.extend_from_slice(home);
-                first.extend_from_slice(&literal[1..]);
+                canonical_below(&canonical(&home), &literal[1..])
             }
-            _ if literal.first() == Some(&b'/') => first.extend_from_slice(literal),
-            _ => {
-                first.extend_from_slice(surroundings.directory);
-                first.push(b'/');
-                first.extend_from_slice(literal);
-            }
-        }
-        let mut first = canonical(&first);
+            _ if literal.first() == Some(&b'/') => canonical(literal),
+            _ => canonical_below(surroundings.directory, literal),
+        };
         let slash = literal.len() > 1 && literal.last() == Some(&b'/');
         if slash && first != b"/" {
             first.push(b'/');
