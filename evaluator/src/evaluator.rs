@@ -74,6 +74,8 @@ pub struct Evaluator<'a> {
     pub(crate) copied: HashMap<Vec<u8>, &'a [u8]>,
     pub(crate) regexes: HashMap<Vec<u8>, Rc<crate::regex::Regex>>,
     pub(crate) derivations: crate::builtins::DerivationCache<'a>,
+    /// The list of names that `removeAttrs` had last, if it is long, and these names in order.
+    pub(crate) removed: Option<(&'a List<'a>, &'a [Symbol])>,
     pub(crate) looked_up: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
@@ -116,6 +118,7 @@ impl<'a> Evaluator<'a> {
             copied: HashMap::new(),
             regexes: HashMap::new(),
             derivations: crate::builtins::DerivationCache::default(),
+            removed: None,
             looked_up: HashMap::new(),
         };
         evaluator.measure_stack();

@@ -33,6 +33,15 @@ pub fn each_special(text: &[u8], below: u8, others: [u8; 2], mut found: impl FnM
     }
 }
 
+/// Whether all bytes are printable ASCII other than the double quote and the backslash: nothing that any format must escape.
+/// Looks at all of them, which the compiler makes many at a time.
+#[inline]
+#[must_use]
+pub fn is_plain(text: &[u8]) -> bool {
+    let plain = |byte: u8| (byte.wrapping_sub(0x20) < 0x5f) & (byte != b'"') & (byte != b'\\');
+    text.iter().fold(true, |all, &byte| all & plain(byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +50,22 @@ mod tests {
         let mut places = Vec::new();
         each_special(text, below, others, |place| places.push(place));
         places
+    }
+
+    #[test]
+    fn plain_is_what_nothing_is_special_in() {
+        for length in [0, 1, 7, 16, 33, 70] {
+            for (place, byte) in (0..length).flat_map(|place| (0..=255).map(move |byte| (place, byte))) {
+                let mut text = vec![b'a'; length];
+                text[place] = byte;
+                assert_eq!(
+                    is_plain(&text),
+                    (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\',
+                    "{text:?}"
+                );
+            }
+            assert!(is_plain(&vec![b'~'; length]));
+        }
     }
 
     #[test]

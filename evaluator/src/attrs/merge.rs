@@ -1,17 +1,20 @@
 //! Many layers as one: what stands where when sets lie on each other. Two neighbours are merged at a time, the smallest
 //! first, so that the large lowest layer of a package set is walked once.
 
-use super::{Attr, Attrs};
+use super::{Attr, Attrs, MAX_DEPTH};
 use crate::position::Pos;
 use crate::shapes::Shapes;
 use crate::symbol::Symbol;
 use crate::value::Slot;
 
-/// So many layers are left of too many.
-const LAYERS_LEFT: usize = 4;
+/// So many layers are left of too many: so many that those of package sets are not merged with each other.
+const LAYERS_LEFT: usize = 10;
 
 /// Layers with no more names than this together are merged in one go.
 const FEW: usize = 64;
+
+/// Two sets on each other have no more layers than this.
+const MOST_LAYERS: usize = 2 * (MAX_DEPTH as usize + 1);
 
 /// Something sorted by name to be merged: a layer as it lies in the arena (the uppermost one of that set), or what came of
 /// merging some.
@@ -36,19 +39,39 @@ fn reduce(layers: &mut Vec<Layer<'_>>, count: usize) {
 }
 
 /// The attributes of some layers, the uppermost first, that are few; in order.
-fn few_merged<'a>(layers: impl Iterator<Item = &'a Attrs<'a>>, total: usize) -> Vec<Attr<'a>> {
-    let mut all = Vec::with_capacity(total);
-    for layer in layers {
-        all.extend(Stored::of(layer).attrs());
+fn few_merged<'a>(layers: impl Iterator<Item = &'a Attrs<'a>> + Clone) -> Vec<Attr<'a>> {
+    // Each name above the number of its layer and its place there: sorted as plain numbers.
+    let mut places = [0_u64; FEW];
+    let mut count = 0;
+    let mut stored: [Option<Stored<'a>>; MOST_LAYERS] = [const { None }; MOST_LAYERS];
+    for (number, layer) in layers.take(MOST_LAYERS).enumerate() {
+        let layer = Stored::of(layer);
+        let room = places[count..].iter_mut();
+        for (place, (index, name)) in room.zip(layer.names.iter().enumerate()) {
+            *place = u64::from(name.0) << 32 | (number as u64) << 16 | index as u64;
+        }
+        count += layer.count();
+        stored[number] = Some(layer);
     }
-    // Stable: of the same name, the uppermost comes first.
-    all.sort_by_key(|attr| attr.name);
-    all.dedup_by_key(|attr| attr.name);
+    let places = &mut places[..count];
+    places.sort_unstable();
+    let mut all: Vec<Attr<'a>> = Vec::with_capacity(count);
+    let mut last = None;
+    for place in places {
+        let name = *place >> 32;
+        // Of the same name, the uppermost comes first.
+        if last == Some(name) {
+            continue;
+        }
+        last = Some(name);
+        let layer = stored[(*place >> 16) as usize & 0xffff].as_ref();
+        all.extend(layer.map(|layer| layer.attr(*place as usize & 0xffff)));
+    }
     all
 }
 
 /// A set and those that it lies on.
-fn pile<'a>(attrs: &'a Attrs<'a>) -> impl Iterator<Item = &'a Attrs<'a>> {
+fn pile<'a>(attrs: &'a Attrs<'a>) -> impl Iterator<Item = &'a Attrs<'a>> + Clone {
     std::iter::successors(Some(attrs), |attrs| attrs.under())
 }
 
@@ -61,7 +84,7 @@ fn total<'a>(attrs: &'a Attrs<'a>) -> usize {
 pub(super) fn merged<'a>(attrs: &'a Attrs<'a>) -> Vec<Attr<'a>> {
     let total = total(attrs);
     if total <= FEW {
-        return few_merged(pile(attrs), total);
+        return few_merged(pile(attrs));
     }
     let mut layers: Vec<Layer<'a>> = layers_of(attrs).collect();
     reduce(&mut layers, 1);
@@ -77,7 +100,7 @@ pub(super) fn merged<'a>(attrs: &'a Attrs<'a>) -> Vec<Attr<'a>> {
 pub(super) fn settled<'a>(shapes: &Shapes<'a>, under: &'a Attrs<'a>, over: &'a Attrs<'a>) -> &'a Attrs<'a> {
     let total = total(over) + total(under);
     if total <= FEW {
-        return Attrs::of_attrs(shapes, &few_merged(pile(over).chain(pile(under)), total));
+        return Attrs::of_attrs(shapes, &few_merged(pile(over).chain(pile(under))));
     }
     let mut layers: Vec<Layer<'a>> = layers_of(over).chain(layers_of(under)).collect();
     reduce(&mut layers, LAYERS_LEFT);

@@ -6,7 +6,7 @@ use crate::error::Eval;
 use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
-use crate::value::{Mapped, Value};
+use crate::value::{List, Mapped, Value};
 
 pub(super) const TABLE: &[Builtin] = &[
     builtin("__attrNames", 1, 1, attr_names, "set: the names of the attributes, sorted"),
@@ -90,16 +90,39 @@ fn attr_pos<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
     }
 }
 
+/// The names in a list of at least so many are remembered: for every derivation that it makes nixpkgs removes the same.
+const REMEMBERED: usize = 16;
+
+/// Names to be removed, in the order of their symbols.
+fn removed_names<'a>(e: &mut Evaluator<'a>, list: &'a List<'a>, pos: Pos) -> Eval<'a, Vec<Symbol>> {
+    let mut names = Vec::with_capacity(list.len());
+    for item in list.items() {
+        let value = e.force(item)?;
+        // If the list is remembered, a set may have a name later that none has yet.
+        names.push(e.expect_name(value, pos)?);
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
 fn remove_attrs<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, Value<'a>> {
     let attrs = e.expect_attrs(args[0], pos)?;
     let list = e.expect_list(args[1], pos)?;
-    let mut names: Vec<Symbol> = Vec::with_capacity(list.len());
-    for item in list.items() {
-        let value = e.force(item)?;
-        let name = e.expect_plain_string(value, pos)?;
-        names.extend(e.symbols.find_string(name));
-    }
-    names.sort_unstable();
+    let known = e.removed.filter(|(known, _)| std::ptr::eq(*known, list));
+    let found;
+    let names: &[Symbol] = match known {
+        Some((_, names)) => names,
+        None if list.len() >= REMEMBERED => {
+            let names = removed_names(e, list, pos)?;
+            let names: &'a [Symbol] = e.arena.alloc_slice_copy(&names);
+            e.removed = Some((list, names));
+            names
+        }
+        None => {
+            found = removed_names(e, list, pos)?;
+            &found
+        }
+    };
     if !names.iter().any(|&name| attrs.get(name).is_some()) {
         return Ok(args[0]);
     }

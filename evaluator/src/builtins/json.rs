@@ -10,7 +10,7 @@ use crate::evaluator::Evaluator;
 use crate::position::Pos;
 use crate::symbol::{Known, Symbol};
 use crate::value::Value;
-use formats::scan::each_special;
+use formats::scan::{each_special, is_plain};
 use std::collections::BTreeMap;
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -27,6 +27,14 @@ fn to_json<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a, 
 
 /// Writes a JSON string. Bytes that are no UTF-8 are an error.
 fn write_text<'a>(e: &Evaluator<'a>, bytes: &[u8], pos: Pos, out: &mut Vec<u8>) -> Eval<'a, ()> {
+    // Most texts are names, paths and the like.
+    if is_plain(bytes) {
+        out.reserve(bytes.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return Ok(());
+    }
     if std::str::from_utf8(bytes).is_err() {
         let shown = String::from_utf8_lossy(bytes);
         return e.fail(

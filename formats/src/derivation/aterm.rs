@@ -7,7 +7,7 @@
 use super::{Derivation, Output};
 use crate::content_address::{ContentAddress, Method};
 use crate::hash::{Algorithm, Hash, HashError};
-use crate::scan::each_special;
+use crate::scan::{each_special, is_plain};
 use crate::store_path::{StoreDir, StorePath, StorePathError};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -154,6 +154,12 @@ pub(super) fn quote(text: &mut Vec<u8>, value: &[u8]) {
 pub(super) fn escape(text: &mut Vec<u8>, value: &[u8]) {
     text.reserve(value.len() + 2);
     text.push(b'"');
+    // Long values are scripts: they have something to escape.
+    if value.len() <= 256 && is_plain(value) {
+        text.extend_from_slice(value);
+        text.push(b'"');
+        return;
+    }
     let mut done = 0;
     // Of the bytes below fourteen only three are special; the others hardly ever occur.
     each_special(value, 14, [b'"', b'\\'], |place| {
