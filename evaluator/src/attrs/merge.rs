@@ -39,39 +39,52 @@ fn reduce(layers: &mut Vec<Layer<'_>>, count: usize) {
 }
 
 /// The attributes of some layers, the uppermost first, that are few; in order.
-fn few_merged<'a>(layers: impl Iterator<Item = &'a Attrs<'a>> + Clone) -> Vec<Attr<'a>> {
-    // Each name above the number of its layer and its place there: sorted as plain numbers.
-    let mut places = [0_u64; FEW];
+fn few_merged<'a>(layers: impl Iterator<Item = &'a Attrs<'a>>) -> Vec<Attr<'a>> {
+    // Each name above the number of its layer and its place there: merged as plain numbers, one layer after the other.
+    let (mut places, mut others) = (&mut [0_u64; FEW], &mut [0_u64; FEW]);
     let mut count = 0;
     let mut stored: [Option<Stored<'a>>; MOST_LAYERS] = [const { None }; MOST_LAYERS];
     for (number, layer) in layers.take(MOST_LAYERS).enumerate() {
         let layer = Stored::of(layer);
-        let room = places[count..].iter_mut();
-        for (place, (index, name)) in room.zip(layer.names.iter().enumerate()) {
-            *place = u64::from(name.0) << 32 | (number as u64) << 16 | index as u64;
+        let place =
+            |index: usize| u64::from(layer.names[index].0) << 32 | (number as u64) << 16 | index as u64;
+        let total = (count + layer.count()).min(FEW);
+        let (mut upper, mut lower) = (0, 0);
+        // Which one comes next depends on nothing that could be foreseen: no branch for it.
+        while upper < count && lower < total - count {
+            let (one, other) = (places[upper], place(lower));
+            let first = one < other;
+            others[upper + lower] = if first { one } else { other };
+            upper += usize::from(first);
+            lower += usize::from(!first);
         }
-        count += layer.count();
+        if upper < count {
+            others[upper + lower..total].copy_from_slice(&places[upper..count]);
+        }
+        for index in lower..total - count {
+            others[upper + index] = place(index);
+        }
+        count = total;
         stored[number] = Some(layer);
+        std::mem::swap(&mut places, &mut others);
     }
-    let places = &mut places[..count];
-    places.sort_unstable();
     let mut all: Vec<Attr<'a>> = Vec::with_capacity(count);
     let mut last = None;
-    for place in places {
-        let name = *place >> 32;
+    for &place in &places[..count] {
+        let name = place >> 32;
         // Of the same name, the uppermost comes first.
         if last == Some(name) {
             continue;
         }
         last = Some(name);
-        let layer = stored[(*place >> 16) as usize & 0xffff].as_ref();
-        all.extend(layer.map(|layer| layer.attr(*place as usize & 0xffff)));
+        let layer = stored[(place >> 16) as usize & 0xffff].as_ref();
+        all.extend(layer.map(|layer| layer.attr(place as usize & 0xffff)));
     }
     all
 }
 
 /// A set and those that it lies on.
-fn pile<'a>(attrs: &'a Attrs<'a>) -> impl Iterator<Item = &'a Attrs<'a>> + Clone {
+fn pile<'a>(attrs: &'a Attrs<'a>) -> impl Iterator<Item = &'a Attrs<'a>> {
     std::iter::successors(Some(attrs), |attrs| attrs.under())
 }
 
