@@ -37,6 +37,10 @@ pub fn each_special(text: &[u8], below: u8, others: [u8; 2], mut found: impl FnM
 /// Looks at all of them, which the compiler makes many at a time.
 #[inline]
 #[must_use]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "without branches the loop becomes one over many bytes at a time"
+)]
 pub fn is_plain(text: &[u8]) -> bool {
     let plain = |byte: u8| (byte.wrapping_sub(0x20) < 0x5f) & (byte != b'"') & (byte != b'\\');
     text.iter().fold(true, |all, &byte| all & plain(byte))
