@@ -280,7 +280,8 @@ fn read_dir<'a>(e: &mut Evaluator<'a>, args: &[Value<'a>], pos: Pos) -> Eval<'a,
     let mut attrs = Vec::with_capacity(entries.len());
     for (name, kind) in entries {
         let name = e.symbols.intern(&name);
-        attrs.push((name, Pos::NONE, e.new_string(kind.word().as_bytes())));
+        let kind = e.symbols.intern(kind.word().as_bytes());
+        attrs.push((name, Pos::NONE, Value::String(e.symbols.string(kind))));
     }
     Ok(Value::Attrs(Attrs::from_unsorted(&e.shapes, &mut attrs)))
 }

@@ -7,12 +7,16 @@ use crate::trace::Fingerprint;
 use formats::content_address::Method;
 use formats::hash::{Algorithm, Hash};
 use formats::store_path::{StoreDir, StorePath};
+use rustix::fs::{AtFlags, FileType as EntryType, Mode, OFlags, RawDir};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+/// So many bytes of a directory are read at once.
+const LISTING: usize = 32 * 1024;
 
 /// A text that was added to the store.
 #[derive(Debug)]
@@ -68,6 +72,15 @@ fn kind_of(kind: std::fs::FileType) -> FileType {
     }
 }
 
+fn kind_of_entry(kind: EntryType) -> FileType {
+    match kind {
+        EntryType::RegularFile => FileType::Regular,
+        EntryType::Directory => FileType::Directory,
+        EntryType::Symlink => FileType::Symlink,
+        _ => FileType::Unknown,
+    }
+}
+
 impl EvalIo for LocalIo {
     fn store_dir(&self) -> &str {
         self.store.as_str()
@@ -84,15 +97,27 @@ impl EvalIo for LocalIo {
     }
 
     fn read_dir(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, FileType)>, IoError> {
-        let failed = |error| system("reading the directory", path, error);
-        std::fs::read_dir(local(path))
-            .map_err(failed)?
-            .map(|entry| {
-                let entry = entry.map_err(failed)?;
-                let kind = entry.file_type().map_or(FileType::Unknown, kind_of);
-                Ok((entry.file_name().into_vec(), kind))
-            })
-            .collect()
+        let failed = |error: rustix::io::Errno| system("reading the directory", path, error.into());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(local(path), flags, Mode::empty()).map_err(failed)?;
+        let mut buffer = Vec::with_capacity(LISTING);
+        let mut listing = RawDir::new(&directory, buffer.spare_capacity_mut());
+        let mut entries = Vec::new();
+        while let Some(entry) = listing.next() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not say.
+                EntryType::Unknown => rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(EntryType::Unknown, |stat| EntryType::from_raw_mode(stat.st_mode)),
+                kind => kind,
+            };
+            entries.push((name.to_bytes().to_vec(), kind_of_entry(kind)));
+        }
+        Ok(entries)
     }
 
     fn file_type(&self, path: &[u8]) -> Result<Option<FileType>, IoError> {
