@@ -121,9 +121,9 @@ impl<'a> Evaluator<'a> {
         let attrs = self.expect_attrs(scope.0, Pos::NONE)?;
         let (names, env) = self.scope_of(attrs);
         let code = self.compile(text.as_bytes(), Origin::Text, &canonical(directory), Some(&names))?;
-        self.codes.push(code);
+        let number = self.codes.push(*code);
         self.code_places.push(Pos::NONE);
-        let thunk = Value::Thunk(self.codes.len() as u32 - 1, env);
+        let thunk = Value::Thunk(number, env);
         Ok(Value::Ref(Slot::alone(self.arena, thunk)))
     }
 
@@ -444,9 +444,9 @@ impl<'a> Evaluator<'a> {
     pub fn make_lazy_text(&mut self, text: &str, directory: &[u8]) -> Result<Handle<'a>> {
         let compiled = self.compile(text.as_bytes(), Origin::Text, &canonical(directory), None);
         let code = self.outward(compiled)?;
-        self.codes.push(code);
+        let number = self.codes.push(*code);
         self.code_places.push(Pos::NONE);
-        let thunk = Value::Thunk(self.codes.len() as u32 - 1, self.root);
+        let thunk = Value::Thunk(number, self.root);
         Ok(Handle(Value::Ref(Slot::alone(self.arena, thunk))))
     }
 }

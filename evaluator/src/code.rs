@@ -6,11 +6,12 @@ use crate::escape::Lifetime;
 use crate::position::Pos;
 use crate::symbol::Symbol;
 pub(crate) use crate::value::slot::Lazy;
-use std::cell::Cell;
+use bumpalo::Bump;
+use std::cell::{Cell, OnceCell};
 use std::num::NonZero;
 
 /// An expression.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Code<'a> {
     /// Something that is known already, or what `builtins` and `derivation` refer to.
     Const(Lazy<'a>),
@@ -79,6 +80,48 @@ pub(crate) enum Code<'a> {
         name: Symbol,
         pos: Pos,
     },
+}
+
+/// Numbered code lies in blocks of so many; a power of two.
+const BLOCK: usize = 1024;
+
+/// All code that has a number: thunks are numbers and environments.
+#[derive(Debug)]
+pub(crate) struct Codes<'a> {
+    arena: &'a Bump,
+    /// They stay where they are: what runs refers to them while more are read.
+    blocks: Vec<&'a [OnceCell<Code<'a>>]>,
+    length: usize,
+}
+
+impl<'a> Codes<'a> {
+    /// No code yet.
+    pub(crate) fn new(arena: &'a Bump) -> Self {
+        Self { arena, blocks: Vec::new(), length: 0 }
+    }
+
+    /// Gives code the next number.
+    pub(crate) fn push(&mut self, code: Code<'a>) -> u32 {
+        let number = self.length;
+        if number.is_multiple_of(BLOCK) {
+            self.blocks.push(self.arena.alloc_slice_fill_with(BLOCK, |_| OnceCell::new()));
+        }
+        self.blocks[number / BLOCK][number % BLOCK].get_or_init(|| code);
+        self.length += 1;
+        number as u32
+    }
+
+    /// The code of that number; null for one that was never given.
+    #[inline]
+    pub(crate) fn get(&self, number: u32) -> &'a Code<'a> {
+        let number = number as usize;
+        self.blocks[number / BLOCK][number % BLOCK].get().unwrap_or(&Code::CurPos(Pos::NONE))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
 }
 
 /// `base ? path`.
@@ -259,8 +302,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn code_keeps_its_number_and_its_place() {
+        let arena = Bump::new();
+        let mut codes = Codes::new(&arena);
+        let first = (codes.push(Code::Local(0)), codes.get(0));
+        for number in 1..5 * BLOCK as u32 {
+            assert_eq!(codes.push(Code::Local(number)), number);
+        }
+        assert_eq!(codes.len(), 5 * BLOCK);
+        assert!(std::ptr::eq(first.1, codes.get(first.0)));
+        for number in 0..5 * BLOCK as u32 {
+            assert!(matches!(codes.get(number), Code::Local(slot) if *slot == number));
+        }
+    }
+
+    #[test]
     fn code_is_small() {
         assert_eq!(size_of::<Code<'_>>(), 16);
+        assert_eq!(size_of::<OnceCell<Code<'_>>>(), 16);
         assert_eq!(size_of::<Step<'_>>(), 24);
     }
 }

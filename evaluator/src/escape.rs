@@ -3,7 +3,7 @@
 //! (they make no function, no scope of their own and nothing that waits and would need the scope when it runs), so that
 //! an argument that is handed on as it is need not keep the scope.
 
-use crate::code::{Code, Lazy, Step};
+use crate::code::{Code, Codes, Lazy, Step};
 use crate::value::Value;
 
 /// How long the scope of a function of one plain argument lives.
@@ -18,7 +18,7 @@ pub(crate) enum Lifetime {
 }
 
 /// The lifetime of the scope that a function's body runs in. `codes` are those that the body's numbers mean.
-pub(crate) fn lifetime<'a>(body: &Code<'a>, codes: &[&'a Code<'a>]) -> Lifetime {
+pub(crate) fn lifetime<'a>(body: &Code<'a>, codes: &Codes<'a>) -> Lifetime {
     let mut escape = Escape { codes, shared: false };
     match (escape.keeps(body), escape.shared) {
         (true, _) => Lifetime::Open,
@@ -28,7 +28,7 @@ pub(crate) fn lifetime<'a>(body: &Code<'a>, codes: &[&'a Code<'a>]) -> Lifetime 
 }
 
 struct Escape<'r, 'a> {
-    codes: &'r [&'a Code<'a>],
+    codes: &'r Codes<'a>,
     /// Whether the argument is handed on without being evaluated.
     shared: bool,
 }
@@ -83,7 +83,7 @@ impl<'a> Escape<'_, 'a> {
 
     fn path_keeps(&mut self, path: &[Step<'a>]) -> bool {
         path.iter().any(|step| {
-            let code = step.computed.and_then(|number| self.codes.get(number.get() as usize - 1));
+            let code = step.computed.map(|number| self.codes.get(number.get() - 1));
             code.is_some_and(|code| self.keeps(code))
         })
     }
@@ -106,7 +106,7 @@ impl<'a> Escape<'_, 'a> {
 
     /// Whether evaluating it at once may leave something behind.
     fn evaluation_keeps(&mut self, lazy: Lazy<'a>) -> bool {
-        match lazy.thunk_number().and_then(|number| self.codes.get(number as usize)) {
+        match lazy.thunk_number().map(|number| self.codes.get(number)) {
             Some(code) => self.keeps(code),
             None => lazy.constant().is_none() && lazy.as_variable().is_none(),
         }

@@ -98,7 +98,7 @@ impl<'a> Evaluator<'a> {
     #[inline]
     fn eval_lazy(&mut self, lazy: Lazy<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         if let Some(number) = lazy.thunk_number() {
-            return self.eval(self.codes[number as usize], env);
+            return self.eval(self.codes.get(number), env);
         }
         match lazy.as_variable() {
             Some((depth, slot)) => self.force(env.variable(depth, slot)),
@@ -262,7 +262,7 @@ impl<'a> Evaluator<'a> {
         let result = match value {
             Value::Thunk(number, env) => {
                 slot.enter();
-                let code = self.codes[number as usize];
+                let code = self.codes.get(number);
                 self.eval(code, env).map(|value| self.copied_list(value))
             }
             Value::Apply(apply) => {
@@ -320,7 +320,7 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn force_value(&mut self, value: Value<'a>) -> Eval<'a, Value<'a>> {
         match value {
             Value::Thunk(number, env) => {
-                let code = self.codes[number as usize];
+                let code = self.codes.get(number);
                 self.eval(code, env)
             }
             Value::Apply(apply) => self.call_values(apply.function, apply.arguments, Pos::NONE),
@@ -418,7 +418,7 @@ impl<'a> Evaluator<'a> {
 
     fn step_name(&mut self, step: &'a Step<'a>, env: &'a Env<'a>) -> Eval<'a, Symbol> {
         let Some(computed) = step.computed else { return Ok(step.name) };
-        let value = self.eval(self.codes[computed.get() as usize - 1], env)?;
+        let value = self.eval(self.codes.get(computed.get() - 1), env)?;
         self.expect_name(value, step.pos)
     }
 

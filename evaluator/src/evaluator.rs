@@ -1,7 +1,7 @@
 //! The state of an evaluation: the arena, the symbols, the code read so far, the caches.
 
 use crate::arena::Arena;
-use crate::code::{Code, LambdaCode};
+use crate::code::{Code, Codes, LambdaCode};
 use crate::context::Contexts;
 use crate::error::{Error, ErrorKind, Eval};
 use crate::io::EvalIo;
@@ -50,7 +50,7 @@ pub struct Evaluator<'a> {
     trees: Bump,
     /// And what is known there while names are looked up.
     scopes: Scopes,
-    pub(crate) codes: Vec<&'a Code<'a>>,
+    pub(crate) codes: Codes<'a>,
     /// Where the binding of each of them was written.
     pub(crate) code_places: Vec<Pos>,
     pub(crate) lambdas: Vec<&'a LambdaCode<'a>>,
@@ -100,7 +100,7 @@ impl<'a> Evaluator<'a> {
             context_buffer: crate::context::ContextBuilder::default(),
             trees: Bump::new(),
             scopes: Scopes::default(),
-            codes: Vec::with_capacity(4096),
+            codes: Codes::new(arena),
             code_places: Vec::with_capacity(4096),
             lambdas: Vec::with_capacity(4096),
             globals: HashMap::new(),

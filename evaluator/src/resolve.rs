@@ -5,7 +5,7 @@ use crate::arena::Arena;
 use crate::ast::{AttrDef, AttrName, AttrValue, AttrsNode, Binary, Expr, Kind, LambdaNode};
 use crate::attrs::Keys;
 use crate::code::{
-    Arithmetic, Assert, AttrsCode, Call, Code, DynamicCode, FormalCode, FormalsCode, HasAttr, IfCode,
+    Arithmetic, Assert, AttrsCode, Call, Code, Codes, DynamicCode, FormalCode, FormalsCode, HasAttr, IfCode,
     LambdaCode, Lazy, LetCode, ListCode, MoreAttrs, Parts, RecCode, Select, Step, WithCode, WithVar,
 };
 use crate::parser::SyntaxError;
@@ -26,7 +26,7 @@ const LONGEST_NAME: usize = 32;
 pub(crate) struct Resolver<'a, 'r> {
     pub(crate) arena: &'a Arena,
     pub(crate) symbols: &'r Symbols<'a>,
-    pub(crate) codes: &'r mut Vec<&'a Code<'a>>,
+    pub(crate) codes: &'r mut Codes<'a>,
     /// Where the binding of each code that waits was written, for messages.
     pub(crate) code_places: &'r mut Vec<Pos>,
     pub(crate) lambdas: &'r mut Vec<&'a LambdaCode<'a>>,
@@ -181,10 +181,8 @@ impl<'a> Resolver<'a, '_> {
 
     /// Gives code a number.
     fn numbered(&mut self, code: Code<'a>, pos: Pos) -> u32 {
-        let code = self.alloc(code);
-        self.codes.push(code);
         self.code_places.push(pos);
-        self.codes.len() as u32 - 1
+        self.codes.push(code)
     }
 
     /// Code that is put off: no thunk where there is nothing to do.
