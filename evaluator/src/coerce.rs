@@ -293,12 +293,16 @@ impl<'a> Evaluator<'a> {
     }
 
     /// `"…${…}…"`.
+    #[inline(never)]
     pub(crate) fn interpolate(
         &mut self,
         parts: &'a [Code<'a>],
         env: &'a Env<'a>,
         pos: Pos,
     ) -> Eval<'a, Value<'a>> {
+        if self.stack_is_low() {
+            return self.on_new_stack(|evaluator| evaluator.interpolate(parts, env, pos));
+        }
         // Buffers that keep their size from one string to the next; strings inside of strings take others.
         let (mut text, mut context) = self.take_buffers();
         for part in parts {
@@ -326,7 +330,11 @@ impl<'a> Evaluator<'a> {
     }
 
     /// `a + b`, and paths with interpolations.
+    #[inline(never)]
     pub(crate) fn plus(&mut self, parts: &'a [Code<'a>], env: &'a Env<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
+        if self.stack_is_low() {
+            return self.on_new_stack(|evaluator| evaluator.plus(parts, env, pos));
+        }
         let Some((first, rest)) = parts.split_first() else { return Ok(Value::Null) };
         let first = self.eval(first, env)?;
         match first {

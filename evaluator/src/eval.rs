@@ -6,8 +6,8 @@
 use crate::attrs::{Attrs, share};
 use crate::builtins::Builtin;
 use crate::code::{
-    AttrsCode, Call, Code, DynamicCode, FormalsCode, HasAttr, LambdaCode, Lazy, RecCode, Select, Step,
-    WithVar,
+    Arithmetic, AttrsCode, Call, Code, DynamicCode, FormalsCode, HasAttr, LambdaCode, Lazy, ListCode,
+    RecCode, Select, Step, WithVar,
 };
 use crate::error::{Error, ErrorKind, Eval, What};
 use crate::evaluator::Evaluator;
@@ -90,6 +90,20 @@ impl<'a> Evaluator<'a> {
                 env.keep();
                 Ok(Value::Lambda(*number, env))
             }
+            // Nor does what calls nothing in tail position.
+            Code::Not { .. }
+            | Code::And { .. }
+            | Code::Or { .. }
+            | Code::Implies { .. }
+            | Code::Equal { .. }
+            | Code::HasAttr(_) => self.condition_value(code, env),
+            Code::Attrs(attrs) if attrs.more.is_none() => self.plain_attrs(attrs, env),
+            Code::List(list) => self.list(list, env),
+            Code::Update { pair, pos } => self.update(pair, env, *pos),
+            Code::Arithmetic { operator, pair, pos } => self.computed(*operator, pair, env, *pos),
+            Code::Plus(sum) => self.plus(sum.parts, env, sum.pos),
+            Code::Interpolate(text) => self.interpolate(text.parts, env, text.pos),
+            Code::Select(select) if select.default.is_none() => self.selected_value(select, env),
             _ => self.eval_in_frame(code, env),
         }
     }
@@ -148,23 +162,15 @@ impl<'a> Evaluator<'a> {
                 Code::WithVar(var) => return self.with_variable(var, env),
                 Code::CurPos(pos) => return Ok(self.position_value(*pos)),
                 Code::Select(select) => {
+                    let Some(default) = &select.default else { return self.selected_value(select, env) };
                     if let Some(value) = self.selection(select, env)? {
                         return Ok(value);
                     }
-                    match &select.default {
-                        Some(default) => code = default,
-                        None => return self.fail(ErrorKind::Other, select.pos, "attribute missing"),
-                    }
+                    code = default;
                 }
-                Code::HasAttr(has) => return self.has_attr(has, env),
                 Code::Attrs(attrs) => return self.attrs(attrs, env),
                 Code::RecAttrs(scope) => return self.rec_attrs(scope, env),
-                Code::List(list) => {
-                    let arena = self.arena;
-                    let items = list.items;
-                    let made = List::filled(arena, items.len(), |index| items[index].within(env));
-                    return Ok(Value::List(made));
-                }
+                Code::List(list) => return self.list(list, env),
                 Code::Lambda(number) => {
                     env.keep();
                     return Ok(Value::Lambda(*number, env));
@@ -198,24 +204,12 @@ impl<'a> Evaluator<'a> {
                     }
                     code = &assert.body;
                 }
-                Code::Not { operand, pos } => return Ok(Value::Bool(!self.eval_bool(operand, env, *pos)?)),
-                Code::Equal { pair, negate, pos } => {
-                    let left = self.eval(&pair.0, env)?;
-                    let right = self.eval(&pair.1, env)?;
-                    return Ok(Value::Bool(self.equal(left, right, *pos)? != *negate));
-                }
-                Code::And { pair, pos } => {
-                    let value = self.eval_bool(&pair.0, env, *pos)? && self.eval_bool(&pair.1, env, *pos)?;
-                    return Ok(Value::Bool(value));
-                }
-                Code::Or { pair, pos } => {
-                    let value = self.eval_bool(&pair.0, env, *pos)? || self.eval_bool(&pair.1, env, *pos)?;
-                    return Ok(Value::Bool(value));
-                }
-                Code::Implies { pair, pos } => {
-                    let value = !self.eval_bool(&pair.0, env, *pos)? || self.eval_bool(&pair.1, env, *pos)?;
-                    return Ok(Value::Bool(value));
-                }
+                Code::Not { .. }
+                | Code::And { .. }
+                | Code::Or { .. }
+                | Code::Implies { .. }
+                | Code::Equal { .. }
+                | Code::HasAttr(_) => return self.condition_value(code, env),
                 Code::Update { pair, pos } => return self.update(pair, env, *pos),
                 Code::ConcatLists { pair, pos } => {
                     let left = self.eval(&pair.0, env)?;
@@ -227,9 +221,7 @@ impl<'a> Evaluator<'a> {
                 Code::Plus(sum) => return self.plus(sum.parts, env, sum.pos),
                 Code::Interpolate(text) => return self.interpolate(text.parts, env, text.pos),
                 Code::Arithmetic { operator, pair, pos } => {
-                    let left = self.eval(&pair.0, env)?;
-                    let right = self.eval(&pair.1, env)?;
-                    return self.arithmetic(*operator, left, right, *pos);
+                    return self.computed(*operator, pair, env, *pos);
                 }
                 Code::Inherited { source, name, pos } => {
                     let source = self.force(&env.slots()[*source as usize])?;
@@ -366,10 +358,51 @@ impl<'a> Evaluator<'a> {
         self.force(slot).map_err(|error| error.within(self.arena, What::Attribute(name), pos))
     }
 
+    #[inline]
     pub(crate) fn eval_bool(&mut self, code: &'a Code<'a>, env: &'a Env<'a>, pos: Pos) -> Eval<'a, bool> {
-        match self.eval(code, env)? {
-            Value::Bool(value) => Ok(value),
-            other => Err(self.wrong_type(other, "a Boolean", pos)),
+        match code {
+            Code::Not { .. }
+            | Code::And { .. }
+            | Code::Or { .. }
+            | Code::Implies { .. }
+            | Code::Equal { .. }
+            | Code::HasAttr(_) => self.condition(code, env),
+            _ => match self.eval(code, env)? {
+                Value::Bool(value) => Ok(value),
+                other => Err(self.wrong_type(other, "a Boolean", pos)),
+            },
+        }
+    }
+
+    #[inline(never)]
+    fn condition_value(&mut self, code: &'a Code<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        self.condition(code, env).map(Value::Bool)
+    }
+
+    /// Runs code that gives a Boolean if it gives anything.
+    #[inline(never)]
+    fn condition(&mut self, code: &'a Code<'a>, env: &'a Env<'a>) -> Eval<'a, bool> {
+        if self.stack_is_low() {
+            return self.on_new_stack(|evaluator| evaluator.condition(code, env));
+        }
+        match code {
+            Code::HasAttr(has) => self.has_attr(has, env),
+            Code::Not { operand, pos } => Ok(!self.eval_bool(operand, env, *pos)?),
+            Code::Equal { pair, negate, pos } => {
+                let left = self.eval(&pair.0, env)?;
+                let right = self.eval(&pair.1, env)?;
+                Ok(self.equal(left, right, *pos)? != *negate)
+            }
+            Code::And { pair, pos } => {
+                Ok(self.eval_bool(&pair.0, env, *pos)? && self.eval_bool(&pair.1, env, *pos)?)
+            }
+            Code::Or { pair, pos } => {
+                Ok(self.eval_bool(&pair.0, env, *pos)? || self.eval_bool(&pair.1, env, *pos)?)
+            }
+            Code::Implies { pair, pos } => {
+                Ok(!self.eval_bool(&pair.0, env, *pos)? || self.eval_bool(&pair.1, env, *pos)?)
+            }
+            _ => self.fail(ErrorKind::Other, Pos::NONE, "this is not a condition"),
         }
     }
 
@@ -422,6 +455,18 @@ impl<'a> Evaluator<'a> {
         self.expect_name(value, step.pos)
     }
 
+    /// A selection without a default.
+    #[inline(never)]
+    fn selected_value(&mut self, select: &'a Select<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        if self.stack_is_low() {
+            return self.on_new_stack(|evaluator| evaluator.selected_value(select, env));
+        }
+        match self.selection(select, env)? {
+            Some(value) => Ok(value),
+            None => self.fail(ErrorKind::Other, select.pos, "attribute missing"),
+        }
+    }
+
     /// A selection; `None` when the default is wanted.
     fn selection(&mut self, select: &'a Select<'a>, env: &'a Env<'a>) -> Eval<'a, Option<Value<'a>>> {
         let mut value = self.eval(&select.base, env)?;
@@ -448,27 +493,36 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn has_attr(&mut self, has: &'a HasAttr<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+    fn has_attr(&mut self, has: &'a HasAttr<'a>, env: &'a Env<'a>) -> Eval<'a, bool> {
         let path = has.path;
         let mut value = self.eval(&has.base, env)?;
         for (index, step) in path.iter().enumerate() {
             let name = self.step_name(step, env)?;
-            let Value::Attrs(attrs) = value else { return Ok(Value::Bool(false)) };
+            let Value::Attrs(attrs) = value else { return Ok(false) };
             match Self::find_cached(step, attrs, name) {
-                None => return Ok(Value::Bool(false)),
+                None => return Ok(false),
                 Some(_) if index + 1 == path.len() => {}
                 Some(slot) => value = self.force_attr(slot, name, step.pos)?,
             }
         }
-        Ok(Value::Bool(true))
+        Ok(true)
+    }
+
+    #[inline(never)]
+    fn list(&mut self, list: &'a ListCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        let items = list.items;
+        Ok(Value::List(List::filled(self.arena, items.len(), |index| items[index].within(env))))
+    }
+
+    #[inline(never)]
+    fn plain_attrs(&mut self, code: &'a AttrsCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
+        let attrs = Attrs::filled(self.arena, code.keys, |index| code.values[index].within(env));
+        Ok(Value::Attrs(attrs))
     }
 
     fn attrs(&mut self, code: &'a AttrsCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         let arena = self.arena;
-        let Some(more) = code.more else {
-            let attrs = Attrs::filled(arena, code.keys, |index| code.values[index].within(env));
-            return Ok(Value::Attrs(attrs));
-        };
+        let Some(more) = code.more else { return self.plain_attrs(code, env) };
         let sources = if more.sources.is_empty() {
             env
         } else {
@@ -539,7 +593,36 @@ impl<'a> Evaluator<'a> {
         self.with_dynamic(list.collect(), scope.dynamic, inner)
     }
 
+    #[inline(never)]
+    fn computed(
+        &mut self,
+        operator: Arithmetic,
+        pair: &'a (Code<'a>, Code<'a>),
+        env: &'a Env<'a>,
+        pos: Pos,
+    ) -> Eval<'a, Value<'a>> {
+        if self.stack_is_low() {
+            return self.on_new_stack(|evaluator| evaluator.computed(operator, pair, env, pos));
+        }
+        let left = self.eval(&pair.0, env)?;
+        let right = self.eval(&pair.1, env)?;
+        if let (Value::Int(a), Value::Int(b)) = (left, right) {
+            match operator {
+                Arithmetic::Less => return Ok(Value::Bool(a < b)),
+                Arithmetic::Sub if let Some(difference) = a.checked_sub(b) => {
+                    return Ok(Value::Int(difference));
+                }
+                _ => {}
+            }
+        }
+        self.arithmetic(operator, left, right, pos)
+    }
+
+    #[inline(never)]
     fn update(&mut self, pair: &'a (Code<'a>, Code<'a>), env: &'a Env<'a>, pos: Pos) -> Eval<'a, Value<'a>> {
+        if self.stack_is_low() {
+            return self.on_new_stack(|evaluator| evaluator.update(pair, env, pos));
+        }
         self.statistics.updates += 1;
         // The right one first, as Nix does since 2.32: shows in which of two errors is reported.
         let right = self.eval(&pair.1, env)?;
