@@ -509,12 +509,14 @@ impl<'a> Evaluator<'a> {
     }
 
     #[inline(never)]
+    #[expect(clippy::unnecessary_wraps, reason = "`eval` ends with a call of it")]
     fn list(&mut self, list: &'a ListCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         let items = list.items;
         Ok(Value::List(List::filled(self.arena, items.len(), |index| items[index].within(env))))
     }
 
     #[inline(never)]
+    #[expect(clippy::unnecessary_wraps, reason = "`eval` ends with a call of it")]
     fn plain_attrs(&mut self, code: &'a AttrsCode<'a>, env: &'a Env<'a>) -> Eval<'a, Value<'a>> {
         let attrs = Attrs::filled(self.arena, code.keys, |index| code.values[index].within(env));
         Ok(Value::Attrs(attrs))
