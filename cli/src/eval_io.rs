@@ -102,12 +102,27 @@ impl StoreIo {
         if texts.is_empty() {
             return Ok(());
         }
-        self.store.add_texts(&texts).map(drop).map_err(|error| store_error(&error))
+        self.evaluation().add_texts(&texts).map(drop).map_err(|error| store_error(&error))
+    }
+
+    /// Where what is evaluated is written to and read from: what is built is brought there.
+    fn evaluation(&self) -> &Store {
+        self.store.evaluation_store()
     }
 
     fn fetcher(&self) -> Fetcher<'_> {
         let time_to_live = NixConf::load().text("tarball-ttl").and_then(|text| text.parse().ok());
-        Fetcher { store: &self.store, time_to_live: time_to_live.unwrap_or(TARBALL_TTL) }
+        Fetcher { store: self.evaluation(), time_to_live: time_to_live.unwrap_or(TARBALL_TTL) }
+    }
+
+    /// Copies what was built to where it is read.
+    fn bring_back<'a>(&self, paths: impl Iterator<Item = &'a StorePath>) -> store::Result<()> {
+        let to = self.evaluation();
+        if std::ptr::eq(to, &raw const *self.store) {
+            return Ok(());
+        }
+        let closure = self.store.closure(paths.cloned())?;
+        self.store.copy_to(to, &closure, true, &|_| {}).map(drop)
     }
 
     fn dir(&self) -> &StoreDir {
@@ -117,7 +132,7 @@ impl StoreIo {
     /// Where a path that the language names really lies.
     fn real(&self, path: &[u8]) -> Vec<u8> {
         if path.starts_with(self.dir().as_str().as_bytes()) {
-            let real = self.store.layout().real_of_logical(Path::new(OsStr::from_bytes(path)));
+            let real = self.evaluation().layout().real_of_logical(Path::new(OsStr::from_bytes(path)));
             return real.into_os_string().into_vec();
         }
         path.to_vec()
@@ -149,7 +164,7 @@ impl StoreIo {
             .map_err(|error| IoError::Store(error.to_string()))?;
         let mut info = PathInfo::new(store_path.clone(), hash, archive.len() as u64);
         info.content_address = Some(ContentAddress { method: Method::Recursive, hash });
-        self.store.add_nar(&info, &mut archive.as_slice()).map_err(|error| store_error(&error))?;
+        self.evaluation().add_nar(&info, &mut archive.as_slice()).map_err(|error| store_error(&error))?;
         Ok(store_path)
     }
 }
@@ -242,7 +257,7 @@ impl EvalIo for StoreIo {
             Ingestion::Nar => Method::Recursive,
         };
         let real = self.real(path);
-        self.store
+        self.evaluation()
             .add_path(Path::new(OsStr::from_bytes(&real)), name, method, Algorithm::Sha256)
             .map_err(|error| store_error(&error))
     }
@@ -274,7 +289,7 @@ impl EvalIo for StoreIo {
                     requests.entry(derivation.clone()).or_default().insert(output.clone());
                 }
                 Wanted::Path(path) => {
-                    if !self.store.is_valid(path).map_err(|error| store_error(&error))? {
+                    if !self.evaluation().is_valid(path).map_err(|error| store_error(&error))? {
                         return Err(IoError::Missing(self.dir().print(path)));
                     }
                 }
@@ -290,6 +305,7 @@ impl EvalIo for StoreIo {
         let report = self.store.build(&requests, &self.build).map_err(|error| store_error(&error))?;
         let mut made = Realised::new();
         for (derivation, outputs) in report.outputs {
+            self.bring_back(outputs.values()).map_err(|error| store_error(&error))?;
             for (output, path) in outputs {
                 made.insert((derivation.clone(), output), path);
             }
@@ -301,7 +317,7 @@ impl EvalIo for StoreIo {
         if let Some(text) = self.pending.borrow().texts.get(path) {
             return Ok(Some(text.references.iter().cloned().collect()));
         }
-        let info = self.store.query_path_info(path).map_err(|error| store_error(&error))?;
+        let info = self.evaluation().query_path_info(path).map_err(|error| store_error(&error))?;
         Ok(info.map(|info| info.references))
     }
 

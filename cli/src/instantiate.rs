@@ -77,7 +77,7 @@ pub(crate) fn derivations_in_store(
     let question = request.question("derivations", &options, &*io);
     let answer = question.answer(
         Rc::clone(&io) as Rc<dyn EvalIo>,
-        |bytes| has_derivations(store, bytes),
+        |bytes| has_derivations(store.evaluation_store(), bytes),
         |recorder| {
             let found = found_derivations(request, recorder, options)?;
             io.flush()?;
@@ -109,7 +109,7 @@ fn instantiate_in_store(
     for (number, info) in found.iter().enumerate() {
         let link = if number == 0 { root.to_owned() } else { format!("{root}-{}", number + 1) };
         let link = std::path::absolute(link)?;
-        store.add_permanent_root(&store.dir().parse(&info.drv_path)?, &link)?;
+        store.evaluation_store().add_permanent_root(&store.dir().parse(&info.drv_path)?, &link)?;
         writeln!(std::io::stdout(), "{}", link.display())?;
     }
     Ok(ExitCode::SUCCESS)

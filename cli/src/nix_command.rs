@@ -9,6 +9,7 @@ mod info;
 mod listing;
 mod objects;
 mod registry;
+mod repl;
 mod run;
 mod search;
 
@@ -25,6 +26,7 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["build"], build::build),
     (&["eval"], build::eval),
     (&["develop"], develop::develop),
+    (&["repl"], repl::repl),
     (&["print-dev-env"], develop::print),
     (&["log"], info::log),
     (&["path-info"], info::path_info),

@@ -134,6 +134,7 @@ impl NixConf {
             trust: Trust { require_signatures: self.flag("require-sigs", true), keys },
             secret_keys,
             substituters: std::sync::Arc::new(self.substituters()),
+            free_space: self.settings.free_space(),
         })
     }
 }

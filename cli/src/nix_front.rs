@@ -257,6 +257,14 @@ impl Front {
 
     /// The same with other options.
     pub(crate) fn open_with(&self, options: store::Options) -> Result<Store> {
+        let store = self.open_named(options.clone())?;
+        if let Some(address) = self.conf.text("eval-store").filter(|address| !address.is_empty()) {
+            store.evaluate_in(self.open_at(address, options)?)?;
+        }
+        Ok(store)
+    }
+
+    fn open_named(&self, options: store::Options) -> Result<Store> {
         if let Some(named) = self.store_setting()
             && let Some(store) = self.open_elsewhere(&named, options.clone())?
         {

@@ -20,6 +20,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use store::Store;
+use store::build::BuildOptions;
 
 /// The commands and what they do.
 const HELP: &str = "\
@@ -78,9 +80,16 @@ pub(crate) fn command() -> Command {
 
 /// Reads, evaluates, prints, until the end of the input.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let request = Request::from_matches(matches);
+    start(&Request::from_matches(matches), Workshop::open())
+}
+
+/// The same over the store that one of Nix's commands opened.
+pub(crate) fn run_over(request: &Request, store: Result<Store>, options: BuildOptions) -> Result<ExitCode> {
+    start(request, store.map(|store| Workshop::over(store, options)))
+}
+
+fn start(request: &Request, workshop: Result<Workshop>) -> Result<ExitCode> {
     let arena = Arena::new();
-    let workshop = Workshop::open();
     let io = workshop
         .as_ref()
         .map_or_else(|_| read_only_io(), |workshop| Rc::clone(&workshop.io) as Rc<dyn EvalIo>);

@@ -68,6 +68,7 @@ impl Store {
             return Ok(paths);
         }
         let derivations = self.parse_new_derivations(&missing)?;
+        self.make_room();
         let real: Vec<_> = missing.keys().map(|path| self.real_path(path)).collect();
         let _locks = PathLocks::acquire(&real)?;
         let mut infos = Vec::new();
@@ -142,6 +143,7 @@ impl Store {
         if let Some(remote) = &self.remote {
             return remote.add_path(source, name, method, algorithm);
         }
+        self.make_room();
         let hash = match method {
             Method::Recursive if algorithm == Algorithm::Sha256 => {
                 // Reading a tree twice is dear: unless it looks as if it were here already, copy at once.
@@ -229,6 +231,7 @@ impl Store {
             return remote.add_nar(info, archive, self.options.trust.require_signatures);
         }
         self.add_temp_root(&info.path)?;
+        self.make_room();
         let _lock = PathLocks::acquire(&[self.real_path(&info.path)])?;
         self.take_nar(info, archive)
     }

@@ -37,6 +37,7 @@ impl Store {
         if method == Method::Git {
             return Err(Error::Invalid("git hashing is not supported".to_owned()));
         }
+        self.make_room();
         let place = Temporary::create(self)?;
         let inside = place.path().join("x");
         let mut archive = None;

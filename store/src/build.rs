@@ -36,6 +36,7 @@ pub use cgroup::Limits;
 pub use failure::{BuildError, Failure, FailureKind};
 pub(crate) use fetch::agent;
 pub use free_space::FreeSpace;
+pub(crate) use free_space::LastLook;
 pub use machines::Machine;
 pub use progress::{Event, Progress, Silent};
 pub(crate) use recursive::FEATURE as RECURSIVE_NIX;
@@ -221,6 +222,7 @@ impl Store {
     /// every failure; what was built before stays valid.
     pub fn build(&self, requests: &[(StorePath, Wanted)], options: &BuildOptions) -> Result<BuildReport> {
         if let Some(remote) = &self.remote {
+            self.bring(requests.iter().map(|(path, _)| path))?;
             let mut report = remote.build(requests, options)?;
             for (path, wanted) in requests {
                 let known = self.known_outputs(&self.read_derivation(path)?)?;

@@ -13,6 +13,11 @@ use std::sync::PoisonError;
 impl Store {
     /// Reads a derivation. Its outputs' paths are as its text says; [`Store::check_derivation`] recomputes them.
     pub fn read_derivation(&self, path: &StorePath) -> Result<Derivation> {
+        if let Some(other) = self.evaluation.get()
+            && !self.is_valid(path)?
+        {
+            return other.read_derivation(path);
+        }
         if !self.has_files() {
             let mut archive = Vec::new();
             self.archive(path, &mut archive)?;

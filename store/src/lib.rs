@@ -12,6 +12,7 @@ pub mod daemon;
 mod database;
 mod derivations;
 mod error;
+mod evaluation;
 mod export;
 mod garbage;
 mod image_database;

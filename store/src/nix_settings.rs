@@ -199,13 +199,7 @@ impl NixSettings {
         options.use_cgroups = self.get("use-cgroups").map(|_| self.flag("use-cgroups", true));
         options.limits =
             Limits { memory: self.number("build-memory-max"), tasks: self.number("build-tasks-max") };
-        options.free_space = self.number("min-free").map(|min| FreeSpace {
-            min,
-            max: self.number("max-free").unwrap_or(u64::MAX),
-            interval: seconds("min-free-check-interval").unwrap_or(Duration::from_secs(5)),
-            keep_outputs: self.flag("keep-outputs", false),
-            keep_derivations: self.flag("keep-derivations", true),
-        });
+        options.free_space = self.free_space();
         options.note_realisations |= self.has_feature("ca-derivations");
         options.hashed_mirrors = self.words("hashed-mirrors", &[]);
         options.post_build_hook =
@@ -213,6 +207,19 @@ impl NixSettings {
         options.hook_settings = self.to_text();
         self.apply_machines(options);
         self.apply_sandbox(options);
+    }
+
+    /// When to make room, if that is wanted.
+    #[must_use]
+    pub fn free_space(&self) -> Option<FreeSpace> {
+        let interval = self.number("min-free-check-interval").map(Duration::from_secs);
+        self.number("min-free").map(|min| FreeSpace {
+            min,
+            max: self.number("max-free").unwrap_or(u64::MAX),
+            interval: interval.unwrap_or(Duration::from_secs(5)),
+            keep_outputs: self.flag("keep-outputs", false),
+            keep_derivations: self.flag("keep-derivations", true),
+        })
     }
 
     fn apply_machines(&self, options: &mut BuildOptions) {

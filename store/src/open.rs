@@ -1,5 +1,6 @@
 //! The store as a value: its layout, its database connection, its temporary roots.
 
+use crate::build::{FreeSpace, LastLook};
 use crate::cache::Substituters;
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use formats::store_path::{StoreDir, StorePath};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -27,11 +28,19 @@ pub struct Options {
     pub secret_keys: Vec<SecretKey>,
     /// Caches to take from what would have to be built.
     pub substituters: Arc<Substituters>,
+    /// Make room before additions when the disk fills up; builds look for themselves.
+    pub free_space: Option<FreeSpace>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durable: true, trust: Trust::default(), secret_keys: Vec::new(), substituters: Arc::default() }
+        Self {
+            durable: true,
+            trust: Trust::default(),
+            secret_keys: Vec::new(),
+            substituters: Arc::default(),
+            free_space: None,
+        }
     }
 }
 
@@ -43,8 +52,12 @@ pub struct Store {
     pub(crate) database: Mutex<Database>,
     pub(crate) temp_roots: TempRoots,
     pub(crate) modulo_hashes: Mutex<BTreeMap<StorePath, ModuloHash>>,
+    /// When an addition last looked whether there is room.
+    pub(crate) last_look: Mutex<LastLook>,
     /// Who keeps it, if we do not.
     pub(crate) remote: Option<Box<dyn Keeper>>,
+    /// The store in which derivations and sources are, where it is another.
+    pub(crate) evaluation: OnceLock<Box<Self>>,
 }
 
 impl Store {
@@ -65,7 +78,9 @@ impl Store {
             options,
             database: Mutex::new(database),
             modulo_hashes: Mutex::default(),
+            last_look: Mutex::default(),
             remote: None,
+            evaluation: OnceLock::new(),
         })
     }
 
@@ -90,6 +105,8 @@ impl Store {
             layout,
             options,
             modulo_hashes: Mutex::default(),
+            last_look: Mutex::default(),
+            evaluation: OnceLock::new(),
         })
     }
 

@@ -22,9 +22,13 @@ pub(super) struct Workshop {
 impl Workshop {
     /// The store that the command line or the environment names.
     pub(super) fn open() -> Result<Self> {
-        let store = Rc::new(crate::store::open()?);
-        let options = NixConf::load().build_options();
-        Ok(Self { io: Rc::new(StoreIo::new(Rc::clone(&store), options.clone())), store, options })
+        Ok(Self::over(crate::store::open()?, NixConf::load().build_options()))
+    }
+
+    /// This store.
+    pub(super) fn over(store: Store, options: BuildOptions) -> Self {
+        let store = Rc::new(store);
+        Self { io: Rc::new(StoreIo::new(Rc::clone(&store), options.clone())), store, options }
     }
 }
 

@@ -1,12 +1,12 @@
-//! Room while builds run: when less than `min-free` bytes are left, garbage is collected until `max-free` are. nix.conf(5),
-//! "min-free", "max-free", "min-free-check-interval". Builds go on meanwhile, as with any collection.
+//! Room while builds run and before additions: when less than `min-free` bytes are left, garbage is collected until `max-free`
+//! are. nix.conf(5), "min-free", "max-free", "min-free-check-interval". Builds go on meanwhile, as with any collection.
 
 use super::BuildOptions;
 use crate::error::{Error, Result};
 use crate::garbage::CollectOptions;
 use crate::open::Store;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// When to make room, and how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,30 @@ pub struct FreeSpace {
     pub keep_outputs: bool,
     /// What such a collection keeps.
     pub keep_derivations: bool,
+}
+
+/// What additions remember of the last time that one of them looked.
+#[derive(Debug, Default)]
+pub(crate) struct LastLook {
+    at: Option<Instant>,
+    after_last: Option<u64>,
+}
+
+impl Store {
+    /// Makes room for what is about to be added, if that is wanted and nobody looked just now. What cannot be freed is no reason
+    /// not to try the addition.
+    pub(crate) fn make_room(&self) {
+        let Some(wanted) = self.options.free_space.as_ref().filter(|_| self.remote.is_none()) else { return };
+        // Who adds while another looks does not wait for it.
+        let Ok(mut last) = self.last_look.try_lock() else { return };
+        if last.at.is_some_and(|at| at.elapsed() < wanted.interval) {
+            return;
+        }
+        last.at = Some(Instant::now());
+        if let Err(error) = make_room(self, wanted, &mut last.after_last) {
+            log::warn!("making room in the store: {error}");
+        }
+    }
 }
 
 /// Tells the watch that the builds are over.

@@ -166,6 +166,7 @@ fn carry_out(
     {
         return Ok(Done { built: false, outputs });
     }
+    store.bring_sources(&goal.derivation)?;
     if let Some(there) = there {
         let inputs = input_closure(store, goal, inputs)?;
         let locked = finals.into_values().flatten().collect();

@@ -77,7 +77,7 @@ impl<'a> Planner<'a> {
     pub(super) fn derivations(mut self, requests: &[(StorePath, Wanted)], check: bool) -> Result<Schedule> {
         let mut level: Vec<(StorePath, Wanted, bool)> = Vec::new();
         for (path, wanted) in requests {
-            if !self.store.is_valid(path)? {
+            if !self.store.knows_derivation(path)? {
                 return Err(Error::NotValid(self.store.dir().print(path)));
             }
             level.push((path.clone(), wanted.clone(), check));
