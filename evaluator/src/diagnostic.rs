@@ -104,6 +104,7 @@ impl<'a> Evaluator<'a> {
             What::Builtin(name) => {
                 (format!("while calling the '{}' builtin", name.strip_prefix("__").unwrap_or(name)), false)
             }
+            What::File(path) => (format!("while evaluating the file '{path}':"), false),
             What::Context(text) => (text.to_owned(), true),
             What::Derivation { name, attribute: Some(attribute) } => {
                 let attribute = self.symbols.show(attribute);
@@ -155,6 +156,10 @@ impl Explanation {
         for (index, line) in self.trace.iter().enumerate() {
             // The innermost step says nothing when it stands where the message stands.
             if index == 0 && !full && !line.important && line.location == self.location {
+                continue;
+            }
+            // Places name their files.
+            if !full && !line.important && line.location.is_none() {
                 continue;
             }
             if full {

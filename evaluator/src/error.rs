@@ -77,6 +77,8 @@ pub(crate) enum What<'a> {
     Attribute(Symbol),
     Call(Option<Symbol>),
     Builtin(&'static str),
+    /// Evaluating a file; said where the whole trace is asked for, since places name their files.
+    File(&'a str),
     /// `addErrorContext`, always shown.
     Context(&'a str),
     /// Evaluating a derivation's attribute.

@@ -3,7 +3,7 @@
 use crate::arena::Arena;
 use crate::code::{Code, Codes, LambdaCode};
 use crate::context::Contexts;
-use crate::error::{Error, ErrorKind, Eval};
+use crate::error::{Error, ErrorKind, Eval, What};
 use crate::io::EvalIo;
 use crate::options::Options;
 use crate::parser::{Surroundings, SyntaxError, parse};
@@ -297,7 +297,10 @@ impl<'a> Evaluator<'a> {
         let text = self.read_file(path, pos)?;
         let directory = dir_name(path).to_vec();
         let code = self.compile(&text, Origin::File(path.to_vec()), &directory, None)?;
-        self.eval(code, self.root)
+        self.eval(code, self.root).map_err(|error| {
+            let path = self.arena.alloc_str(&String::from_utf8_lossy(path));
+            error.within(self.arena, What::File(path), Pos::NONE)
+        })
     }
 
     /// Follows links and finds `default.nix` in directories.

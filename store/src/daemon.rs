@@ -15,6 +15,7 @@ pub(crate) mod wire;
 
 pub use connection::{Settings, Trust, serve};
 pub use restriction::Restriction;
+pub(crate) use restriction::Window;
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;

@@ -8,7 +8,7 @@ use super::outputs::{self, Scratch};
 use super::resolve::{self, Inputs};
 use super::schedule::Goal;
 use super::{BuildOptions, Event, Failure, FailureKind, Sandbox, after, builtin, process, recursive};
-use crate::daemon::Restriction;
+use crate::daemon::{Restriction, Window};
 use crate::error::Result;
 use crate::lock::PathLocks;
 use crate::open::Store;
@@ -192,8 +192,10 @@ fn carry_out(
         _ => Identity::ourselves(),
     };
     let asks = attributes.required_features().contains(recursive::FEATURE);
-    let scratch = Scratch::create(store, &goal.path, &identity, asks)?;
-    let restriction = asks.then(|| Arc::new(Restriction::new(inputs.clone())));
+    let in_sandbox = matches!(options.sandbox, Sandbox::Required(_));
+    let scratch = Scratch::create(store, &goal.path, &identity, asks && !in_sandbox)?;
+    let window = in_sandbox.then(|| Window { place: scratch.store(), separate: identity.separate });
+    let restriction = asks.then(|| Arc::new(Restriction::new(inputs.clone(), window)));
     let job =
         Job { store, goal, options, attributes, outputs, finals, inputs, scratch, identity, restriction };
     options.progress.event(&Event::Started {
@@ -313,11 +315,6 @@ pub(super) fn check_supported(
             "it needs a machine of type `{platform}`; this one builds for {}",
             ours.join(", ")
         )));
-    }
-    if attributes.required_features().contains(recursive::FEATURE) && options.sandbox != Sandbox::Off {
-        return Err(FailureKind::Unsupported(
-            "it asks for `recursive-nix`, which Firn has only for builds without a sandbox (`sandbox = false`)".to_owned(),
-        ));
     }
     if let Some(missing) = attributes.required_features().difference(&options.features).next() {
         return Err(FailureKind::Unsupported(format!(

@@ -2,10 +2,11 @@
 
 use crate::fixture::Fixture;
 use formats::derivation::Output;
+use formats::store_path::StorePath;
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use store::CollectOptions;
-use store::build::{BuildOptions, FailureKind, Wanted};
+use store::build::{BuildOptions, FailureKind, Sandbox, SandboxPath, Wanted};
 
 #[test]
 fn the_builder_sees_only_its_inputs() {
@@ -168,4 +169,43 @@ fn exported_databases_are_the_same_bytes() {
     let closure = fixture.store.export_database([path.clone()], &second).unwrap();
     assert_eq!(closure, BTreeSet::from([path]));
     assert_eq!(std::fs::read(first).unwrap(), std::fs::read(second).unwrap());
+}
+
+/// A builder in a sandbox adds a file and builds something else, sees both, and refers to what it built.
+#[test]
+fn a_builder_in_a_sandbox_asks_the_store() {
+    let nix = crate::turns::implementations().into_iter().find(|directory| directory.starts_with("/usr"));
+    let Some(nix) = nix else { panic!("this test needs a real Nix below /usr: install nix-bin") };
+    let fixture = Fixture::new();
+    let script = format!(
+        "set -e; export PATH={}:/usr/bin HOME=$PWD NIX_STATE_DIR=$PWD/state
+         echo hello > file; added=$(nix-store --add file); read line < $added; test $line = hello
+         echo 'derivation {{ name = \"inner\"; system = \"x86_64-linux\"; builder = \"/bin/sh\";
+           args = [ \"-c\" \"echo inside > $out\" ]; }}' > inner.nix
+         inner=$(nix-build --no-out-link inner.nix); read line < $inner; test $line = inside
+         ! nix-store -q --references {}
+         echo $inner > $out",
+        nix.display(),
+        fixture.store.dir().print(&fixture.store.add_text("secret", b"", &BTreeSet::new()).unwrap()),
+    );
+    let derivation = fixture.derivation("outer", &script, |derivation| {
+        derivation.env.insert(b"requiredSystemFeatures".to_vec(), b"recursive-nix".to_vec());
+    });
+    let mut paths = vec![SandboxPath {
+        target: "/bin/sh".into(),
+        source: store::build::static_shell().unwrap(),
+        optional: false,
+    }];
+    for place in ["/usr/bin", "/usr/lib", "/usr/lib64", "/lib", "/lib64"] {
+        paths.push(SandboxPath { target: place.into(), source: place.into(), optional: true });
+    }
+    let mut options = BuildOptions { sandbox: Sandbox::Required(paths), ..BuildOptions::default() };
+    options.features.insert("recursive-nix".to_owned());
+    let outputs = fixture.store.build_derivation(&derivation, &options).unwrap();
+    let info = fixture.store.path_info(&outputs["out"]).unwrap();
+    let names: Vec<&str> = info.references.iter().map(StorePath::name).collect();
+    assert_eq!(names, ["inner"]);
+    let inner = info.references.first().unwrap();
+    assert_eq!(std::fs::read_to_string(fixture.store.real_path(inner)).unwrap(), "inside\n");
+    fixture.assert_clean();
 }

@@ -279,3 +279,59 @@ fn garbage_makes_room_while_a_build_runs() {
     assert_eq!(std::fs::read_to_string(fixture.store.real_path(&outputs["out"])).unwrap(), "done\n");
     fixture.assert_clean();
 }
+
+#[test]
+fn garbage_makes_room_before_an_addition() {
+    let fixture = Fixture::new();
+    let garbage = fixture.store.add_text("garbage", b"nobody needs this", &BTreeSet::new()).unwrap();
+    let directory = fixture.directory.path().to_owned();
+    drop(fixture.store);
+    let file = directory.join("file");
+    std::fs::write(&file, "contents").unwrap();
+    let free_space = store::build::FreeSpace {
+        min: 0,
+        max: u64::MAX,
+        interval: Duration::from_secs(3600),
+        keep_outputs: false,
+        keep_derivations: true,
+    };
+    let add = |min: u64, name: &str| {
+        let free_space = Some(store::build::FreeSpace { min, ..free_space });
+        let options = store::Options { free_space, ..store::Options::default() };
+        let store = Store::open_with(store::Layout::below(&directory), options).unwrap();
+        let method = formats::content_address::Method::Recursive;
+        let added = store.add_path(&file, name, method, formats::hash::Algorithm::Sha256).unwrap();
+        assert!(store.is_valid(&added).unwrap());
+        store.is_valid(&garbage).unwrap()
+    };
+    assert!(add(1, "enough"), "there is room: nothing is to be collected");
+    assert!(!add(u64::MAX - 1, "more"), "what nobody needs should be gone");
+}
+
+#[test]
+fn an_evaluation_writes_to_a_store_of_its_own() {
+    let (builds, evaluations) = (Fixture::new(), Fixture::new());
+    let source = evaluations.store.add_text("source", b"from elsewhere\n", &BTreeSet::new()).unwrap();
+    let text = evaluations.store.dir().print(&source);
+    let inner = evaluations.derivation(
+        "inner",
+        &format!("while read line; do echo $line; done < {text} > $out"),
+        |derivation| {
+            derivation.input_srcs.insert(source.clone());
+        },
+    );
+    let directory = evaluations.directory.path().to_owned();
+    builds.store.evaluate_in(Store::open(&directory).unwrap()).unwrap();
+    let outputs = builds.store.build_derivation(&inner, &BuildOptions::default()).unwrap();
+    let made = builds.store.real_path(&outputs["out"]);
+    assert_eq!(std::fs::read_to_string(made).unwrap(), "from elsewhere\n");
+    assert!(builds.store.is_valid(&source).unwrap());
+    assert!(!builds.store.is_valid(&inner).unwrap(), "the derivation stays where it was written");
+    assert!(!evaluations.store.is_valid(&outputs["out"]).unwrap());
+    let other = store::Layout {
+        store_dir: formats::store_path::StoreDir::new("/elsewhere"),
+        ..store::Layout::below(&directory)
+    };
+    let other = Store::open_with(other, store::Options::default()).unwrap();
+    assert!(Fixture::new().store.evaluate_in(other).unwrap_err().to_string().contains("/elsewhere"));
+}
