@@ -8,6 +8,7 @@ mod hash;
 mod info;
 mod listing;
 mod objects;
+mod profile;
 mod registry;
 mod repl;
 mod run;
@@ -38,6 +39,14 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["registry", "add"], registry::add),
     (&["registry", "list"], registry::list),
     (&["registry", "remove"], registry::remove),
+    (&["profile", "list"], profile::list),
+    (&["profile", "install"], profile::install),
+    (&["profile", "add"], profile::install),
+    (&["profile", "remove"], profile::remove),
+    (&["profile", "upgrade"], profile::upgrade),
+    (&["profile", "history"], profile::history),
+    (&["profile", "rollback"], profile::rollback),
+    (&["profile", "wipe-history"], profile::wipe_history),
     (&["realisation", "info"], info::realisation_info),
     (&["store", "copy-log"], info::copy_log),
     (&["why-depends"], info::why_depends),
@@ -77,7 +86,8 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
 ];
 
 /// Words that make a subcommand together with the next.
-const GROUPS: [&str; 8] = ["registry", "hash", "store", "derivation", "config", "nar", "key", "realisation"];
+const GROUPS: [&str; 9] =
+    ["profile", "registry", "hash", "store", "derivation", "config", "nar", "key", "realisation"];
 
 /// `nix …`.
 pub(crate) fn nix(arguments: &[OsString]) -> Result<ExitCode> {

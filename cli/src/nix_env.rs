@@ -7,6 +7,7 @@ mod query;
 mod selection;
 mod sources;
 
+pub(crate) use environment::environment;
 pub(crate) use generations::list as list_generations;
 pub(crate) use selection::split as split_name;
 pub(crate) use sources::own_collection;

@@ -35,7 +35,8 @@ impl<'a> Session<'_, 'a> {
         }
         manifest.push(']');
         let manifest = self.store.add_text("env-manifest.nix", manifest.as_bytes(), &references)?;
-        let derivation = environment(&self.store.dir().print(&manifest), manifest, &lines.join(" "));
+        let derivation =
+            environment("user-environment", &self.store.dir().print(&manifest), manifest, &lines.join(" "));
         let mut derivation = derivation;
         let dir = self.store.dir().clone();
         derivation.fill_output_paths::<store::Error>(&dir, &mut |path| {
@@ -151,9 +152,9 @@ impl<'a> Session<'_, 'a> {
 }
 
 /// The derivation whose output is the tree of links.
-fn environment(manifest: &str, path: StorePath, packages: &str) -> Derivation {
+pub(crate) fn environment(name: &str, manifest: &str, path: StorePath, packages: &str) -> Derivation {
     let mut derivation = Derivation {
-        name: "user-environment".to_owned(),
+        name: name.to_owned(),
         platform: b"builtin".to_vec(),
         builder: b"builtin:buildenv".to_vec(),
         ..Derivation::default()
@@ -165,7 +166,7 @@ fn environment(manifest: &str, path: StorePath, packages: &str) -> Derivation {
         ("builder", "builtin:buildenv"),
         ("derivations", packages),
         ("manifest", manifest),
-        ("name", "user-environment"),
+        ("name", name),
         ("preferLocalBuild", "1"),
         ("system", "builtin"),
     ] {

@@ -42,8 +42,10 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), FailureKind> {
             priority += 1;
         }
     }
-    let manifest = target.join("manifest.nix");
-    symlink(required(job, "manifest")?, &manifest).map_err(Error::file("linking", &manifest))?;
+    // `nix profile` keeps another kind of list.
+    let list = required(job, "manifest")?;
+    let manifest = target.join(if list.ends_with(".json") { "manifest.json" } else { "manifest.nix" });
+    symlink(list, &manifest).map_err(Error::file("linking", &manifest))?;
     Ok(())
 }
 
