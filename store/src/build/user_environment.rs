@@ -44,7 +44,8 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), FailureKind> {
     }
     // `nix profile` keeps another kind of list.
     let list = required(job, "manifest")?;
-    let manifest = target.join(if list.ends_with(".json") { "manifest.json" } else { "manifest.nix" });
+    let is_json = Path::new(&list).extension().is_some_and(|extension| extension == "json");
+    let manifest = target.join(if is_json { "manifest.json" } else { "manifest.nix" });
     symlink(list, &manifest).map_err(Error::file("linking", &manifest))?;
     Ok(())
 }
