@@ -56,13 +56,13 @@ fn derivations_are_shown_as_json() {
     assert_eq!((&shown[&path]["builder"], &shown[&path]["args"][0]), (&"/b".into(), &"one".into()));
 }
 
-/// `nix profile`, `nix repl` and `nix build --eval-store`: Nix's names over the same store.
+/// `nix profile` and `nix repl`: Nix's names over the same store.
 #[test]
 fn packages_by_name_under_nixs_name() {
     use std::os::unix::process::CommandExt as _;
-    let user = User(tempfile::tempdir().unwrap());
+    let user = User::new();
     let nix = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_firn"));
         command.arg0("nix").args(arguments).current_dir(&user.0).env_clear().env("HOME", user.0.path());
         command.env("FIRN_STORE", user.0.path().join("store")).env("PATH", "/usr/bin:/bin");
         let output = command.stdin(std::process::Stdio::null()).output().unwrap();

@@ -67,7 +67,7 @@ fn read_manifest(text: &str) -> Result<Elements> {
                 let attribute = element.rest.get("attrPath").and_then(Value::as_str).map(str::to_owned);
                 let name = attribute.as_deref().and_then(|path| path.rsplit('.').next()).map(str::to_owned);
                 let name = name.or_else(|| element.paths.first().map(|path| package_name(path)));
-                insert(&mut elements, name.unwrap_or_default(), element);
+                insert(&mut elements, &name.unwrap_or_default(), element);
             }
         }
         (Some(3), Some(Value::Object(list))) => {
@@ -87,8 +87,8 @@ fn write_manifest(elements: &Elements) -> Value {
 }
 
 /// Adds a package, under another name if there is one of that name.
-fn insert(elements: &mut Elements, name: String, element: Element) {
-    let mut free = name.clone();
+fn insert(elements: &mut Elements, name: &str, element: Element) {
+    let mut free = name.to_owned();
     for number in 1.. {
         if !elements.contains_key(&free) {
             break;
@@ -222,7 +222,7 @@ pub(super) fn install(front: &mut Front, arguments: &mut Arguments) -> Result<Ex
             writeln!(std::io::stderr(), "warning: '{name}' is already added")?;
             continue;
         }
-        insert(&mut elements, name, Element { active: true, priority, paths, rest: Map::new() });
+        insert(&mut elements, &name, Element { active: true, priority, paths, rest: Map::new() });
     }
     session.set(front, &elements)?;
     Ok(ExitCode::SUCCESS)
