@@ -52,6 +52,8 @@ const FROM_FILES: [&str; 7] = [
 pub(crate) struct Output {
     /// Evaluates everything in it first.
     pub(crate) strict: bool,
+    /// On one line, evaluated as it is printed, derivations by their paths.
+    pub(crate) in_line: bool,
     /// As JSON.
     pub(crate) json: bool,
     /// As XML; with positions unless `no_location`.
@@ -426,6 +428,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         json: matches.get_flag("json"),
         xml: matches.get_flag("xml"),
         no_location: false,
+        in_line: false,
         raw: matches.get_flag("raw"),
     };
     let options = request.evaluator_options()?;
@@ -506,6 +509,8 @@ fn value_text<'a>(
     }
     let mut text = if output.json {
         evaluator.to_json(value, true)?.0.into_bytes()
+    } else if output.in_line {
+        evaluator.print_in_line(value)?
     } else {
         evaluator.print(value, Style::Plain)
     };

@@ -82,8 +82,10 @@ pub(crate) fn nix_tool(name: &str) -> Option<NixTool> {
         "nix-env" => Some(crate::nix_env::nix_env),
         "nix-hash" => Some(crate::nix_hash::nix_hash),
         "nix-channel" => Some(crate::nix_channel::nix_channel),
+        "nix-prefetch-url" => Some(crate::nix_command::prefetch::nix_prefetch_url),
         "nix-shell" => Some(crate::nix_shell::nix_shell),
         "nix-store" => Some(crate::nix_store::nix_store),
+        "nix-copy-closure" => Some(crate::nix_command::copy::nix_copy_closure),
         "nix-daemon" => Some(crate::store::daemon::nix_daemon),
         _ => crate::fronts::of_name(name),
     }

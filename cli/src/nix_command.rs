@@ -2,17 +2,22 @@
 //! nix3-build(1) and its sisters.
 
 mod build;
-mod copy;
+mod closures;
+pub(crate) mod copy;
 mod develop;
 mod hash;
 mod info;
 mod listing;
 mod objects;
+mod path_info;
+pub(crate) mod prefetch;
 mod profile;
 mod registry;
 mod repl;
 mod run;
 mod search;
+mod settings;
+mod why_depends;
 
 use crate::nix_front::{Arguments, Front, print_version};
 use anyhow::{Result, bail};
@@ -30,12 +35,12 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["repl"], repl::repl),
     (&["print-dev-env"], develop::print),
     (&["log"], info::log),
-    (&["path-info"], info::path_info),
+    (&["path-info"], path_info::path_info),
     (&["doctor"], info::doctor),
     (&["search"], search::search),
     (&["shell"], run::shell),
     (&["run"], run::run),
-    (&["describe-stores"], info::describe_stores),
+    (&["describe-stores"], settings::describe_stores),
     (&["registry", "add"], registry::add),
     (&["registry", "list"], registry::list),
     (&["registry", "remove"], registry::remove),
@@ -49,11 +54,11 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["profile", "wipe-history"], profile::wipe_history),
     (&["realisation", "info"], info::realisation_info),
     (&["store", "copy-log"], info::copy_log),
-    (&["why-depends"], info::why_depends),
+    (&["why-depends"], why_depends::why_depends),
     (&["show-derivation"], info::show_derivation),
     (&["derivation", "show"], info::show_derivation),
-    (&["show-config"], info::show_config),
-    (&["config", "show"], info::show_config),
+    (&["show-config"], settings::show),
+    (&["config", "show"], settings::show),
     (&["hash", "file"], hash::file),
     (&["hash", "path"], hash::path),
     (&["hash-file"], hash::file),
@@ -75,6 +80,9 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["store", "dump-path"], objects::dump_path),
     (&["store", "cat"], objects::cat),
     (&["store", "verify"], objects::verify),
+    (&["store", "diff-closures"], closures::diff),
+    (&["store", "prefetch-file"], prefetch::prefetch_file),
+    (&["config", "check"], info::doctor),
     (&["store", "sign"], objects::sign),
     (&["copy"], copy::copy),
     (&["store", "ls"], listing::store_ls),

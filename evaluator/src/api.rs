@@ -71,7 +71,7 @@ pub struct Statistics {
 pub type Result<T> = std::result::Result<T, EvalError>;
 
 impl<'a> Evaluator<'a> {
-    fn outward<T>(&mut self, result: Eval<'a, T>) -> Result<T> {
+    pub(crate) fn outward<T>(&mut self, result: Eval<'a, T>) -> Result<T> {
         self.depth = 0;
         self.cycle = None;
         result.map_err(|error| self.explain(error))

@@ -2,6 +2,7 @@
 
 use crate::eval::{Output, Request, current_directory, print_values, read_only_io};
 use crate::eval_io::StoreIo;
+use crate::family::Failure;
 use crate::instantiate::derivations;
 use crate::nix_front::{Arguments, Front, print_missing};
 use anyhow::{Context as _, Result, bail};
@@ -217,7 +218,8 @@ pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
     } else {
         let mut options = front.build_options(&store);
         options.check = check;
-        Some(Front::build(&store, &builds, &options)?)
+        let built = Front::build(&store, &builds, &options);
+        Some(built.map_err(|error| anyhow::Error::new(Failure { code: 1, message: format!("{error:#}") }))?)
     };
     let mut out = std::io::stdout().lock();
     let mut values = Vec::new();
@@ -258,7 +260,7 @@ pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
 /// `nix eval`.
 pub(super) fn eval(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
     let mut installables = Installables::default();
-    let mut output = Output { strict: true, ..Output::default() };
+    let mut output = Output { in_line: true, ..Output::default() };
     let (mut apply, mut write_to) = (None, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

@@ -2,11 +2,12 @@
 
 use super::build::Installables;
 use super::info::outputs;
-use crate::nix_front::{Arguments, Front, as_nix, layout};
+use crate::nix_front::{Arguments, Front, as_nix, layout, print_version};
 use crate::store::copy::{fetch_paths, send_paths};
 use anyhow::{Result, bail};
 use formats::store_path::StorePath;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -22,6 +23,36 @@ struct Call {
     unsigned: bool,
     /// Only the paths, and not what they need.
     alone: bool,
+}
+
+/// `nix-copy-closure`: the same with a machine that is reached by ssh(1).
+pub(crate) fn nix_copy_closure(arguments: &[OsString]) -> Result<ExitCode> {
+    let mut arguments = Arguments::new(arguments);
+    let mut front = Front::new();
+    let mut call = Call { unsigned: true, ..Call::default() };
+    let (mut receives, mut machine) = (false, None);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--version" => {
+                print_version("nix-copy-closure")?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            "--to" => receives = false,
+            "--from" => receives = true,
+            "--gzip" | "--include-outputs" | "-s" | "--use-substitutes" => {}
+            _ if machine.is_none() && !argument.starts_with('-') => machine = Some(argument),
+            _ if call.installables.take(&mut front, &argument, &mut arguments)? => {}
+            other => bail!("unrecognised flag '{other}'"),
+        }
+    }
+    let Some(machine) = machine else { bail!("'nix-copy-closure' needs a machine, as in `--to user@host`") };
+    let address = if machine.contains("://") { machine } else { format!("ssh://{machine}") };
+    if receives {
+        receive(&front, call, &address)?;
+    } else {
+        send(&front, call, &address)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `nix copy`.

@@ -17,9 +17,9 @@ pub(crate) fn list(profile: &Profile) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for generation in profile.generations()? {
         let time = generation.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let time = crate::generation::difference::date_time(time.as_secs());
-        let mark = if Some(generation.number) == current { "   (current)" } else { "" };
-        writeln!(out, "{:>4}   {time}{mark}", generation.number)?;
+        let (seconds, time) = (time.as_secs() % 60, crate::generation::difference::date_time(time.as_secs()));
+        let mark = if Some(generation.number) == current { "(current)" } else { "" };
+        writeln!(out, "{:>4}   {time}:{seconds:02}   {mark}", generation.number)?;
     }
     Ok(())
 }

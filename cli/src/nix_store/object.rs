@@ -71,7 +71,7 @@ pub(super) fn print_env(call: &mut Call) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     for (name, value) in &derivation.env {
         let name = String::from_utf8_lossy(name);
-        writeln!(out, "export {name}; {name}={}", quote(value))?;
+        writeln!(out, "export {name}; {name}={}\n", quote(value))?;
     }
     let arguments: Vec<String> = derivation.args.iter().map(|argument| quote(argument)).collect();
     writeln!(out, "export _args; _args='{}'", arguments.join(" ").replace('\'', "'\\''"))?;

@@ -3,6 +3,7 @@
 use super::Call;
 use crate::nix_front::Front;
 use anyhow::{Context as _, Result, bail};
+use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -112,7 +113,7 @@ fn references(call: &Call, store: &Store, out: &mut dyn std::io::Write) -> Resul
     for path in subjects(call, store)? {
         found.extend(store.path_info(&path)?.references);
     }
-    print_all(store, out, found)
+    print_all(store, out, store.sort_by_references(&found)?)
 }
 
 fn referrers(call: &Call, store: &Store, out: &mut dyn std::io::Write) -> Result<()> {
@@ -120,11 +121,12 @@ fn referrers(call: &Call, store: &Store, out: &mut dyn std::io::Write) -> Result
     for path in subjects(call, store)? {
         found.extend(store.referrers(&path)?);
     }
-    print_all(store, out, found)
+    print_all(store, out, store.sort_by_references(&found)?)
 }
 
 fn referrers_closure(call: &Call, store: &Store, out: &mut dyn std::io::Write) -> Result<()> {
-    print_all(store, out, store.referrers_closure(subjects(call, store)?)?)
+    let found = store.referrers_closure(subjects(call, store)?)?.into_iter().collect();
+    print_all(store, out, store.sort_by_references(&found)?)
 }
 
 fn deriver(call: &Call, store: &Store, out: &mut dyn std::io::Write) -> Result<()> {
@@ -211,8 +213,7 @@ fn branch(
     writeln!(out, "{first}{}", store.dir().print(path))?;
     let references = store.path_info(path)?.references;
     let set: BTreeSet<StorePath> = references.into_iter().filter(|reference| reference != path).collect();
-    let mut sorted = store.sort_by_references(&set)?;
-    sorted.reverse();
+    let sorted = store.sort_by_references(&set)?;
     for (index, reference) in sorted.iter().enumerate() {
         let last = index + 1 == sorted.len();
         let first = format!("{rest}{}", if last { "└───" } else { "├───" });
@@ -222,22 +223,39 @@ fn branch(
     Ok(())
 }
 
-/// What the closure of the paths asked about consists of.
-fn closure(call: &Call, store: &Store) -> Result<BTreeSet<StorePath>> {
-    Ok(store.closure(subjects(call, store)?)?)
+/// Every path of the closure with its description, in the order in which Nix prints them: of those that are known and were not
+/// printed the first, which makes its references known.
+fn walk(call: &Call, store: &Store, mut visit: impl FnMut(&PathInfo) -> Result<()>) -> Result<()> {
+    let mut waiting: BTreeSet<StorePath> = subjects(call, store)?.into_iter().collect();
+    let mut done = BTreeSet::new();
+    while let Some(path) = waiting.pop_first() {
+        let info = store.path_info(&path)?;
+        visit(&info)?;
+        done.insert(path);
+        waiting.extend(info.references.into_iter().filter(|reference| !done.contains(reference)));
+    }
+    Ok(())
 }
+
+/// What edges look like, one after the other.
+const COLOURS: [&str; 6] = ["black", "red", "green", "blue", "magenta", "burlywood"];
 
 /// The references for Graphviz's `dot`.
 fn graph(call: &Call, store: &Store, out: &mut dyn std::io::Write) -> Result<()> {
     writeln!(out, "digraph G {{")?;
-    for path in closure(call, store)? {
-        let name = path.base_name();
-        let label = path.name();
-        writeln!(out, "\"{name}\" [label = \"{label}\", shape = box];")?;
-        for reference in store.path_info(&path)?.references.iter().filter(|reference| **reference != path) {
-            writeln!(out, "\"{}\" -> \"{name}\";", reference.base_name())?;
+    let mut colours = COLOURS.iter().cycle();
+    walk(call, store, |info| {
+        let (name, label) = (info.path.base_name(), info.path.name());
+        writeln!(
+            out,
+            "\"{name}\" [label = \"{label}\", shape = box, style = filled, fillcolor = \"#ff0000\"];"
+        )?;
+        for reference in info.references.iter().filter(|reference| **reference != info.path) {
+            let colour = colours.next().unwrap_or(&"black");
+            writeln!(out, "\"{}\" -> \"{name}\" [color = \"{colour}\"];", reference.base_name())?;
         }
-    }
+        Ok(())
+    })?;
     writeln!(out, "}}")?;
     Ok(())
 }
@@ -245,16 +263,29 @@ fn graph(call: &Call, store: &Store, out: &mut dyn std::io::Write) -> Result<()>
 /// The references as GraphML.
 fn graphml(call: &Call, store: &Store, out: &mut dyn std::io::Write) -> Result<()> {
     writeln!(out, "<?xml version='1.0' encoding='utf-8'?>")?;
-    writeln!(out, "<graphml xmlns='http://graphml.graphdrawing.org/xmlns'>")?;
-    writeln!(out, "<key id='name' for='node' attr.name='name' attr.type='string'/>")?;
-    writeln!(out, "<graph id='G' edgedefault='directed'>")?;
-    for path in closure(call, store)? {
-        let name = path.base_name();
-        writeln!(out, "<node id=\"{name}\"><data key=\"name\">{}</data></node>", path.name())?;
-        for reference in store.path_info(&path)?.references.iter().filter(|reference| **reference != path) {
-            writeln!(out, "<edge source=\"{}\" target=\"{name}\"/>", reference.base_name())?;
-        }
+    writeln!(out, "<graphml xmlns='http://graphml.graphdrawing.org/xmlns'")?;
+    writeln!(out, "    xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance'")?;
+    writeln!(out, "    xsi:schemaLocation='http://graphml.graphdrawing.org/xmlns/1.0/graphml.xsd'>")?;
+    for (key, kind) in [("narSize", "long"), ("name", "string"), ("type", "string")] {
+        write!(out, "<key id='{key}' for='node' attr.name='{key}' attr.type='{kind}'/>")?;
     }
+    writeln!(out, "<graph id='G' edgedefault='directed'>")?;
+    walk(call, store, |info| {
+        let (node, name) = (info.path.base_name(), info.path.name());
+        // Up to the first dash, as Nix has it.
+        let short = name.split_inclusive('-').next().filter(|part| part.ends_with('-')).unwrap_or_default();
+        let kind = if info.path.is_derivation() { "derivation" } else { "output-path" };
+        writeln!(out, "  <node id=\"{node}\">")?;
+        writeln!(out, "    <data key=\"narSize\">{}</data>", info.nar_size)?;
+        writeln!(
+            out,
+            "    <data key=\"name\">{short}</data>\n    <data key=\"type\">{kind}</data>\n  </node>"
+        )?;
+        for reference in info.references.iter().filter(|reference| **reference != info.path) {
+            writeln!(out, "  <edge source=\"{node}\" target=\"{}\"/>", reference.base_name())?;
+        }
+        Ok(())
+    })?;
     writeln!(out, "</graph>\n</graphml>")?;
     Ok(())
 }

@@ -84,7 +84,9 @@ pub(crate) fn as_json(store: &Store, derivations: BTreeSet<StorePath>) -> Result
         let inputs: Map<String, Value> = derivation
             .input_drvs
             .iter()
-            .map(|(path, outputs)| (store.dir().print(path), json!(outputs)))
+            .map(|(path, outputs)| {
+                (store.dir().print(path), json!({ "outputs": outputs, "dynamicOutputs": {} }))
+            })
             .collect();
         let sources: Vec<String> = derivation.input_srcs.iter().map(|path| store.dir().print(path)).collect();
         let env: BTreeMap<String, String> =

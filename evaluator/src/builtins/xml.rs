@@ -79,6 +79,11 @@ impl Document<'_> {
     }
 }
 
+/// The attribute that names a file, if it is one and not an expression of a command line.
+fn path_of(file: &[u8]) -> Option<(&'static str, &[u8])> {
+    (!file.starts_with("«".as_bytes())).then_some(("path", file))
+}
+
 impl<'a> Evaluator<'a> {
     /// A value as an XML document.
     pub(crate) fn write_xml(
@@ -209,11 +214,8 @@ impl<'a> Evaluator<'a> {
             let place = self.place(attr.pos, document);
             let mut attributes: Vec<(&str, &[u8])> = vec![("name", self.symbols.text(attr.name))];
             if let Some((file, line, column)) = &place {
-                attributes.extend([
-                    ("path", file.as_slice()),
-                    ("line", line.as_bytes()),
-                    ("column", column.as_bytes()),
-                ]);
+                attributes.extend(path_of(file));
+                attributes.extend([("line", line.as_bytes()), ("column", column.as_bytes())]);
             }
             document.open("attr", &attributes);
             let inner = if document.strict { self.force(attr.slot)? } else { attr.slot.get() };
@@ -228,11 +230,8 @@ impl<'a> Evaluator<'a> {
         let place = self.place(lambda.pos, document);
         let mut attributes: Vec<(&str, &[u8])> = Vec::new();
         if let Some((file, line, column)) = &place {
-            attributes.extend([
-                ("path", file.as_slice()),
-                ("line", line.as_bytes()),
-                ("column", column.as_bytes()),
-            ]);
+            attributes.extend(path_of(file));
+            attributes.extend([("line", line.as_bytes()), ("column", column.as_bytes())]);
         }
         document.open("function", &attributes);
         match (&lambda.formals, lambda.argument) {

@@ -4,10 +4,12 @@
 
 use super::{Style, write_identifier, write_string};
 use crate::api::Handle;
+use crate::diagnostic::EvalError;
 use crate::error::Error;
 use crate::evaluator::Evaluator;
 use crate::symbol::Known;
 use crate::value::{Slot, Value};
+use hashbrown::HashSet;
 
 /// Spaces a level.
 const INDENT: usize = 2;
@@ -25,10 +27,34 @@ impl<'a> Evaluator<'a> {
     /// a terminal with colours.
     pub fn print_pretty(&mut self, value: Handle<'a>, depth: usize, colours: bool) -> Vec<u8> {
         self.measure_stack();
-        let mut printer =
-            Pretty { evaluator: self, out: Vec::new(), deepest: depth, colours, around: Vec::new() };
+        let mut printer = Pretty {
+            evaluator: self,
+            out: Vec::new(),
+            deepest: depth,
+            colours,
+            in_line: false,
+            known: HashSet::new(),
+        };
         printer.value(value.0, 0);
         printer.out
+    }
+
+    /// A value on one line, evaluated as it is printed, as `nix eval` of Nix 2.34 prints it: derivations by their paths, what was
+    /// shown before as `«repeated»`, an error inside in its place.
+    pub fn print_in_line(&mut self, value: Handle<'a>) -> Result<Vec<u8>, EvalError> {
+        self.measure_stack();
+        let forced = self.force_value(value.0);
+        let value = self.outward(forced)?;
+        let mut printer = Pretty {
+            evaluator: self,
+            out: Vec::new(),
+            deepest: usize::MAX,
+            colours: false,
+            in_line: true,
+            known: HashSet::new(),
+        };
+        printer.value(value, 0);
+        Ok(printer.out)
     }
 }
 
@@ -37,8 +63,10 @@ struct Pretty<'e, 'a> {
     out: Vec<u8>,
     deepest: usize,
     colours: bool,
-    /// The addresses of the sets and lists that the current one lies in.
-    around: Vec<usize>,
+    /// All on one line.
+    in_line: bool,
+    /// The addresses of the sets and lists that the current one lies in; on one line, of all before it.
+    known: HashSet<usize>,
 }
 
 impl<'a> Pretty<'_, 'a> {
@@ -67,6 +95,14 @@ impl<'a> Pretty<'_, 'a> {
 
     fn value(&mut self, value: Value<'a>, depth: usize) {
         stacker::maybe_grow(64 * 1024, 1024 * 1024, || match self.evaluator.force_value(value) {
+            Ok(value) => self.evaluated(value, depth),
+            Err(error) => self.error(error),
+        });
+    }
+
+    /// What lies in a slot is there evaluated afterwards.
+    fn slot(&mut self, slot: &'a Slot<'a>, depth: usize) {
+        stacker::maybe_grow(64 * 1024, 1024 * 1024, || match self.evaluator.force(slot) {
             Ok(value) => self.evaluated(value, depth),
             Err(error) => self.error(error),
         });
@@ -135,14 +171,14 @@ impl<'a> Pretty<'_, 'a> {
         if items.is_empty() {
             return self.put(&format!("{open} {close}"));
         }
-        if self.around.contains(&address) {
+        if self.known.contains(&address) {
             return self.say(REPEATED, "«repeated»");
         }
         if depth >= self.deepest {
             return self.put(&format!("{open} ... {close}"));
         }
-        self.around.push(address);
-        let lines = self.on_lines(items);
+        self.known.insert(address);
+        let lines = !self.in_line && self.on_lines(items);
         self.put(open);
         for &(name, slot) in items {
             if lines {
@@ -154,7 +190,7 @@ impl<'a> Pretty<'_, 'a> {
                 write_identifier(&mut self.out, self.evaluator.symbols.text(name));
                 self.put(" = ");
             }
-            self.value(slot.get(), depth + 1);
+            self.slot(slot, depth + 1);
             if name.is_some() {
                 self.put(";");
             }
@@ -165,7 +201,9 @@ impl<'a> Pretty<'_, 'a> {
             self.put(" ");
         }
         self.put(close);
-        self.around.pop();
+        if !self.in_line {
+            self.known.remove(&address);
+        }
     }
 
     /// Whether each item gets a line.
@@ -221,6 +259,35 @@ mod tests {
             pretty("{ a = 1; b = { c = [ 1 { d = \"x\\ny\"; } ]; }; s = \"q\"; }", usize::MAX),
             "{\n  a = 1;\n  b = {\n    c = [\n      1\n      { d = \"x\\ny\"; }\n    ];\n  };\n  s = \"q\";\n}"
         );
+    }
+
+    /// What `nix eval` of 2.34.8 printed.
+    #[test]
+    fn one_line_as_nix_eval() {
+        for (text, printed) in [
+            ("{ a = throw \"x\"; b = 1; }", "{ a = «error: x»; b = 1; }"),
+            ("let a = { x = 1; }; in [ a a ]", "[ { x = 1; } «repeated» ]"),
+            ("rec { a = { b = a; }; }", "{ a = { b = «repeated»; }; }"),
+            ("[ [ 1 [ 2 ] ] { } [ ] ]", "[ [ 1 [ 2 ] ] { } [ ] ]"),
+            ("builtins.add 1", "«partially applied primop add»"),
+            (
+                "{ a = { b = x: x; }; \"if\" = 2; }",
+                "{ a = { b = «lambda b @ «string»:1:13»; }; \"if\" = 2; }",
+            ),
+            (
+                "[ (derivation { name = \"a\"; builder = \"b\"; system = \"s\"; }) ]",
+                "[ «derivation /nix/store/pn5w9v350w6b152fg17i8iinyi3g0di4-a.drv» ]",
+            ),
+        ] {
+            let arena = Arena::new();
+            let mut evaluator = Evaluator::new(&arena, Rc::new(MemoryIo::default()), Options::default());
+            let value = evaluator.eval_str(text, b"/").unwrap();
+            assert_eq!(
+                String::from_utf8(evaluator.print_in_line(value).unwrap()).unwrap(),
+                printed,
+                "{text}"
+            );
+        }
     }
 
     #[test]
