@@ -235,6 +235,7 @@ impl<'s> Lexer<'s> {
             class if class & BEGIN != 0 => self.word(start, first),
             class if class & SINGLE != 0 => (SINGLES[first as usize], start + 1),
             class if class & PATH != 0 => self.number_or_path(start, first),
+            _ if first == b'=' && self.byte(start + 1) != b'=' => (Token::Assign, start + 1),
             _ => self.punctuation(start, first),
         };
         self.at = end;
@@ -348,7 +349,6 @@ impl<'s> Lexer<'s> {
             b'>' if second == b'=' => two(Token::GreaterEqual),
             b'>' => one(Token::Greater),
             b'=' if second == b'=' => two(Token::Equal),
-            b'=' => one(Token::Assign),
             b'!' if second == b'=' => two(Token::NotEqual),
             b'!' => one(Token::Not),
             b'&' if second == b'&' => two(Token::And),

@@ -56,11 +56,14 @@ impl Short {
         Some(Self { first, last, length: name.len() as u32 })
     }
 
-    /// Its place among the recent names.
+    /// The halves of the product of its numbers, mixed.
     #[inline]
-    fn place(self) -> usize {
-        let mixed = (self.first ^ self.last.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 40) as usize % RECENT
+    fn hash(self) -> u32 {
+        let first = self.first ^ 0x9e37_79b9_7f4a_7c15;
+        let last = self.last ^ 0xe703_7ed1_a0b4_28db ^ u64::from(self.length) << 56;
+        let product = u128::from(first) * u128::from(last);
+        let mixed = product as u64 ^ (product >> 64) as u64;
+        (mixed ^ mixed >> 32) as u32
     }
 }
 
@@ -153,20 +156,22 @@ impl<'a> Symbols<'a> {
     /// The symbol of a name.
     #[inline]
     pub(crate) fn intern(&mut self, name: &[u8]) -> Symbol {
-        let Some(short) = Short::new(name) else { return self.intern_any(name) };
-        let place = short.place();
+        let Some(short) = Short::new(name) else {
+            return self.intern_hashed(name, self.hasher.hash_one(name) as u32);
+        };
+        let hash = short.hash();
+        let place = hash as usize % RECENT;
         let (known, symbol) = self.recent[place];
         if known == short {
             return symbol;
         }
-        let symbol = self.intern_any(name);
+        let symbol = self.intern_hashed(name, hash);
         self.recent[place] = (short, symbol);
         symbol
     }
 
     #[inline(never)]
-    fn intern_any(&mut self, name: &[u8]) -> Symbol {
-        let hash = self.hasher.hash_one(name) as u32;
+    fn intern_hashed(&mut self, name: &[u8], hash: u32) -> Symbol {
         if let Some(symbol) = self.find_hashed(name, hash) {
             return symbol;
         }
@@ -203,7 +208,12 @@ impl<'a> Symbols<'a> {
 
     /// The symbol of a name if anything has ever used it; a name that nothing used is in no attribute set.
     pub(crate) fn find(&self, name: &[u8]) -> Option<Symbol> {
-        self.find_hashed(name, self.hasher.hash_one(name) as u32)
+        let Some(short) = Short::new(name) else {
+            return self.find_hashed(name, self.hasher.hash_one(name) as u32);
+        };
+        let hash = short.hash();
+        let (known, symbol) = self.recent[hash as usize % RECENT];
+        if known == short { Some(symbol) } else { self.find_hashed(name, hash) }
     }
 
     #[inline]
