@@ -105,6 +105,7 @@ fn attempt(
 ) -> Result<Done, FailureKind> {
     let done = if resolve::is_needed(store, &goal.derivation)? {
         let resolved = resolve::resolve(store, &goal.derivation, inputs)?;
+        store.bring_sources(&resolved)?;
         let path = store.add_derivation(&resolved)?;
         let resolved = Goal { path, derivation: resolved, check: goal.check, offers: Vec::new() };
         let done = carry_out(store, &resolved, options, &Inputs::new(), there, failure)?;
