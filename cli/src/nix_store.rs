@@ -262,11 +262,19 @@ pub(crate) fn print_collected(store: &Store, collected: &store::Collected) -> Re
     Ok(())
 }
 
+/// The same of paths that somebody named: where one of them is needed, Nix says how many it deleted all the same.
+pub(crate) fn print_deleted(store: &Store, collected: store::Result<store::Collected>) -> Result<()> {
+    if collected.is_err() {
+        print_collected(store, &store::Collected::default())?;
+    }
+    print_collected(store, &collected?)
+}
+
 fn delete(call: &mut Call) -> Result<ExitCode> {
     let store = call.front.open()?;
     let paths: BTreeSet<StorePath> = call.paths(&store)?.into_iter().collect();
-    let collected = store.delete_paths_with(&paths, &call.options())?;
-    print_collected(&store, &collected)?;
+    let collected = store.delete_paths_with(&paths, &call.options());
+    print_deleted(&store, collected)?;
     Ok(ExitCode::SUCCESS)
 }
 

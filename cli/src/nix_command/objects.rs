@@ -1,7 +1,7 @@
 //! `nix store …`: objects added, deleted, shown.
 
 use crate::nix_front::{Arguments, Front, layout};
-use crate::nix_store::print_collected;
+use crate::nix_store::{print_collected, print_deleted};
 use anyhow::{Context as _, Result, bail};
 use formats::content_address::Method;
 use formats::hash::Algorithm;
@@ -95,11 +95,11 @@ pub(super) fn delete(front: &mut Front, arguments: &mut Arguments) -> Result<Exi
         paths.insert(crate::store::resolve(&store, word)?);
     }
     let collected = if given.flags.contains_key("--ignore-liveness") {
-        store.delete_paths_alive_or_not(&paths)?
+        store.delete_paths_alive_or_not(&paths)
     } else {
-        store.delete_paths(&paths)?
+        store.delete_paths(&paths)
     };
-    print_collected(&store, &collected)?;
+    print_deleted(&store, collected)?;
     Ok(ExitCode::SUCCESS)
 }
 
