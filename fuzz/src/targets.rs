@@ -67,6 +67,8 @@ fn formats(bytes: &[u8]) {
         b'd' => {
             if let Ok(read) = derivation::parse(bytes, "name", &store)
                 && let Ok(printed) = read.unparse(&store)
+                // Nix writes the system as it is: with one of these another one is read back. The store does not take such a text.
+                && !read.platform.iter().any(|byte| matches!(byte, b'"' | b'\\'))
             {
                 assert_eq!(derivation::parse(&printed, "name", &store).as_ref(), Ok(&read));
             }

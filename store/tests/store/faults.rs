@@ -2,6 +2,7 @@
 //! invalid is registered, nothing valid is lost.
 
 use crate::fixture::Fixture;
+use formats::derivation::Output;
 use formats::hash::Hash;
 use formats::path_info::PathInfo;
 use formats::store_path::StorePath;
@@ -121,6 +122,25 @@ fn a_forged_derivation_is_refused() {
     forged.args = vec![b"-c".to_vec(), b"echo evil > $out".to_vec()];
     let error = fixture.store.add_derivation(&forged).unwrap_err();
     assert!(matches!(error, Error::ForeignOutput(_)), "{error}");
+    fixture.assert_clean();
+}
+
+/// Nix writes the system as it is, so that with one of these characters the text is another derivation's or none's.
+#[test]
+fn a_system_that_a_derivation_cannot_hold_is_refused() {
+    let fixture = Fixture::new();
+    let plain = fixture.script("plain", "echo > $out");
+    let plain = fixture.store.read_derivation(&plain).unwrap();
+    for system in ["x86\\_64-linux", "x86\"64-linux", "x86_64-linux\",\"/bin/evil"] {
+        let mut derivation = plain.clone();
+        derivation.platform = system.as_bytes().to_vec();
+        derivation.outputs.insert("out".to_owned(), Output::Deferred);
+        derivation
+            .fill_output_paths(fixture.store.dir(), &mut |_| Err(Error::Invalid("no inputs".to_owned())))
+            .unwrap();
+        let error = fixture.store.add_derivation(&derivation).unwrap_err();
+        assert!(matches!(error, Error::ForeignOutput(_) | Error::Derivation { .. }), "{system}: {error}");
+    }
     fixture.assert_clean();
 }
 
