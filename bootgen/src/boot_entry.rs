@@ -1,5 +1,6 @@
 //! One line of the boot menu, whatever the loader: what is loaded and how it is called.
 
+use crate::calendar::Moment;
 use crate::file_hashes::{Hasher, hex};
 use crate::generations::{Generation, resolve};
 use formats::bootspec::BootspecV1;
@@ -96,34 +97,8 @@ fn one_line(text: &str) -> String {
     text.replace(|character: char| character.is_control(), " ").trim().to_owned()
 }
 
-/// `2026-11-23` of seconds since 1970, in UTC (days to civil, Gregorian calendar).
+/// `2026-11-23` of seconds since 1970, in UTC.
 fn date(seconds: i64) -> String {
-    let days = seconds.div_euclid(86_400) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let Moment { year, month, day, .. } = Moment::of(seconds);
     format!("{year:04}-{month:02}-{day:02}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_gregorian() {
-        for (seconds, expected) in [
-            (0, "1970-01-01"),
-            (951_782_400, "2000-02-29"),
-            (1_795_392_000, "2026-11-23"),
-            (-1, "1969-12-31"),
-            (4_107_542_400, "2100-03-01"),
-        ] {
-            assert_eq!(date(seconds), expected);
-        }
-    }
 }

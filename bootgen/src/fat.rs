@@ -6,6 +6,7 @@
 
 mod name;
 
+use crate::calendar::Moment;
 use crate::file_tree::{Contents, FileTree, Kind, NodeId};
 use crate::region::Region;
 use name::ShortNames;
@@ -480,20 +481,10 @@ fn dos_time(time: u64) -> (u16, u16) {
     const FIRST: u64 = 315_532_800;
     const LAST: u64 = 4_354_819_198;
     let time = time.clamp(FIRST, LAST);
-    let (days, seconds) = (time / 86400, time % 86400);
-    // Days to civil date; a year begins in March here so that the leap day is its last.
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let date = (year - 1980) << 9 | month << 5 | day;
-    let clock = (seconds / 3600) << 11 | (seconds / 60 % 60) << 5 | (seconds % 60 / 2);
-    (date as u16, clock as u16)
+    let moment = Moment::of(time as i64);
+    let [month, day, hour, minute, second] =
+        [moment.month, moment.day, moment.hour, moment.minute, moment.second].map(u16::from);
+    ((moment.year - 1980) as u16 * 512 + month * 32 + day, hour * 2048 + minute * 32 + second / 2)
 }
 
 #[cfg(test)]

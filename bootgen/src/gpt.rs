@@ -174,26 +174,35 @@ pub fn install_grub(
     core: &[u8],
     partition: &Partition,
 ) -> Result<(), GptError> {
-    if boot.len() != SECTOR as usize {
-        return Err(GptError::BootSector(boot.len()));
-    }
     if core.len() as u64 > partition.length || core.len() < SECTOR as usize {
         return Err(GptError::Place(partition.name.clone(), core.len() as u64));
     }
     let sector = partition.start / SECTOR;
-    let mut mbr = [0; 512];
-    disk.read(0, &mut mbr)?;
-    // What lies from 0x1b8 on is the disk's: its signature and the partitions.
-    mbr[..0x1b8].copy_from_slice(&boot[..0x1b8]);
-    mbr[0x5c..0x64].copy_from_slice(&sector.to_le_bytes());
-    mbr[0x66..0x68].copy_from_slice(&[0x90, 0x90]);
-    disk.write(0, &mbr)?;
+    install_boot_sector(disk, boot, sector)?;
     let mut core = core.to_vec();
     core.resize(core.len().next_multiple_of(SECTOR as usize), 0);
     let rest = core.len() as u64 / SECTOR - 1;
     core[500..508].copy_from_slice(&(sector + 1).to_le_bytes());
     core[508..510].copy_from_slice(&u16::try_from(rest).unwrap_or(u16::MAX).to_le_bytes());
     disk.write(partition.start, &core)?;
+    Ok(())
+}
+
+/// GRUB's boot.img in the first sector, told in which sector the core begins. The partition table in it stays.
+///
+/// # Errors
+/// When boot.img is not one sector, or the image cannot be written.
+pub fn install_boot_sector(disk: &Region<'_>, boot: &[u8], core: u64) -> Result<(), GptError> {
+    if boot.len() != SECTOR as usize {
+        return Err(GptError::BootSector(boot.len()));
+    }
+    let mut mbr = [0; 512];
+    disk.read(0, &mut mbr)?;
+    // What lies from 0x1b8 on is the disk's: its signature and the partitions.
+    mbr[..0x1b8].copy_from_slice(&boot[..0x1b8]);
+    mbr[0x5c..0x64].copy_from_slice(&core.to_le_bytes());
+    mbr[0x66..0x68].copy_from_slice(&[0x90, 0x90]);
+    disk.write(0, &mbr)?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod bless;
 pub mod boot_entry;
+mod calendar;
 #[cfg(test)]
 mod checker;
 mod checksum;
@@ -21,6 +22,8 @@ pub mod identity;
 pub mod image;
 pub mod image_menu;
 pub mod initrd;
+pub mod iso9660;
+pub mod iso_image;
 pub mod loader_conf;
 pub mod menu_update;
 pub mod module_tree;
