@@ -1,5 +1,5 @@
 //! `grub-core`: GRUB as one file that starts by itself, made by the channel's own grub-mkimage: `core.img` (with `boot.img` beside it)
-//! for a BIOS, `grubx64.efi` for UEFI. It finds its menu wherever a file system has `PREFIX/grub.cfg`, so that one image fits every disk.
+//! for a BIOS, `eltorito.img` for a BIOS that starts from a CD, `grubx64.efi` for UEFI. It finds its menu wherever a file system has `PREFIX/grub.cfg`, so that one image fits every disk.
 
 use crate::derivation::Derivation;
 use anyhow::{Context as _, Result, ensure};
@@ -17,6 +17,9 @@ struct Attributes {
     /// The modules that it holds; the usual ones when not given.
     #[serde(default)]
     modules: Option<Vec<String>>,
+    /// Modules beside those.
+    #[serde(default)]
+    extra_modules: Vec<String>,
     /// The directory of grub.cfg on its file system.
     #[serde(default = "default_prefix")]
     prefix: String,
@@ -35,6 +38,9 @@ enum Platform {
     /// A BIOS.
     #[serde(rename = "i386-pc")]
     Bios,
+    /// A BIOS that starts from a CD; the same file serves disks ([`bootgen::iso_image`]).
+    #[serde(rename = "i386-pc-eltorito")]
+    Cd,
     /// UEFI.
     #[serde(rename = "x86_64-efi")]
     Efi,
@@ -82,12 +88,14 @@ pub fn run(derivation: &Derivation) -> Result<()> {
     std::fs::write(&config, early_config(&attributes))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let program = attributes.grub.join("bin/grub-mkimage");
-    let (name, platform) = match attributes.platform {
-        Platform::Bios => ("core.img", "i386-pc"),
-        Platform::Efi => ("grubx64.efi", "x86_64-efi"),
+    let (name, format, platform) = match attributes.platform {
+        Platform::Bios => ("core.img", "i386-pc", "i386-pc"),
+        Platform::Cd => ("eltorito.img", "i386-pc-eltorito", "i386-pc"),
+        Platform::Efi => ("grubx64.efi", "x86_64-efi", "x86_64-efi"),
     };
     let directory = attributes.grub.join("lib/grub").join(platform);
-    let modules = attributes.modules.clone().unwrap_or_else(|| usual_modules(attributes.platform));
+    let mut modules = attributes.modules.clone().unwrap_or_else(|| usual_modules(attributes.platform));
+    modules.extend(attributes.extra_modules.iter().cloned());
     for module in &modules {
         let file = directory.join(format!("{module}.mod"));
         ensure!(
@@ -98,7 +106,7 @@ pub fn run(derivation: &Derivation) -> Result<()> {
     }
     let output = Command::new(&program)
         .arg("--format")
-        .arg(platform)
+        .arg(format)
         .arg("--directory")
         .arg(&directory)
         .arg("--prefix")
@@ -118,7 +126,7 @@ pub fn run(derivation: &Derivation) -> Result<()> {
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    if attributes.platform == Platform::Bios {
+    if attributes.platform != Platform::Efi {
         copy(&directory.join("boot.img"), &out.join("boot.img"))?;
     }
     Ok(())
@@ -126,7 +134,7 @@ pub fn run(derivation: &Derivation) -> Result<()> {
 
 fn usual_modules(platform: Platform) -> Vec<String> {
     let own = match platform {
-        Platform::Bios => BIOS_MODULES,
+        Platform::Bios | Platform::Cd => BIOS_MODULES,
         Platform::Efi => EFI_MODULES,
     };
     own.iter().chain(MODULES).map(|module| (*module).to_owned()).collect()
@@ -154,8 +162,8 @@ mod tests {
 
     /// What an installed GRUB makes of it; said aloud where there is none.
     fn built(platform: &str, extra: &str) -> Option<(tempfile::TempDir, Result<()>)> {
-        if !Path::new("/usr/bin/grub-mkimage").exists() || !Path::new("/usr/lib/grub").join(platform).is_dir()
-        {
+        let modules = Path::new("/usr/lib/grub").join(platform.trim_end_matches("-eltorito"));
+        if !Path::new("/usr/bin/grub-mkimage").exists() || !modules.is_dir() {
             eprintln!("SKIPPED: GRUB for {platform} is not installed (grub-pc-bin, grub-efi-amd64-bin)");
             return None;
         }
@@ -178,6 +186,19 @@ mod tests {
             let Some((again, _)) = built(platform, "") else { return };
             assert!(first == std::fs::read(again.path().join("out").join(file)).expect("read"), "{platform}");
         }
+    }
+
+    #[test]
+    fn a_cds_core_is_a_disks_behind_the_loader_for_cds() {
+        let Some((disk, result)) = built("i386-pc", r#","extraModules":["iso9660"]"#) else { return };
+        result.expect("built");
+        let Some((cd, result)) = built("i386-pc-eltorito", r#","extraModules":["iso9660"]"#) else { return };
+        result.expect("built");
+        let read = |directory: &tempfile::TempDir, file: &str| {
+            std::fs::read(directory.path().join("out").join(file)).expect("read")
+        };
+        assert!(read(&cd, "eltorito.img")[2048..] == read(&disk, "core.img"));
+        assert_eq!(read(&cd, "boot.img").len(), 512);
     }
 
     #[test]
