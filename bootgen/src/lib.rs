@@ -25,6 +25,7 @@ pub mod initrd;
 pub mod iso9660;
 pub mod iso_image;
 pub mod loader_conf;
+pub mod medium_menu;
 pub mod menu_update;
 pub mod module_tree;
 mod nearest;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// The time of everything in a store, as Nix sets it.
 const STORE_TIME: u64 = 1;
+/// The database's text on an installation medium.
+const MEDIUM_REGISTRATION: &str = "nix-path-registration";
 /// The build users' group, which may write to the store directory (NixOS's fixed number).
 const NIXBLD: u32 = 30000;
 
@@ -82,6 +84,19 @@ pub fn store_image(closure: Closure<'_>, registration: &[u8]) -> Result<FileTree
     closure.add_to(&mut tree, "store")?;
     let registration = Kind::File(Contents::Bytes(registration.to_vec()));
     tree.add("registration", registration, Attributes::root(0o444, STORE_TIME))?;
+    Ok(tree)
+}
+
+/// The files of an installation medium: the store as it will be seen below `/nix/store`, and the database's text.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn medium(closure: Closure<'_>, registration: &[u8], time: u64) -> Result<FileTree, TreeError> {
+    let mut tree = FileTree::new(Attributes::root(0o755, time));
+    tree.add_directory("nix/store", store_directory(STORE_TIME))?;
+    closure.add_to(&mut tree, "nix/store")?;
+    let registration = Kind::File(Contents::Bytes(registration.to_vec()));
+    tree.add(MEDIUM_REGISTRATION, registration, Attributes::root(0o444, time))?;
     Ok(tree)
 }
 
