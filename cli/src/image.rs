@@ -1,8 +1,10 @@
-//! `firn image`: a whole disk from a configuration, as one file that a machine or an emulator boots through UEFI or a BIOS. Made without
-//! root rights; the same system gives the same bytes.
+//! `firn image`: a whole disk from a configuration, as one file that a machine or an emulator boots through UEFI or a BIOS; with
+//! `--format iso` a medium for CDs and sticks. Made without root rights; the same system gives the same bytes.
+
+mod iso;
 
 use crate::system::System;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use bootgen::file_tree::{Attributes, Contents, FileTree, Kind};
 use bootgen::generations::{Generation, Generations};
 use bootgen::identity::Uuid;
@@ -28,13 +30,20 @@ pub(crate) fn command() -> Command {
         .about("Write a configuration as a disk image that boots through UEFI and BIOS")
         .args(crate::system::arguments())
         .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("FORMAT")
+                .value_parser(["raw", "iso"])
+                .default_value("raw")
+                .help("raw: a disk with an installed system; iso: a medium for CDs and USB sticks that runs from memory"),
+        )
+        .arg(
             Arg::new("output")
                 .long("output")
                 .short('o')
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .default_value("disk.img")
-                .help("The image"),
+                .help("The image [default: disk.img; for iso: image.fileName of the configuration]"),
         )
         .arg(
             Arg::new("size")
@@ -47,6 +56,10 @@ pub(crate) fn command() -> Command {
 
 /// Builds the system, writes the image, says what is in it.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    if matches.get_one::<String>("format").is_some_and(|format| format == "iso") {
+        ensure!(!matches.contains_id("size"), "--size is for disks; a medium is as large as what is on it");
+        return iso::run(matches);
+    }
     let system = System::from_arguments(matches)?;
     let output = matches.get_one::<PathBuf>("output").cloned().unwrap_or_else(|| PathBuf::from("disk.img"));
     let size = matches.get_one::<u64>("size").map(|mib| mib << 20);
@@ -81,10 +94,15 @@ pub(crate) fn write(system: &System, output: &Path, size: Option<u64>) -> Result
     image.root_identity = root_identity(system)?;
     image.boot_identity = boot_identity(system, &loader);
     image.grub = grub(system, &loader)?;
+    when_complete(output, |unfinished| Ok(image.write(unfinished)?))
+}
+
+/// Has a file written under another name, which then takes this one's place.
+fn when_complete<T>(output: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let mut unfinished = output.as_os_str().to_owned();
     unfinished.push(".unfinished");
     let unfinished = PathBuf::from(unfinished);
-    let written = image.write(&unfinished)?;
+    let written = write(&unfinished)?;
     std::fs::rename(&unfinished, output).with_context(|| format!("cannot rename to {}", output.display()))?;
     Ok(written)
 }

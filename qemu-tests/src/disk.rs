@@ -15,6 +15,8 @@ pub enum Bus {
     Nvme,
     /// A CD in an IDE drive, read-only.
     Cdrom,
+    /// A CD in a drive at a virtio SCSI controller, read-only.
+    ScsiCdrom,
 }
 
 /// One disk.
@@ -80,7 +82,7 @@ impl Disk {
     /// Attached in this way.
     #[must_use]
     pub fn bus(self, bus: Bus) -> Self {
-        Self { bus, read_only: self.read_only || bus == Bus::Cdrom, ..self }
+        Self { bus, read_only: self.read_only || matches!(bus, Bus::Cdrom | Bus::ScsiCdrom), ..self }
     }
 
     /// With this serial number: `/sys/block/*/serial` in the guest.

@@ -165,6 +165,10 @@ fn add_disk(disk: &disk::Disk, index: usize, a: &mut Arguments) -> Result<()> {
         Bus::Virtio => "virtio-blk-pci",
         Bus::Nvme => "nvme",
         Bus::Cdrom => "ide-cd",
+        Bus::ScsiCdrom => {
+            a.add("-device", format!("virtio-scsi-pci,id=scsi{index}"));
+            "scsi-cd"
+        }
     };
     a.add("-device", value(&[device, &format!(",drive={node},bootindex={bootindex},serial="), &serial]));
     Ok(())
