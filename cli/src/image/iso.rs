@@ -51,10 +51,7 @@ const ATTRIBUTE: &str = "config.system.build.isoImage";
 
 /// Builds the system, writes the medium, says where it is.
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let (system, described) = System::machine_from_arguments(matches, ATTRIBUTE).context(
-        "a medium is made of a configuration that imports <firn/os/modules/installer/cd-dvd/iso-image.nix> or \
-         installation-cd-minimal.nix beside it",
-    )?;
+    let (system, described) = System::machine_from_arguments(matches, ATTRIBUTE)?;
     let described = described
         .context("--format iso needs a configuration, not --toplevel: what is on a medium is said there")?;
     let described: Described =

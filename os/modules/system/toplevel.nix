@@ -52,6 +52,9 @@ in
       grub = config.system.build.grub;
     };
 
+    # For `firn image --format iso'; the modules of media say what it is.
+    isoImage = lib.mkOptionDefault (throw "This configuration describes no medium: import (modulesPath + \"/installer/cd-dvd/installation-cd-minimal.nix\"), or iso-image.nix beside it for a medium of your own.");
+
     toplevel = checked (tool "toplevel" {
       name = "firn-system-${lib.strings.sanitizeDerivationName config.system.name}-${config.system.nixos.label}";
       links = {
