@@ -369,7 +369,11 @@ pub(crate) fn configuration_path(given: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// Search path and system: `<firn>` and `<debian>` are Firn's, NIX_PATH adds to them.
+/// NixOS's modules by the name that configurations import them by.
+pub(crate) const NIXOS_MODULES: &str = "nixpkgs/nixos/modules";
+
+/// Search path and system: `<firn>` and `<debian>` are Firn's, NIX_PATH adds to them. `<nixpkgs/nixos/modules/…>`, which configurations
+/// import by name, is one of Firn's modules where NIX_PATH knows no nixpkgs.
 fn evaluation_options() -> Result<Options> {
     let settings = Settings::current()?;
     let mut options = Options::default();
@@ -384,6 +388,10 @@ fn evaluation_options() -> Result<Options> {
     if let Some(path) = std::env::var_os("NIX_PATH") {
         options.add_nix_path(path.as_encoded_bytes());
     }
+    // As it is spelled in `<firn>`, so that a module that is imported by both names is one.
+    let modules = settings.distribution.canonicalize().unwrap_or_else(|_| settings.distribution.clone());
+    let modules = modules.join("os/modules");
+    options.search_path.push((NIXOS_MODULES.into(), modules.into_os_string().into_encoded_bytes()));
     Ok(options)
 }
 

@@ -212,6 +212,8 @@ impl Request {
             };
             if distribution.is_dir() {
                 options.add_search_path(&entry("firn", &settings.distribution));
+                let modules = distribution.join("modules");
+                options.add_search_path(&entry(crate::build::NIXOS_MODULES, &modules));
             }
             if let Some(channel) = &settings.channel {
                 options.add_search_path(&entry("debian", channel));
