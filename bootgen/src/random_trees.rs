@@ -5,7 +5,7 @@ use crate::checker;
 use crate::file_tree::{Attributes, FileTree, HardLinks, Ownership};
 use crate::identity::Uuid;
 use crate::region::{Region, create_sparse};
-use crate::{erofs, ext4, fat};
+use crate::{erofs, ext4, fat, iso9660};
 use std::path::Path;
 
 /// Xorshift: enough chance for tests, the same everywhere.
@@ -133,6 +133,24 @@ fn erofs() {
         if let Some((clean, text)) = run {
             assert!(clean, "{text}");
             checker::assert_same(host, &scratch.join("out/host"));
+        }
+    });
+}
+
+#[test]
+fn iso9660() {
+    with_trees(true, |host, tree, scratch| {
+        let options = iso9660::Options { volume_id: "RANDOM".to_owned(), ..iso9660::Options::default() };
+        let plan = iso9660::Plan::new(tree, &options).unwrap();
+        let image = scratch.join("image");
+        let file = create_sparse(&image, plan.size()).unwrap();
+        plan.write(&Region::new(&file, 0, plan.size())).unwrap();
+        let (image, out) = (image.to_str().unwrap(), scratch.join("out"));
+        let words = ["-abort_on", "WARNING", "-osirrox", "on", "-indev", image, "-extract", "/host"];
+        let words = words.into_iter().chain([out.to_str().unwrap()]);
+        if let Some((clean, text)) = checker::run("xorriso", "xorriso", words) {
+            assert!(clean, "{text}");
+            checker::assert_same(host, &out);
         }
     });
 }
