@@ -141,7 +141,7 @@ in
     environment.etc.fstab.text = ''
       # Made from `fileSystems' and `swapDevices' of the configuration.
     '' + lib.concatMapStrings
-      (fs: "${lib.replaceStrings [ " " ] [ "\\040" ] (source fs)} ${lib.replaceStrings [ " " ] [ "\\040" ] fs.mountPoint} ${fs.fsType} ${lib.concatStringsSep "," fs.options} 0 ${if fs.noCheck || builtins.elem fs.fsType [ "tmpfs" "overlay" "erofs" "9p" "btrfs" ] then "0" else if fs.mountPoint == "/" then "1" else "2"}\n")
+      (fs: "${lib.replaceStrings [ " " ] [ "\\040" ] (source fs)} ${lib.replaceStrings [ " " ] [ "\\040" ] fs.mountPoint} ${fs.fsType} ${lib.concatStringsSep "," fs.options} 0 ${if fs.noCheck || builtins.elem fs.fsType [ "tmpfs" "overlay" "erofs" "iso9660" "9p" "btrfs" ] then "0" else if fs.mountPoint == "/" then "1" else "2"}\n")
       sorted
     + lib.concatMapStrings (s: "${s.realDevice} none swap ${lib.concatStringsSep "," s.options}\n") config.swapDevices;
 
