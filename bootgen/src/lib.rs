@@ -34,5 +34,6 @@ pub mod plan;
 #[cfg(test)]
 mod random_trees;
 pub mod region;
+pub mod secure_boot;
 pub mod system_tree;
 pub mod systemd_boot;
