@@ -14,6 +14,8 @@ pub mod content_address;
 pub mod control;
 #[cfg(feature = "store")]
 pub mod derivation;
+#[cfg(all(feature = "json", feature = "store"))]
+pub mod flake;
 #[cfg(feature = "store")]
 pub mod hash;
 #[cfg(feature = "json")]
