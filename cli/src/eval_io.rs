@@ -12,6 +12,7 @@ use evaluator::io::{
 };
 use evaluator::trace::Fingerprint;
 use formats::content_address::{ContentAddress, Method};
+use formats::flake::FlakeRef;
 use formats::hash::{Algorithm, Hash};
 use formats::path_info::PathInfo;
 use formats::store_path::{StoreDir, StorePath};
@@ -110,7 +111,8 @@ impl StoreIo {
         self.store.evaluation_store()
     }
 
-    fn fetcher(&self) -> Fetcher<'_> {
+    /// What downloads into the store.
+    pub(crate) fn fetcher(&self) -> Fetcher<'_> {
         let time_to_live = NixConf::load().text("tarball-ttl").and_then(|text| text.parse().ok());
         Fetcher { store: self.evaluation(), time_to_live: time_to_live.unwrap_or(TARBALL_TTL) }
     }
@@ -327,5 +329,16 @@ impl EvalIo for StoreIo {
 
     fn fetch_tree(&self, input: &TreeInput) -> Result<FetchedTree, IoError> {
         self.fetcher().fetch_tree(input)
+    }
+
+    fn look_up_flake(&self, reference: &FlakeRef, all: bool) -> Result<FlakeRef, IoError> {
+        if reference.input.is_direct() {
+            return Ok(reference.clone());
+        }
+        crate::flakes::registries::look_up(&self.fetcher(), reference, all)
+    }
+
+    fn explain_missing(&self, input: &TreeInput, file: &str) -> Option<String> {
+        crate::fetch::explain_missing(input, file)
     }
 }

@@ -2,11 +2,14 @@
 //! of it goes into the store. What came from the network without a hash is remembered for `tarball-ttl` seconds.
 
 mod archive;
+mod forge;
 mod git;
 mod remembered;
 
 use evaluator::io::{Fetch, FetchedTree, IoError, TreeAttribute, TreeInput};
 use formats::content_address::Method;
+use formats::flake::Input;
+use formats::flake::url::Url;
 use formats::hash::{Algorithm, Hash};
 use formats::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +25,29 @@ pub(crate) struct Fetcher<'s> {
     pub(crate) time_to_live: u64,
 }
 
-/// Names of files that are archives of one directory.
-const ARCHIVES: [&str; 8] =
-    [".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst", ".tar.zstd"];
+/// What a tree is asked for by, and what is known of it.
+type Attributes = BTreeMap<String, TreeAttribute>;
+
+/// What is made of a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The file, by its contents.
+    File,
+    /// The file as a tree of its own.
+    FileAsTree,
+    /// What the archive holds.
+    Tree,
+}
+
+/// What was downloaded.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) path: StorePath,
+    /// When the newest file in the archive was changed.
+    pub(crate) time: i64,
+    /// Its address for ever, if the server says so.
+    pub(crate) immutable: Option<String>,
+}
 
 fn store_error(error: &store::Error) -> IoError {
     IoError::Store(error.to_string())
@@ -44,7 +67,13 @@ impl Fetcher<'_> {
         {
             return Ok(known);
         }
-        let (path, _) = self.download(&fetch.url, &fetch.name, fetch.unpack, fetch.hash.is_some())?;
+        let want = if fetch.unpack { Want::Tree } else { Want::File };
+        // What has to have a hash is downloaded, so that what is remembered is never the reason of a mismatch.
+        let fetcher = Fetcher {
+            store: self.store,
+            time_to_live: if fetch.hash.is_some() { 0 } else { self.time_to_live },
+        };
+        let Got { path, .. } = fetcher.download(&fetch.url, &fetch.name, want, false)?;
         if let Some(expected) = &fetch.hash {
             let found = if fetch.unpack {
                 self.store.path_info(&path).map_err(|error| store_error(&error))?.nar_hash
@@ -72,118 +101,195 @@ impl Fetcher<'_> {
         Ok(valid.then_some(path))
     }
 
-    /// Downloads a file, or unpacks an archive; its store path and when its newest file was changed.
-    fn download(
+    /// Downloads a file, or unpacks an archive. With `for_ever` it is the same each time.
+    pub(crate) fn download(&self, url: &str, name: &str, want: Want, for_ever: bool) -> Result<Got, IoError> {
+        self.download_with(url, name, want, for_ever, &[])
+    }
+
+    /// The same with headers for the server.
+    pub(crate) fn download_with(
         &self,
         url: &str,
         name: &str,
-        unpack: bool,
-        has_hash: bool,
-    ) -> Result<(StorePath, i64), IoError> {
+        want: Want,
+        for_ever: bool,
+        headers: &[(&'static str, String)],
+    ) -> Result<Got, IoError> {
         let remote = url.starts_with("http://") || url.starts_with("https://");
-        let question = format!("{unpack} {name} {url}");
+        let question = match want {
+            Want::FileAsTree => format!("as a tree {name} {url}"),
+            _ => format!("{} {name} {url}", want == Want::Tree),
+        };
+        let time_to_live = if for_ever { u64::MAX } else { self.time_to_live };
         if remote
-            && !has_hash
-            && let Some((path, time)) = remembered::recall(&question, self.time_to_live)
-            && self.store.is_valid(&path).unwrap_or(false)
+            && let Some(got) = remembered::recall(&question, time_to_live)
+            && self.store.is_valid(&got.path).unwrap_or(false)
         {
-            return Ok((path, time));
+            return Ok(got);
         }
         let work = tempfile::tempdir().map_err(system("making a directory in", &std::env::temp_dir()))?;
-        let file = archive::download(url, &work.path().join("download"))?;
-        let (tree, time) =
-            if unpack { archive::unpack(url, &file, &work.path().join("tree"))? } else { (file, 0) };
-        let method = if unpack { Method::Recursive } else { Method::Flat };
+        let (file, immutable) = match archive::download(url, &work.path().join("download"), headers) {
+            Ok(found) => found,
+            Err(error) => {
+                // Better what there was than nothing.
+                if let Some(got) = remembered::recall(&question, u64::MAX).filter(|_| remote)
+                    && self.store.is_valid(&got.path).unwrap_or(false)
+                {
+                    log::warn!("{error}; using cached version");
+                    return Ok(got);
+                }
+                return Err(error);
+            }
+        };
+        let (tree, time) = match want {
+            Want::Tree => archive::unpack(url, &file, &work.path().join("tree"))?,
+            Want::File | Want::FileAsTree => (file, 0),
+        };
+        let method = if want == Want::File { Method::Flat } else { Method::Recursive };
         let path = self
             .store
             .add_path(&tree, name, method, Algorithm::Sha256)
             .map_err(|error| store_error(&error))?;
+        let got = Got { path, time, immutable };
         if remote {
-            remembered::remember(&question, &path, time);
+            remembered::remember(&question, &got);
         }
-        Ok((path, time))
+        Ok(got)
     }
 
-    /// `fetchTree` and `fetchGit`.
+    /// `fetchTree`, `fetchGit` and the inputs of flakes.
     pub(crate) fn fetch_tree(&self, input: &TreeInput) -> Result<FetchedTree, IoError> {
         let name = input.text("name").unwrap_or("source").to_owned();
         let expected = match input.text("narHash") {
+            // An empty one is written to be told the right one.
+            Some("") => Hash::from_bytes(Algorithm::Sha256, &[0; 32]),
             Some(text) => Some(
                 Hash::parse_any(text, Some(Algorithm::Sha256))
                     .map_err(|error| IoError::Unsupported(format!("narHash: {error}")))?,
             ),
             None => None,
         };
-        let mut attributes = BTreeMap::new();
-        // A git tree has more to say than its hash.
-        if let Some(hash) = expected.as_ref().filter(|_| input.kind != "git")
-            && let Some(path) = self.known(&name, method_of(input), hash)?
-        {
-            attributes.insert("narHash".to_owned(), TreeAttribute::Text(hash.sri()));
-            return Ok(FetchedTree { path, attributes });
+        let known = match &expected {
+            Some(hash) => self.known(&name, Method::Recursive, hash)?,
+            None => None,
+        };
+        if let (true, Some(path)) = (input.is_final, &known) {
+            return Ok(FetchedTree { path: path.clone(), attributes: input.attributes.clone() });
         }
-        let path = match input.kind.as_str() {
-            "git" => git::fetch(self, input, &name, &mut attributes)?,
-            "path" => self.path_tree(input, &name, &mut attributes)?,
-            "tarball" => {
-                let (path, time) = self.download(&address(input)?, &name, true, expected.is_some())?;
-                attributes.insert("lastModified".to_owned(), TreeAttribute::Int(time));
-                path
+        let mut attributes = input.attributes.clone();
+        let path = match (self.fresh_tree(input, &name, &mut attributes), known) {
+            (Ok(path), _) => path,
+            // What it should be is here, wherever it came from; of a repository there is more to know than that.
+            (Err(error), Some(path)) if input.kind != "git" => {
+                log::debug!("using {path}, which has the hash that was asked for: {error}");
+                return Ok(FetchedTree { path, attributes });
             }
-            "file" => {
-                let url = address(input)?;
-                let unpack = is_archive(&url);
-                let (path, time) = self.download(&url, &name, unpack, expected.is_some())?;
-                if unpack {
-                    attributes.insert("lastModified".to_owned(), TreeAttribute::Int(time));
-                }
-                path
-            }
-            other => {
-                return Err(IoError::Unsupported(format!(
-                    "input of type '{other}' cannot be fetched: Firn has git, path, tarball and file"
-                )));
-            }
+            (Err(error), _) => return Err(error),
         };
         let found = self.store.path_info(&path).map_err(|error| store_error(&error))?.nar_hash;
         if let Some(expected) = expected.filter(|expected| *expected != found) {
             return Err(IoError::Mismatch(format!(
-                "NAR hash mismatch in input '{}' ({}), expected '{}', got '{}'",
-                address(input).unwrap_or_default(),
-                self.store.dir().print(&path),
+                "NAR hash mismatch in input '{}', expected '{}' but got '{}'",
+                described(input),
                 expected.sri(),
                 found.sri()
             )));
         }
+        if input.is_final {
+            return Ok(FetchedTree { path, attributes: input.attributes.clone() });
+        }
         attributes.insert("narHash".to_owned(), TreeAttribute::Text(found.sri()));
         Ok(FetchedTree { path, attributes })
+    }
+
+    /// Fetches a tree, whatever is in the store; adds what becomes known of it.
+    fn fresh_tree(
+        &self,
+        input: &TreeInput,
+        name: &str,
+        attributes: &mut Attributes,
+    ) -> Result<StorePath, IoError> {
+        match input.kind.as_str() {
+            "git" => git::fetch(self, input, name, attributes),
+            "path" => self.path_tree(input, name, attributes),
+            "github" | "gitlab" | "sourcehut" => forge::fetch(self, input, name, attributes),
+            "tarball" => {
+                let got = self.download(&address(input)?, name, Want::Tree, false)?;
+                if let Some(link) = got.immutable {
+                    take_link(&link, attributes)?;
+                }
+                attributes.entry("lastModified".to_owned()).or_insert(TreeAttribute::Int(got.time));
+                Ok(got.path)
+            }
+            "file" => Ok(self.download(&address(input)?, name, Want::FileAsTree, false)?.path),
+            other => Err(IoError::Unsupported(format!(
+                "input of type '{other}' cannot be fetched: Firn has git, github, gitlab, sourcehut, path, tarball and file"
+            ))),
+        }
     }
 
     fn path_tree(
         &self,
         input: &TreeInput,
         name: &str,
-        attributes: &mut BTreeMap<String, TreeAttribute>,
+        attributes: &mut Attributes,
     ) -> Result<StorePath, IoError> {
         let path = input.text("path").ok_or_else(|| {
             IoError::Unsupported("an input of type 'path' needs the attribute 'path'".to_owned())
         })?;
-        let path = PathBuf::from(path);
-        if !path.is_absolute() {
+        if !path.starts_with('/') {
             return Err(IoError::Unsupported(format!(
-                "cannot fetch input 'path:{}' because it uses a relative path",
-                path.display()
+                "cannot fetch input 'path:{path}' because it uses a relative path"
             )));
         }
-        attributes.insert("lastModified".to_owned(), TreeAttribute::Int(newest(&path)?));
+        let path = formats::flake::reference::absolute(path, "/");
+        // What lies in the store as a tree is the tree.
+        if let Ok(object) = self.store.dir().parse(&path)
+            && object.name() == name
+            && self.store.is_valid(&object).map_err(|error| store_error(&error))?
+        {
+            attributes.entry("lastModified".to_owned()).or_insert(TreeAttribute::Int(0));
+            return Ok(object);
+        }
+        let path = if path.starts_with(&format!("{}/", self.store.dir().as_str())) {
+            self.store.layout().real_of_logical(Path::new(&path))
+        } else {
+            PathBuf::from(path)
+        };
+        let time = newest(&path)?;
+        attributes.entry("lastModified".to_owned()).or_insert(TreeAttribute::Int(time));
         let added = self.store.add_path(&path, name, Method::Recursive, Algorithm::Sha256);
         added.map_err(|error| store_error(&error))
     }
 }
 
-fn method_of(input: &TreeInput) -> Method {
-    let single = input.kind == "file" && !address(input).is_ok_and(|url| is_archive(&url));
-    if single { Method::Flat } else { Method::Recursive }
+/// What an archive's server says is its address for ever, instead of the one that was asked for.
+fn take_link(link: &str, attributes: &mut Attributes) -> Result<(), IoError> {
+    let input = Url::parse(link).and_then(|url| Input::from_url(&url, true));
+    let input = input.map_err(|error| IoError::Unsupported(error.to_string()))?;
+    if input.kind() != "tarball" {
+        let message = "tarball 'Link' headers that redirect to non-tarball URLs are not supported";
+        return Err(IoError::Unsupported(message.to_owned()));
+    }
+    *attributes = input.attributes().clone();
+    attributes.remove("type");
+    Ok(())
+}
+
+/// An input as people write it.
+fn described(input: &TreeInput) -> String {
+    let mut attributes = input.attributes.clone();
+    attributes.insert("type".to_owned(), TreeAttribute::Text(input.kind.clone()));
+    Input::from_attributes(attributes)
+        .map_or_else(|_| address(input).unwrap_or_else(|_| input.kind.clone()), |input| input.to_string())
+}
+
+/// Why a file of a tree was not fetched with it: git does not know of it.
+pub(crate) fn explain_missing(input: &TreeInput, file: &str) -> Option<String> {
+    let path = input.text("url")?.strip_prefix("file://").filter(|_| input.kind == "git")?;
+    let tree = Path::new(path);
+    let is_there = tree.join(".git").exists() && tree.join(file).exists();
+    (is_there && git::is_untracked(tree, file)).then(|| git::untracked(path, file))
 }
 
 fn address(input: &TreeInput) -> Result<String, IoError> {
@@ -191,12 +297,6 @@ fn address(input: &TreeInput) -> Result<String, IoError> {
     let kind = &input.kind;
     url.map(str::to_owned)
         .ok_or_else(|| IoError::Unsupported(format!("an input of type '{kind}' needs the attribute 'url'")))
-}
-
-/// Whether a URL names an archive.
-fn is_archive(url: &str) -> bool {
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    ARCHIVES.iter().any(|ending| path.ends_with(ending))
 }
 
 /// When the newest file in a tree was changed, in seconds since 1970.

@@ -11,6 +11,7 @@ mod eval_cache;
 mod eval_io;
 mod family;
 mod fetch;
+mod flakes;
 mod flame_graph;
 mod fronts;
 mod generation;
@@ -40,12 +41,17 @@ mod store;
 mod system;
 mod vm;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Parses, runs, reports: stdout is data, stderr is talk, a broken pipe is success.
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("FIRN_LOG", "warn"))
         .target(env_logger::Target::Pipe(Box::new(progress::StandardError::default())))
+        .format(|out, record| match record.level() {
+            log::Level::Warn => writeln!(out, "warning: {}", record.args()),
+            level => writeln!(out, "[{level} {}] {}", record.target(), record.args()),
+        })
         .init();
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();

@@ -43,6 +43,7 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["describe-stores"], settings::describe_stores),
     (&["registry", "add"], registry::add),
     (&["registry", "list"], registry::list),
+    (&["registry", "pin"], registry::pin),
     (&["registry", "remove"], registry::remove),
     (&["profile", "list"], profile::list),
     (&["profile", "install"], profile::install),

@@ -5,6 +5,7 @@ use crate::family::Failure;
 use crate::nix_conf::NixConf;
 use crate::progress::{LogFormat, say};
 use anyhow::{Context as _, Result, bail};
+use formats::flake::FlakeRef;
 use formats::store_path::{StoreDir, StorePath};
 use nix::unistd::AccessFlags;
 use std::collections::VecDeque;
@@ -33,6 +34,9 @@ const TRUTHS: &[&str] = &[
     "compress-build-log",
     "keep-build-log",
     "use-case-hack",
+    "accept-flake-config",
+    "allow-dirty",
+    "allow-dirty-locks",
     "warn-dirty",
     "fsync-metadata",
     "run-diff-hook",
@@ -46,6 +50,10 @@ const TRUTHS: &[&str] = &[
 
 /// Settings that take a value: `--NAME VALUE`.
 const VALUES: &[&str] = &[
+    "access-tokens",
+    "commit-lock-file-summary",
+    "extra-access-tokens",
+    "flake-registry",
     "build-hook",
     "build-memory-max",
     "build-tasks-max",
@@ -87,6 +95,17 @@ const VALUES: &[&str] = &[
     "narinfo-cache-negative-ttl",
     "narinfo-cache-positive-ttl",
     "tarball-ttl",
+];
+
+/// Settings of what fetches.
+const FETCHING: [&str; 7] = [
+    "access-tokens",
+    "allow-dirty",
+    "allow-dirty-locks",
+    "extra-access-tokens",
+    "flake-registry",
+    "tarball-ttl",
+    "warn-dirty",
 ];
 
 /// The arguments, taken one by one.
@@ -183,12 +202,17 @@ impl Front {
                 let value = arguments.value(flag)?;
                 self.set(&name, &value);
             }
-            "--no-gc-warning"
-            | "--refresh"
-            | "--offline"
-            | "--impure"
-            | "--no-net"
-            | "--no-write-lock-file" => {}
+            "--refresh" => self.set("tarball-ttl", "0"),
+            "--offline" => {
+                self.set("tarball-ttl", "4294967295");
+                self.set("substitute", "false");
+            }
+            "--override-flake" => {
+                let reference = |text: String| FlakeRef::parse(&text, true, false);
+                let from = reference(arguments.value(flag)?)?;
+                crate::flakes::registries::override_flake(&from, &reference(arguments.value(flag)?)?);
+            }
+            "--no-gc-warning" | "--impure" | "--no-net" | "--no-write-lock-file" => {}
             _ => return self.take_setting(flag, arguments),
         }
         Ok(true)
@@ -211,6 +235,10 @@ impl Front {
 
     fn set(&mut self, name: &str, value: &str) {
         self.conf.assign(name, value);
+        // What is fetched is asked for deep inside an evaluation.
+        if FETCHING.contains(&name) {
+            NixConf::override_with(name, value);
+        }
         self.given.push((name.to_owned(), value.to_owned()));
     }
 

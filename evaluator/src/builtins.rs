@@ -4,7 +4,7 @@ mod attrsets;
 mod contexts;
 mod control;
 mod derivation;
-mod fetching;
+pub(crate) mod fetching;
 mod files;
 mod flake_ref;
 mod from_toml;

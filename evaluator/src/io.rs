@@ -13,8 +13,12 @@ pub use memory::MemoryIo;
 pub use nar::{hash_file, hash_tree, write_tree};
 pub use spill::{Place, Spill};
 
+/// One attribute of a source tree, as it is asked for or as it came.
+pub use formats::flake::Attribute as TreeAttribute;
+
 use crate::trace::Fingerprint;
 use formats::derivation::Derivation;
+use formats::flake::{FlakeRef, Input};
 use formats::hash::Hash;
 use formats::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,27 +116,26 @@ pub struct Fetch {
     pub hash: Option<Hash>,
 }
 
-/// One attribute of a source tree, as it is asked for or as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TreeAttribute {
-    /// A string.
-    Text(String),
-    /// A number.
-    Int(i64),
-    /// A truth.
-    Bool(bool),
-}
-
 /// A source tree to fetch. Nix manual, `fetchTree`, "Source types".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeInput {
-    /// Its type: `git`, `path`, `tarball`, `file`.
+    /// Its type: `git`, `path`, `tarball`, `file`, ….
     pub kind: String,
     /// What says which one, without the type.
     pub attributes: BTreeMap<String, TreeAttribute>,
+    /// Whether that is all that there is to say: then nothing is added to it, and what is in the store already need not
+    /// be fetched.
+    pub is_final: bool,
 }
 
 impl TreeInput {
+    /// What a reference asks for.
+    pub fn of(input: &Input, is_final: bool) -> Self {
+        let mut attributes = input.attributes().clone();
+        attributes.remove("type");
+        Self { kind: input.kind().to_owned(), attributes, is_final }
+    }
+
     /// A string among the attributes.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.attributes.get(name) {
@@ -152,7 +155,7 @@ impl TreeInput {
 pub struct FetchedTree {
     /// Where it is.
     pub path: StorePath,
-    /// `narHash`, `lastModified`, `rev`, ….
+    /// What it was asked for by, with what makes that exact: `narHash`, `lastModified`, `rev`, …; without the type.
     pub attributes: BTreeMap<String, TreeAttribute>,
 }
 
@@ -239,6 +242,20 @@ pub trait EvalIo {
         Err(IoError::Unsupported(format!(
             "cannot fetch a tree of type '{kind}': this evaluation has no network"
         )))
+    }
+
+    /// What a flake's name means by the registries; a reference that is no name is handed back. Without `all`, what this
+    /// user or machine has written there is left out: a lock file should not depend on it.
+    fn look_up_flake(&self, reference: &FlakeRef, _all: bool) -> Result<FlakeRef, IoError> {
+        if reference.input.is_direct() {
+            return Ok(reference.clone());
+        }
+        Err(IoError::Unsupported(format!("cannot find flake '{}' in the flake registries", reference.input)))
+    }
+
+    /// Why a file is not in a tree that was fetched although it is where the tree came from, and what to do.
+    fn explain_missing(&self, _input: &TreeInput, _file: &str) -> Option<String> {
+        None
     }
 
     /// The path with all symbolic links resolved; what does not exist is left as it is.

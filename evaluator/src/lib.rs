@@ -14,6 +14,7 @@ mod error;
 mod escape;
 mod eval;
 mod evaluator;
+pub mod flake;
 pub mod float_format;
 pub mod io;
 mod lexer;

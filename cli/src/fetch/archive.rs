@@ -6,13 +6,17 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Downloads to `target`; of a file of this machine, only where it is.
-pub(super) fn download(url: &str, target: &Path) -> Result<PathBuf, IoError> {
+/// Downloads to `target`; of a file of this machine, only where it is. And the address that the server says is for ever.
+pub(super) fn download(
+    url: &str,
+    target: &Path,
+    headers: &[(&'static str, String)],
+) -> Result<(PathBuf, Option<String>), IoError> {
     let refused = |error: String| IoError::Store(format!("unable to download '{url}': {error}"));
     if let Some(path) = url.strip_prefix("file://") {
         let path = PathBuf::from(path.split(['?', '#']).next().unwrap_or_default());
         return match std::fs::metadata(&path) {
-            Ok(found) if found.is_file() => Ok(path),
+            Ok(found) if found.is_file() => Ok((path, None)),
             Ok(_) => Err(refused(format!("{} is not a file", path.display()))),
             Err(error) => Err(refused(format!("{}: {error}", path.display()))),
         };
@@ -20,12 +24,27 @@ pub(super) fn download(url: &str, target: &Path) -> Result<PathBuf, IoError> {
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(refused("Firn fetches http, https and file".to_owned()));
     }
-    let request = ureq::get(url).header("User-Agent", concat!("firn/", env!("CARGO_PKG_VERSION")));
+    let mut request = ureq::get(url).header("User-Agent", concat!("firn/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
     let response = request.call().map_err(|error| refused(error.to_string()))?;
+    let links = response.headers().get_all("link").iter().filter_map(|link| link.to_str().ok());
+    let immutable = links.flat_map(|links| links.split(',')).find_map(immutable_link);
     let mut file = File::create(target).map_err(system("creating", target))?;
     let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
     std::io::copy(&mut body, &mut file).map_err(|error| refused(error.to_string()))?;
-    Ok(target.to_owned())
+    Ok((target.to_owned(), immutable))
+}
+
+/// The address in one entry of a `Link` header, if that is the one that never changes: `<ADDRESS>; rel="immutable"`.
+fn immutable_link(entry: &str) -> Option<String> {
+    let (address, parameters) = entry.trim().strip_prefix('<')?.split_once('>')?;
+    let is_immutable = parameters
+        .split(';')
+        .filter_map(|parameter| parameter.trim().strip_prefix("rel="))
+        .any(|relation| relation.trim_matches('"').split(' ').any(|word| word == "immutable"));
+    is_immutable.then(|| address.to_owned())
 }
 
 /// Unpacks below `target`. The tree (without the one directory around it, if there is one) and when its newest file was
@@ -107,6 +126,18 @@ mod tests {
         std::fs::write(&file, archive(&[("x", "1"), ("y", "2")])).unwrap();
         let (tree, _) = unpack("a.tar", &file, &work.path().join("other")).unwrap();
         assert_eq!(tree, work.path().join("other"));
+    }
+
+    #[test]
+    fn addresses_for_ever() {
+        for (entry, address) in [
+            ("<https://h/x.tar.gz?rev=1>; rel=\"immutable\"", Some("https://h/x.tar.gz?rev=1")),
+            (" <https://h/y>; a=b; rel=immutable", Some("https://h/y")),
+            ("<https://h/y>; rel=\"next\"", None),
+            ("https://h/y; rel=immutable", None),
+        ] {
+            assert_eq!(immutable_link(entry).as_deref(), address, "{entry}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ struct Wanted<'i> {
     local: Option<PathBuf>,
     reference: Option<&'i str>,
     revision: Option<String>,
+    /// The branch that was found where none was asked for.
+    head: Option<String>,
     shallow: bool,
     submodules: bool,
     all_references: bool,
@@ -35,7 +37,7 @@ pub(super) fn fetch(
     name: &str,
     attributes: &mut Attributes,
 ) -> Result<StorePath, IoError> {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 15] = [
         "url",
         "ref",
         "rev",
@@ -48,11 +50,15 @@ pub(super) fn fetch(
         "revCount",
         "exportIgnore",
         "verifyCommit",
+        "lfs",
         "dirtyRev",
         "dirtyShortRev",
     ];
     if let Some(unknown) = input.attributes.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Err(IoError::Unsupported(format!("unsupported Git input attribute '{unknown}'")));
+    }
+    if attributes.get("rev") == Some(&TreeAttribute::from("")) {
+        attributes.remove("rev");
     }
     let mut wanted = wanted(input)?;
     if let (Some(tree), None, None) = (&wanted.local, wanted.reference, &wanted.revision) {
@@ -63,6 +69,9 @@ pub(super) fn fetch(
     }
     let repository = match wanted.local.clone() {
         Some(tree) => {
+            if wanted.reference.is_none() {
+                wanted.head = head_of(&tree);
+            }
             if wanted.revision.is_none() {
                 let head = wanted.reference.unwrap_or("HEAD");
                 wanted.revision = Some(line(git(&tree).args(["rev-parse", "--verify", "--quiet", head]))?);
@@ -71,7 +80,31 @@ pub(super) fn fetch(
         }
         None => mirror(fetcher, &mut wanted)?,
     };
+    if let Some(head) = wanted.head.take() {
+        attributes.insert("ref".to_owned(), TreeAttribute::Text(head));
+    }
     revision(fetcher, &repository, &wanted, name, attributes)
+}
+
+/// The branch that a repository is at; of one that is at none, `HEAD`.
+fn head_of(repository: &Path) -> Option<String> {
+    let found = run(git(repository).args(["symbolic-ref", "--quiet", "HEAD"])).ok()?;
+    let name = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    Some(if found.status.success() && !name.is_empty() { name } else { "HEAD".to_owned() })
+}
+
+/// Whether git does not know of a file that lies in its working tree.
+pub(super) fn is_untracked(tree: &Path, file: &str) -> bool {
+    run(git(tree).args(["ls-files", "--error-unmatch", "--", file]))
+        .is_ok_and(|found| !found.status.success())
+}
+
+/// What to do about a file that git does not know of.
+pub(super) fn untracked(tree: &str, file: &str) -> String {
+    format!(
+        "Path '{file}' in the repository \"{tree}\" is not tracked by Git.\n\nTo make it visible to Nix, run:\n\n\
+         git -C \"{tree}\" add \"{file}\""
+    )
 }
 
 fn wanted(input: &TreeInput) -> Result<Wanted<'_>, IoError> {
@@ -107,6 +140,7 @@ fn wanted(input: &TreeInput) -> Result<Wanted<'_>, IoError> {
         local,
         reference,
         revision,
+        head: None,
         shallow: input.truth("shallow"),
         submodules: input.truth("submodules"),
         all_references: input.truth("allRefs"),
@@ -188,7 +222,13 @@ fn working_tree(
     name: &str,
     attributes: &mut Attributes,
 ) -> Result<StorePath, IoError> {
-    log::warn!("Git tree '{}' is dirty", tree.display());
+    let conf = crate::nix_conf::NixConf::load();
+    if !conf.flag("allow-dirty", true) {
+        return Err(IoError::Store(format!("Git tree '{}' is dirty", tree.display())));
+    }
+    if conf.flag("warn-dirty", true) {
+        log::warn!("Git tree '{}' is dirty", tree.display());
+    }
     let listed = output(git(tree).args(["ls-files", "-z"]))?;
     let work = tempfile::tempdir().map_err(system("making a directory in", &std::env::temp_dir()))?;
     let copy = work.path().join("tree");
@@ -216,6 +256,12 @@ fn working_tree(
         String::new()
     };
     attributes.insert("lastModified".to_owned(), TreeAttribute::Int(time.parse().unwrap_or(0)));
+    if committed {
+        let revision = line(git(tree).args(["rev-parse", "HEAD"]))?;
+        let short = revision.get(..7).unwrap_or(&revision);
+        attributes.insert("dirtyShortRev".to_owned(), TreeAttribute::Text(format!("{short}-dirty")));
+        attributes.insert("dirtyRev".to_owned(), TreeAttribute::Text(format!("{revision}-dirty")));
+    }
     let added = fetcher.store.add_path(&copy, name, Method::Recursive, Algorithm::Sha256);
     added.map_err(|error| store_error(&error))
 }
@@ -242,6 +288,9 @@ fn mirror(fetcher: &Fetcher<'_>, wanted: &mut Wanted<'_>) -> Result<PathBuf, IoE
         output(
             git(&cache).args(["-c", "init.defaultBranch=firn", "init", "--quiet", "--bare"]).arg(&repository),
         )?;
+    }
+    if wanted.reference.is_none() {
+        wanted.head = remote_head(fetcher, &repository, &wanted.url);
     }
     let reference = wanted.reference.unwrap_or("HEAD");
     let (from, to) = match reference {
@@ -272,6 +321,31 @@ fn mirror(fetcher: &Fetcher<'_>, wanted: &mut Wanted<'_>) -> Result<PathBuf, IoE
         wanted.revision = Some(line(git(&repository).args(["rev-parse", "--verify", "--quiet", &to]))?);
     }
     Ok(repository)
+}
+
+/// The branch that a repository elsewhere is at; asked for again after a while.
+fn remote_head(fetcher: &Fetcher<'_>, repository: &Path, url: &str) -> Option<String> {
+    let stamp = repository.with_extension("head");
+    if is_fresh(&stamp, fetcher.time_to_live)
+        && let Ok(known) = std::fs::read_to_string(&stamp)
+    {
+        return Some(known);
+    }
+    let asked = line(git(repository).args(["ls-remote", "--symref", "--", url, "HEAD"]));
+    let found = asked.ok().and_then(|text| {
+        let first = text.lines().next()?;
+        let name = first.strip_prefix("ref: ").and_then(|rest| rest.split_ascii_whitespace().next());
+        Some(name.unwrap_or("HEAD").to_owned())
+    });
+    match found {
+        Some(found) => {
+            if let Err(error) = std::fs::write(&stamp, &found) {
+                log::debug!("not remembering the branch of {url}: {error}");
+            }
+            Some(found)
+        }
+        None => std::fs::read_to_string(&stamp).ok(),
+    }
 }
 
 fn is_fresh(stamp: &Path, time_to_live: u64) -> bool {

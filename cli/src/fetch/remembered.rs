@@ -1,6 +1,7 @@
 //! What was downloaded without a hash and when, in `~/.cache/firn/fetched`: one small file for each question. Losing it
 //! costs a download, nothing else.
 
+use super::Got;
 use formats::hash::Hash;
 use formats::store_path::StorePath;
 use std::path::PathBuf;
@@ -14,28 +15,30 @@ fn place(question: &str) -> Option<PathBuf> {
     Some(cache.join("firn/fetched").join(Hash::sha256(question).digits32()))
 }
 
-/// The answer to a question of the last `time_to_live` seconds: a store path, and when its newest file was changed.
-pub(super) fn recall(question: &str, time_to_live: u64) -> Option<(StorePath, i64)> {
+/// The answer to a question of the last `time_to_live` seconds.
+pub(super) fn recall(question: &str, time_to_live: u64) -> Option<Got> {
     let file = place(question)?;
     let age = SystemTime::now().duration_since(std::fs::metadata(&file).ok()?.modified().ok()?).ok()?;
     if age >= Duration::from_secs(time_to_live) {
         return None;
     }
     let text = std::fs::read_to_string(file).ok()?;
-    let (path, time) = text.trim_end().split_once(' ')?;
-    Some((StorePath::from_base_name(path).ok()?, time.parse().ok()?))
+    let mut words = text.split_ascii_whitespace();
+    let path = StorePath::from_base_name(words.next()?).ok()?;
+    Some(Got { path, time: words.next()?.parse().ok()?, immutable: words.next().map(str::to_owned) })
 }
 
 /// Remembers an answer; if that cannot be done, the next question is answered from the network again.
-pub(super) fn remember(question: &str, path: &StorePath, time: i64) {
+pub(super) fn remember(question: &str, got: &Got) {
     let Some(file) = place(question) else { return };
     let Some(directory) = file.parent() else { return };
+    let link = got.immutable.as_deref().unwrap_or_default();
     let written = std::fs::create_dir_all(directory).and_then(|()| {
         let draft = tempfile::NamedTempFile::new_in(directory)?;
-        std::fs::write(draft.path(), format!("{} {time}\n", path.base_name()))?;
+        std::fs::write(draft.path(), format!("{} {} {link}\n", got.path.base_name(), got.time))?;
         draft.persist(&file).map_err(|error| error.error)
     });
     if let Err(error) = written {
-        log::debug!("not remembering the download {path}: {error}");
+        log::debug!("not remembering the download {}: {error}", got.path);
     }
 }

@@ -37,8 +37,17 @@ pub(super) const TABLE: &[Builtin] = &[
         |e, _, pos| later(e, "fetchMercurial", pos),
         "args: a Mercurial repository's tree",
     ),
-    builtin("__getFlake", 1, 1, |e, _, pos| later(e, "getFlake", pos), "reference: a flake's outputs"),
+    builtin("__getFlake", 1, 1, |e, args, pos| e.get_flake(args[0], pos), "reference: a flake's outputs"),
 ];
+
+/// What fetches the inputs that a lock file names; only the code that calls flakes has it.
+pub(crate) static FETCH_LOCKED: Builtin = builtin(
+    "fetchLockedTree",
+    1,
+    1,
+    |e, args, pos| tree::fetch_locked(e, args[0], pos),
+    "input: a locked tree",
+);
 
 /// `fetchTree`, which is there when one of the experimental features `flakes` and `fetch-tree` is on.
 pub(super) static FETCH_TREE: Builtin =
@@ -72,7 +81,7 @@ fn later<'a>(e: &mut Evaluator<'a>, name: &str, pos: Pos) -> Eval<'a, Value<'a>>
     e.fail(
         ErrorKind::Other,
         pos,
-        &format!("'builtins.{name}' is not there yet: Firn does not fetch repositories and flakes"),
+        &format!("'builtins.{name}' is not there yet: Firn does not fetch Mercurial repositories"),
     )
 }
 

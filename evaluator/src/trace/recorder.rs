@@ -5,6 +5,7 @@ use crate::io::{
     EvalIo, Fetch, FetchedTree, FileType, Filter, Ingestion, IoError, Realised, TreeInput, Wanted,
 };
 use crate::trace::Fingerprint;
+use formats::flake::FlakeRef;
 use formats::hash::Hash;
 use formats::store_path::StorePath;
 use hashbrown::{HashMap, HashSet};
@@ -283,5 +284,17 @@ impl EvalIo for Recorder {
             self.lost.set(true);
         }
         self.inner.fetch_tree(input)
+    }
+
+    fn look_up_flake(&self, reference: &FlakeRef, all: bool) -> Result<FlakeRef, IoError> {
+        // Tomorrow the name may mean another flake.
+        if !reference.input.is_direct() {
+            self.lost.set(true);
+        }
+        self.inner.look_up_flake(reference, all)
+    }
+
+    fn explain_missing(&self, input: &TreeInput, file: &str) -> Option<String> {
+        self.inner.explain_missing(input, file)
     }
 }
