@@ -26,12 +26,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         token: &plan::token_of(toplevel.as_bytes()),
         booted: None,
         space: None,
+        signing: None,
     };
     let mut boot = FileTree::new(Attributes::root(0o755, 1));
     for file in plan::plan(&request, &Partition::empty())?.files {
         let contents = match file.contents {
             plan::Contents::Text(text) => Contents::Bytes(text.into_bytes()),
             plan::Contents::File { source, size, .. } => Contents::Host { path: source, size, data: None },
+            plan::Contents::Signed { bytes, .. } => Contents::Bytes(bytes),
+            plan::Contents::Unified(kernel) => Contents::Bytes(kernel.bytes()?),
         };
         boot.add(&file.path, Kind::File(contents), Attributes::root(0o755, 1))?;
     }

@@ -5,6 +5,8 @@
 use crate::file_hashes::hash_file;
 use crate::partition::TEMPORARY;
 use crate::plan::{BootPlan, Contents, PlannedFile, Space, Step};
+use crate::secure_boot::unified_kernel::UnifyError;
+use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -40,6 +42,14 @@ pub enum ApplyError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// A generation's signed program could not be put together.
+    #[error("cannot make {}: {source}; the boot partition still boots as before, run `firn bootmenu` again once that is mended", path.display())]
+    Unify {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<UnifyError>,
     },
     /// A file does not hold what was written.
     #[error("{} reads back other bytes than were written: the disk or its file system is damaged; no menu entry for it was made", path.display())]
@@ -100,18 +110,25 @@ impl Run<'_> {
         let temporary = self.directory.join(format!("{}{TEMPORARY}", file.path));
         self.tell("write", Operation::Write(&temporary), &temporary)?;
         let mut handle = File::create(&temporary).map_err(failed("create", &temporary))?;
-        let written = match &file.contents {
-            Contents::Text(text) => handle.write_all(text.as_bytes()),
-            Contents::File { source, .. } => {
+        let (written, sha256) = match &file.contents {
+            Contents::Text(text) => (handle.write_all(text.as_bytes()), None),
+            Contents::File { source, sha256, .. } => {
                 let mut source = File::open(source).map_err(failed("read", source))?;
-                std::io::copy(&mut source, &mut handle).map(|_| ())
+                (std::io::copy(&mut source, &mut handle).map(|_| ()), Some(*sha256))
+            }
+            Contents::Signed { bytes, sha256 } => (handle.write_all(bytes), Some(*sha256)),
+            Contents::Unified(kernel) => {
+                let bytes = kernel
+                    .bytes()
+                    .map_err(|source| ApplyError::Unify { path: place.clone(), source: Box::new(source) })?;
+                (handle.write_all(&bytes), Some(Sha256::digest(&bytes).into()))
             }
         };
         written.map_err(failed("write", &temporary))?;
         self.tell("write out", Operation::Sync(&temporary), &temporary)?;
         handle.sync_all().map_err(failed("write out", &temporary))?;
-        if let Contents::File { sha256, .. } = &file.contents {
-            self.verify(&temporary, &handle, sha256)?;
+        if let Some(sha256) = sha256 {
+            self.verify(&temporary, &handle, &sha256)?;
         }
         self.tell("rename", Operation::Rename(&place), &place)?;
         std::fs::rename(&temporary, &place).map_err(failed("rename", &place))?;

@@ -3,8 +3,10 @@
 use crate::calendar::Moment;
 use crate::file_hashes::{Hasher, hex};
 use crate::generations::{Generation, resolve};
+use crate::secure_boot::unified_kernel::{Signing, UnifiedKernel};
 use formats::bootspec::BootspecV1;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A kernel or initrd, known by its contents.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +38,12 @@ pub struct BootEntry {
     pub initrd: Option<DataFile>,
     /// The kernel command line, `init=` first.
     pub options: String,
+    /// With Secure Boot: the program that holds kernel, initrd and command line, instead of the files.
+    pub unified: Option<UnifiedKernel>,
 }
 
-/// The entries of a generation: its own first, then its specialisations by name.
+/// The entries of a generation: its own first, then its specialisations by name. With a key to sign with, each is one signed
+/// program.
 ///
 /// # Errors
 /// With a sentence naming the file that cannot be read.
@@ -46,13 +51,22 @@ pub fn of_generation(
     root: &Path,
     token: &str,
     generation: &Generation,
+    signing: Option<&Arc<Signing>>,
     hasher: &mut Hasher,
 ) -> Result<Vec<BootEntry>, String> {
-    let mut entries = vec![entry(root, token, generation, None, &generation.bootspec.boot, hasher)?];
-    for (name, document) in &generation.bootspec.specialisations {
-        entries.push(entry(root, token, generation, Some(name), &document.boot, hasher)?);
-    }
-    Ok(entries)
+    let specialisations = generation.bootspec.specialisations.iter();
+    let specialisations = specialisations.map(|(name, document)| (Some(name), &document.boot));
+    std::iter::once((None, &generation.bootspec.boot))
+        .chain(specialisations)
+        .map(|(specialisation, boot)| {
+            let mut entry = entry(root, token, generation, specialisation, boot, hasher)?;
+            if let Some(signing) = signing {
+                let unified = signing.unify(root, token, Path::new(&boot.toplevel), &entry);
+                entry.unified = Some(unified.map_err(|error| error.to_string())?);
+            }
+            Ok(entry)
+        })
+        .collect()
 }
 
 fn entry(
@@ -89,6 +103,7 @@ fn entry(
         kernel,
         initrd,
         options: one_line(&words.join(" ")),
+        unified: None,
     })
 }
 

@@ -148,6 +148,7 @@ mod tests {
             kernel: data("EFI/t/k"),
             initrd: Some(data("EFI/t/i")),
             options: "init=/nix/store/a/init foo=\"a;b\" $x".to_owned(),
+            unified: None,
         }
     }
 

@@ -48,6 +48,8 @@ pub fn plan(root: &Path, generations: &[(u64, &Path)]) -> Result<ImageMenu, Plan
         // What an image boots is its first state: there is nothing to fall back to, so nothing is counted.
         booted: Some(&default.toplevel),
         space: None,
+        // An image holds no secrets: the machine makes its keys, and its first `firn bootmenu` signs.
+        signing: None,
     };
     let plan = plan::plan(&request, &Partition::empty())?;
     Ok(ImageMenu {

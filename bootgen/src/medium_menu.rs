@@ -18,7 +18,7 @@ pub const PATH: &str = "boot/grub/grub.cfg";
 pub fn text(root: &Path, toplevel: &Path, title: &str) -> Result<String, String> {
     let generation = Generation::of_toplevel(root, 1, toplevel, None)?;
     let loader = generation.bootloader(root)?;
-    let mut entries = boot_entry::of_generation(root, "medium", &generation, &mut Hasher::default())?;
+    let mut entries = boot_entry::of_generation(root, "medium", &generation, None, &mut Hasher::default())?;
     for entry in &mut entries {
         entry.title = match &entry.specialisation {
             Some(name) => format!("{title} ({name})"),

@@ -9,9 +9,12 @@ use crate::grub;
 use crate::grub_bios::{self, GrubBiosError};
 use crate::partition::Partition;
 use crate::plan::{self, BootPlan, PlanError, Request, Step, token_of};
+use crate::secure_boot::key_bundle;
+use crate::secure_boot::unified_kernel::Signing;
 use crate::systemd_boot::{ENTRIES, EntryFile};
 use formats::bootloader::Bootloader;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the installation's name on the boot partition is kept.
 pub const TOKEN_FILE: &str = "/var/lib/firn/entry-token";
@@ -83,6 +86,12 @@ pub enum UpdateError {
         /// Why.
         source: std::io::Error,
     },
+    /// Secure Boot is wanted and there is nothing to sign with.
+    #[error("boot.lanzaboote.enable is set, and {reason}; the boot menu is left as it is")]
+    Signing {
+        /// What is missing.
+        reason: String,
+    },
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -108,6 +117,7 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
         None => generations.good.last().map(|generation| generation.number).unwrap_or_default(),
     };
     let loader = settings(options, &generations, default)?;
+    let signing = signing(&options.root, &loader)?;
     let token = token(&options.root, &loader)?;
     let booted = std::fs::read_link(in_root(&options.root, Path::new("/run/booted-system"))).ok();
     let mut partitions = Vec::new();
@@ -125,6 +135,7 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
             token: &token,
             booted: booted.as_deref(),
             space: apply::space(&partition).ok(),
+            signing: signing.as_ref(),
         };
         partitions.push(plan_partition(options, &request, partition, &mut hasher)?);
     }
@@ -171,6 +182,23 @@ fn settings(options: &Options, generations: &Generations, default: u64) -> Resul
     let reason =
         broken.map_or_else(|| "it does not exist".to_owned(), |generation| generation.reason.clone());
     Err(UpdateError::Plan(PlanError::DefaultBroken { number: default, reason }))
+}
+
+/// The stub and the key that sign the menu, when the settings want it signed.
+///
+/// # Errors
+/// When one of them is missing or damaged.
+pub fn signing(root: &Path, loader: &Bootloader) -> Result<Option<Arc<Signing>>, UpdateError> {
+    let Some(settings) = loader.systemd_boot.as_ref().and_then(|settings| settings.secure_boot.as_ref())
+    else {
+        return Ok(None);
+    };
+    let place = |path: &str| resolve(root, Path::new(path));
+    let stub = place(&settings.stub);
+    let stub = std::fs::read(&stub).map_err(|source| UpdateError::Read { path: stub, source })?;
+    let key = key_bundle::read_pair(&place(&settings.private_key_file), &place(&settings.public_key_file))
+        .map_err(|error| UpdateError::Signing { reason: error.to_string() })?;
+    Ok(Some(Arc::new(Signing::new(stub, key))))
 }
 
 /// The generation that the profile's own link names.
@@ -284,7 +312,7 @@ impl Update {
             let (path, after) = match step {
                 Step::Write(file) => match &file.contents {
                     plan::Contents::Text(text) => (&file.path, Some(text.as_str())),
-                    plan::Contents::File { .. } => continue,
+                    _ => continue,
                 },
                 Step::Remove { path } => (path, None),
             };

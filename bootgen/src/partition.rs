@@ -1,6 +1,8 @@
 //! The boot partition as it is: the files of this installation (known by its token), the loaders' settings and programs.
 
 use crate::file_hashes::hash_file;
+use crate::plan::Expected;
+use crate::secure_boot::authenticode;
 use crate::systemd_boot::{ENTRIES, EntryFile};
 use crate::{grub, loader_conf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,14 +97,25 @@ impl Partition {
     pub fn forget_damaged(
         &mut self,
         directory: &Path,
-        paths: &BTreeMap<String, [u8; 32]>,
+        paths: &BTreeMap<String, Expected>,
     ) -> std::io::Result<()> {
         for (path, expected) in paths {
-            if self.data.contains_key(path) && hash_file(&directory.join(path))?.0 != *expected {
+            if self.data.contains_key(path) && !is_as_expected(&directory.join(path), expected)? {
                 self.data.remove(path);
             }
         }
         Ok(())
+    }
+}
+
+fn is_as_expected(path: &Path, expected: &Expected) -> std::io::Result<bool> {
+    match expected {
+        Expected::Sha256(sha256) => Ok(hash_file(path)?.0 == *sha256),
+        Expected::Signed(size, certificate) => {
+            let program = std::fs::read(path)?;
+            let trusted = std::slice::from_ref(certificate.as_ref());
+            Ok(program.len() as u64 == *size && authenticode::verify(&program, trusted).is_ok())
+        }
     }
 }
 

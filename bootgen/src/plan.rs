@@ -10,11 +10,15 @@ use crate::file_hashes::Hasher;
 use crate::file_hashes::hex;
 use crate::generations::{Generations, resolve};
 use crate::partition::{PROGRAMS, Partition};
+use crate::secure_boot::keys::Certificate;
+use crate::secure_boot::unified_kernel::{Signing, UnifiedKernel};
 use crate::systemd_boot::{Counter, ENTRIES, EntryFile, Place};
 use crate::{grub, loader_conf, systemd_boot};
 use formats::bootloader::Bootloader;
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,8 @@ pub struct Request<'a> {
     pub booted: Option<&'a Path>,
     /// What the partition can hold; nothing: no limit.
     pub space: Option<Space>,
+    /// With Secure Boot: what signs all that the firmware starts.
+    pub signing: Option<&'a Arc<Signing>>,
 }
 
 /// The partition's free space.
@@ -58,6 +64,15 @@ pub enum Contents {
         /// SHA-256 of its bytes.
         sha256: [u8; 32],
     },
+    /// A program that was signed for this menu.
+    Signed {
+        /// All of it.
+        bytes: Vec<u8>,
+        /// SHA-256 of its bytes.
+        sha256: [u8; 32],
+    },
+    /// A generation as one signed program, put together when it is written.
+    Unified(Box<UnifiedKernel>),
 }
 
 impl Contents {
@@ -66,6 +81,8 @@ impl Contents {
         match self {
             Self::Text(text) => text.len() as u64,
             Self::File { size, .. } => *size,
+            Self::Signed { bytes, .. } => bytes.len() as u64,
+            Self::Unified(kernel) => kernel.size,
         }
     }
 }
@@ -104,7 +121,16 @@ pub struct BootPlan {
     /// Remarks: what was skipped or left out, and why.
     pub notices: Vec<String>,
     /// Files that are there and wanted, with what they must hold: checked against damage.
-    pub expected: BTreeMap<String, [u8; 32]>,
+    pub expected: BTreeMap<String, Expected>,
+}
+
+/// What a file on the partition must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Bytes with this SHA-256.
+    Sha256([u8; 32]),
+    /// A program of this size with a signature by the key of this certificate.
+    Signed(u64, Box<Certificate>),
 }
 
 /// Why there is no plan.
@@ -130,6 +156,9 @@ pub enum PlanError {
     /// A file of the loader's cannot be read.
     #[error("the boot loader's own file cannot be read: {0}")]
     LoaderFile(String),
+    /// A file of the loader's cannot be signed.
+    #[error("{0} cannot be signed: {1}")]
+    Unsigned(String, String),
     /// It does not fit, whatever is left out.
     #[error(
         "the boot partition is too small: {needed} bytes are needed at the fullest moment and {free} are free, even with only the running and the new generation; nothing was written. Delete files that are not Firn's from it, or make it larger"
@@ -170,7 +199,7 @@ pub fn plan_with(
     }
     let mut menu: BTreeMap<u64, Vec<BootEntry>> = BTreeMap::new();
     for generation in &request.generations.good {
-        match boot_entry::of_generation(request.root, request.token, generation, hasher) {
+        match boot_entry::of_generation(request.root, request.token, generation, request.signing, hasher) {
             Ok(entries) => {
                 menu.insert(generation.number, entries);
             }
@@ -238,12 +267,9 @@ fn programs(request: &Request<'_>, hasher: &mut Hasher) -> Result<Vec<PlannedFil
     let mut programs = Vec::new();
     let mut add = |paths: &[&str], source: &str| {
         let source = resolve(request.root, Path::new(source));
-        let (sha256, size) = hasher
-            .hash(&source)
-            .map_err(|error| PlanError::LoaderFile(format!("{}: {error}", source.display())))?;
+        let contents = program(request, source, hasher)?;
         for path in paths {
-            let contents = Contents::File { source: source.clone(), size, sha256 };
-            programs.push(PlannedFile { path: (*path).to_owned(), contents });
+            programs.push(PlannedFile { path: (*path).to_owned(), contents: contents.clone() });
         }
         Ok(())
     };
@@ -258,6 +284,21 @@ fn programs(request: &Request<'_>, hasher: &mut Hasher) -> Result<Vec<PlannedFil
     Ok(programs)
 }
 
+/// A program of a loader's: as it is, or signed.
+fn program(request: &Request<'_>, source: PathBuf, hasher: &mut Hasher) -> Result<Contents, PlanError> {
+    let unreadable = |error| PlanError::LoaderFile(format!("{}: {error}", source.display()));
+    let Some(signing) = request.signing else {
+        let (sha256, size) = hasher.hash(&source).map_err(unreadable)?;
+        return Ok(Contents::File { source, size, sha256 });
+    };
+    let bytes = std::fs::read(&source).map_err(unreadable)?;
+    let bytes = signing
+        .program(&bytes)
+        .map_err(|error| PlanError::Unsigned(source.display().to_string(), error.to_string()))?;
+    let sha256 = Sha256::digest(&bytes).into();
+    Ok(Contents::Signed { bytes, sha256 })
+}
+
 /// A candidate for the wanted state.
 #[derive(Debug)]
 struct Draft {
@@ -270,7 +311,7 @@ struct Draft {
     /// Removals that may come first: no entry that could be booted now needs them.
     removable_early: BTreeMap<String, u64>,
     leftovers: Vec<String>,
-    expected: BTreeMap<String, [u8; 32]>,
+    expected: BTreeMap<String, Expected>,
     notices: Vec<String>,
 }
 
@@ -283,13 +324,21 @@ impl Draft {
         programs: &[PlannedFile],
     ) -> Self {
         let mut needed: BTreeSet<String> = BTreeSet::new();
-        let mut files: Vec<PlannedFile> = data_files(menu).into_values().map(data).collect();
+        let mut files: Vec<PlannedFile> = data_files(menu);
         needed.extend(files.iter().map(|file| file.path.clone()));
         let expected = files
             .iter()
-            .filter_map(|file| match &file.contents {
-                Contents::File { sha256, .. } => Some((file.path.clone(), *sha256)),
-                Contents::Text(_) => None,
+            .filter_map(|file| {
+                let expected = match &file.contents {
+                    Contents::File { sha256, .. } | Contents::Signed { sha256, .. } => {
+                        Expected::Sha256(*sha256)
+                    }
+                    Contents::Unified(kernel) => {
+                        Expected::Signed(kernel.size, Box::new(kernel.key().certificate().clone()))
+                    }
+                    Contents::Text(_) => return None,
+                };
+                Some((file.path.clone(), expected))
             })
             .collect();
         files.extend(programs.iter().cloned());
@@ -376,16 +425,20 @@ impl Draft {
     }
 }
 
-/// Kernels and initrds of all entries, once each.
-fn data_files(menu: &BTreeMap<u64, Vec<BootEntry>>) -> BTreeMap<String, DataFile> {
-    let entries = menu.values().flatten();
-    let files = entries.flat_map(|entry| std::iter::once(&entry.kernel).chain(&entry.initrd));
-    files.map(|file| (file.path.clone(), file.clone())).collect()
-}
-
-fn data(file: DataFile) -> PlannedFile {
-    let DataFile { path, source, size, sha256 } = file;
-    PlannedFile { path, contents: Contents::File { source, size, sha256 } }
+/// Kernels and initrds of all entries, or the programs that hold both, once each.
+fn data_files(menu: &BTreeMap<u64, Vec<BootEntry>>) -> Vec<PlannedFile> {
+    let mut files = BTreeMap::new();
+    for entry in menu.values().flatten() {
+        if let Some(unified) = &entry.unified {
+            files.insert(unified.path.clone(), Contents::Unified(Box::new(unified.clone())));
+            continue;
+        }
+        for DataFile { path, source, size, sha256 } in std::iter::once(&entry.kernel).chain(&entry.initrd) {
+            let contents = Contents::File { source: source.clone(), size: *size, sha256: *sha256 };
+            files.insert(path.clone(), contents);
+        }
+    }
+    files.into_iter().map(|(path, contents)| PlannedFile { path, contents }).collect()
 }
 
 fn is_present(file: &PlannedFile, present: &Partition) -> bool {
@@ -393,6 +446,8 @@ fn is_present(file: &PlannedFile, present: &Partition) -> bool {
         Contents::File { size, sha256, .. } => {
             present.data.get(&file.path) == Some(size) || present.programs.get(&file.path) == Some(sha256)
         }
+        Contents::Signed { sha256, .. } => present.programs.get(&file.path) == Some(sha256),
+        Contents::Unified(kernel) => present.data.get(&file.path) == Some(&kernel.size),
         Contents::Text(text) => {
             present.settings.get(&file.path) == Some(text)
                 || present.entries.iter().any(|entry| {
@@ -527,6 +582,5 @@ fn settings(
 
 /// An installation's token from bytes that are its own (a machine id, a partition's UUID, a toplevel's path).
 pub fn token_of(seed: &[u8]) -> String {
-    use sha2::{Digest as _, Sha256};
     format!("firn-{}", hex(&Sha256::digest(seed)[..4]))
 }

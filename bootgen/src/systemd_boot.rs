@@ -59,9 +59,9 @@ impl EntryFile {
         pairs.filter(|(name, _)| *name == key).map(|(_, value)| value.trim()).collect()
     }
 
-    /// The kernel and initrds that it loads, relative to the partition.
+    /// The kernel and initrds that it loads, or the program that is both, relative to the partition.
     pub fn data_paths(&self) -> Vec<String> {
-        let files = [self.values("linux"), self.values("initrd")].concat();
+        let files = [self.values("linux"), self.values("initrd"), self.values("efi")].concat();
         files.into_iter().map(|path| path.trim_start_matches('/').to_owned()).collect()
     }
 
@@ -93,9 +93,14 @@ pub fn render(entry: &BootEntry, token: &str, place: Place) -> EntryFile {
         Place::ByVersion => '1',
     };
     let initrd = entry.initrd.as_ref().map(|initrd| format!("initrd /{}\n", initrd.path)).unwrap_or_default();
+    let loaded = match &entry.unified {
+        // `options` stays, since the entry is known by it; with Secure Boot on, the program takes its own alone.
+        Some(unified) => format!("efi /{}\n", unified.path),
+        None => format!("linux /{}\n{initrd}", entry.kernel.path),
+    };
     let text = format!(
-        "title {}\nversion {}\nsort-key {token}-{rank}\nlinux /{}\n{initrd}options {}\n",
-        entry.title, entry.version, entry.kernel.path, entry.options
+        "title {}\nversion {}\nsort-key {token}-{rank}\n{loaded}options {}\n",
+        entry.title, entry.version, entry.options
     );
     let hash = hex(&Sha256::digest(text.as_bytes())[..4]);
     EntryFile { stem: format!("{token}-{}-{hash}", entry.generation), counter: None, text }

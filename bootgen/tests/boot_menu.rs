@@ -6,16 +6,22 @@
 
 #[path = "boot_menu/model.rs"]
 mod model;
+#[path = "../src/secure_boot/pe/samples.rs"]
+mod samples;
+#[path = "boot_menu/signed.rs"]
+mod signed;
 
 use bootgen::apply::{self, unobserved};
 use bootgen::generations::Generations;
 use bootgen::partition::Partition;
 use bootgen::plan::{self, BootPlan, PlanError, Request, Space, Step};
+use bootgen::secure_boot::unified_kernel::Signing;
 use formats::bootloader::Bootloader;
-use model::{grub_choice, sd_boot_choice};
+use model::{grub_choice, sd_boot_choice, secure_choice};
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const TOKEN: &str = "firn-0a1b2c3d";
 
@@ -24,6 +30,7 @@ struct Machine {
     root: PathBuf,
     esp: PathBuf,
     loader: Bootloader,
+    signing: Option<Arc<Signing>>,
 }
 
 impl Machine {
@@ -36,7 +43,8 @@ impl Machine {
         }
         std::fs::write(root.join("nix/store/sd-boot.efi"), "loader one").unwrap();
         std::fs::write(root.join("nix/store/grub.efi"), "grub").unwrap();
-        Self { _directory: directory, root, esp, loader: Bootloader::parse(loader.as_bytes()).unwrap() }
+        let loader = Bootloader::parse(loader.as_bytes()).unwrap();
+        Self { _directory: directory, root, esp, loader, signing: None }
     }
 
     fn systemd_boot(tries: &str) -> Self {
@@ -94,6 +102,7 @@ impl Machine {
             token: TOKEN,
             booted: booted.as_deref(),
             space,
+            signing: self.signing.as_ref(),
         };
         plan::plan(&request, &Partition::read(&self.esp, TOKEN).unwrap())
     }
@@ -107,6 +116,14 @@ impl Machine {
         apply::apply(&plan, &self.esp, &mut unobserved).unwrap();
         assert_eq!(self.plan(default, booted).steps, [], "a second run has nothing to do");
         plan
+    }
+
+    /// What systemd-boot boots; when the menu is signed, with Secure Boot on.
+    fn sd_boot(&self) -> Option<String> {
+        match &self.signing {
+            Some(signing) => secure_choice(&self.esp, signing.key().certificate()),
+            None => sd_boot_choice(&self.esp),
+        }
     }
 
     fn tree(&self) -> BTreeMap<String, String> {
@@ -215,7 +232,7 @@ fn every_prefix_boots(machine: &Machine, from: u64, to: u64, space: Option<Space
             count += 1;
             if count > stop_at { Err(std::io::Error::other("power cut")) } else { Ok(()) }
         });
-        let sd_boot = sd_boot_choice(&machine.esp);
+        let sd_boot = machine.sd_boot();
         assert!(allowed.contains(&sd_boot), "systemd-boot after {stop_at}: {sd_boot:?}");
         if machine.loader.grub.is_some() {
             let grub = grub_choice(&machine.esp);
@@ -228,7 +245,7 @@ fn every_prefix_boots(machine: &Machine, from: u64, to: u64, space: Option<Space
         // And what was interrupted is finished by the next run.
         let again = machine.plan(to, Some(from));
         apply::apply(&again, &machine.esp, &mut unobserved).unwrap();
-        assert_eq!(sd_boot_choice(&machine.esp), allowed[1], "finished after {stop_at}");
+        assert_eq!(machine.sd_boot(), allowed[1], "finished after {stop_at}");
         assert!(!machine.names().iter().any(|name| name.ends_with(".firn-tmp")));
     }
     assert!(operations > 10, "{operations} operations");
@@ -470,6 +487,7 @@ fn an_image_gets_the_menu_that_the_machine_keeps() {
         match &file.contents {
             plan::Contents::Text(text) => std::fs::write(place, text).unwrap(),
             plan::Contents::File { source, .. } => drop(std::fs::copy(source, place).unwrap()),
+            other => panic!("an image has no keys: {other:?}"),
         }
     }
     assert_eq!(sd_boot_choice(&machine.esp).as_deref(), Some("/nix/store/system-1"));

@@ -147,6 +147,8 @@ fn boot_files(system: &System, loader: &Bootloader, time: u64) -> Result<FileTre
         token: &token,
         booted: None,
         space: None,
+        // An image holds no secrets: the machine makes its keys, and its first `firn bootmenu` signs.
+        signing: None,
     };
     let planned = plan::plan(&request, &Partition::empty())?;
     for notice in &planned.notices {
@@ -157,6 +159,8 @@ fn boot_files(system: &System, loader: &Bootloader, time: u64) -> Result<FileTre
         let contents = match file.contents {
             plan::Contents::Text(text) => Contents::Bytes(text.into_bytes()),
             plan::Contents::File { source, size, .. } => Contents::Host { path: source, size, data: None },
+            plan::Contents::Signed { bytes, .. } => Contents::Bytes(bytes),
+            plan::Contents::Unified(kernel) => Contents::Bytes(kernel.bytes()?),
         };
         tree.add(&file.path, Kind::File(contents), Attributes::root(0o755, time))?;
     }

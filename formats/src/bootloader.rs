@@ -53,6 +53,21 @@ pub struct SystemdBoot {
     /// Boot counting: how often a new generation is tried before the menu falls back. Nothing: no counting.
     #[serde(default)]
     pub tries: Option<u32>,
+    /// Secure Boot: all that the firmware starts is signed. Nothing: nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<SecureBoot>,
+}
+
+/// `boot.lanzaboote`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecureBoot {
+    /// systemd's stub, to which kernel, initrd and command line are added.
+    pub stub: String,
+    /// The file with the key that signs: on the machine, never in the store.
+    pub private_key_file: String,
+    /// The file with its certificate.
+    pub public_key_file: String,
 }
 
 /// `boot.loader.grub`.
@@ -113,7 +128,8 @@ mod tests {
                        "configurationLimit": 10, "extraConfig": ""} }"#,
         )
         .unwrap();
-        assert_eq!(both.systemd_boot.unwrap().tries, Some(3));
+        let systemd_boot = both.systemd_boot.unwrap();
+        assert_eq!((systemd_boot.tries, systemd_boot.secure_boot), (Some(3), None));
         assert_eq!(both.grub.unwrap().devices, ["/dev/vda"]);
         let none =
             Bootloader::parse(br#"{"version":1,"timeout":null,"systemdBoot":null,"grub":null}"#).unwrap();
@@ -121,6 +137,18 @@ mod tests {
             (none.timeout, none.systemd_boot, none.efi_sys_mount_point.as_str()),
             (None, None, "/boot")
         );
+    }
+
+    #[test]
+    fn secure_boot_has_all_of_its_files() {
+        let parse = |secure_boot: &str| {
+            let text = format!(r#"{{"version":1,"systemdBoot":{{"efi":"x","secureBoot":{secure_boot}}}}}"#);
+            Bootloader::parse(text.as_bytes())
+        };
+        let files = parse(r#"{"stub":"/s","privateKeyFile":"/k","publicKeyFile":"/c"}"#).unwrap();
+        assert_eq!(files.systemd_boot.unwrap().secure_boot.unwrap().private_key_file, "/k");
+        let message = parse(r#"{"stub":"/s","privateKeyFile":"/k"}"#).unwrap_err().to_string();
+        assert!(message.contains("publicKeyFile"), "{message}");
     }
 
     #[test]

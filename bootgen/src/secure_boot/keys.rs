@@ -43,10 +43,17 @@ pub enum KeyError {
 }
 
 /// A certificate.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Certificate {
     der: Vec<u8>,
     parsed: x509_cert::Certificate,
+}
+
+impl std::fmt::Debug for Certificate {
+    /// Its name.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Certificate").field(&self.name()).finish()
+    }
 }
 
 impl PartialEq for Certificate {

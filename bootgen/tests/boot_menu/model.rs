@@ -3,6 +3,9 @@
 //! default entry. Each answers with the toplevel that would be started, or nothing when no machine would come up:
 //! also when the chosen kernel or initrd does not hold the bytes that its name promises.
 
+use bootgen::secure_boot::authenticode::verify;
+use bootgen::secure_boot::keys::Certificate;
+use bootgen::secure_boot::pe::Layout;
 use sha2::{Digest as _, Sha256};
 use std::cmp::Ordering;
 use std::path::Path;
@@ -19,6 +22,28 @@ struct Entry {
 
 /// The toplevel that systemd-boot boots unattended.
 pub(crate) fn sd_boot_choice(esp: &Path) -> Option<String> {
+    let chosen = sd_boot_entry(esp)?;
+    whole(esp, &chosen.files).then_some(chosen.toplevel)?
+}
+
+/// The same with Secure Boot on: the firmware starts what the owner signed, and systemd's stub takes the command line that is in
+/// it, whatever the entry says.
+pub(crate) fn secure_choice(esp: &Path, owner: &Certificate) -> Option<String> {
+    let verified = |path: &str| -> Option<Vec<u8>> {
+        let program = std::fs::read(esp.join(path.trim_start_matches('/'))).ok()?;
+        verify(&program, std::slice::from_ref(owner)).ok().map(|_| program)
+    };
+    verified("EFI/BOOT/BOOTX64.EFI")?;
+    let chosen = sd_boot_entry(esp)?;
+    let program = verified(chosen.files.first()?)?;
+    let layout = Layout::of(&program).ok()?;
+    layout.section(".linux")?;
+    let section = layout.section(".cmdline")?;
+    let text = &program[section.data.start..][..section.size as usize];
+    toplevel(std::str::from_utf8(text).ok()?)
+}
+
+fn sd_boot_entry(esp: &Path) -> Option<Entry> {
     if !esp.join("EFI/BOOT/BOOTX64.EFI").metadata().is_ok_and(|found| found.len() > 0) {
         return None;
     }
@@ -36,7 +61,7 @@ pub(crate) fn sd_boot_choice(esp: &Path) -> Option<String> {
             let lines = text.lines().filter_map(|line| line.split_once(' '));
             lines.filter(|(name, _)| *name == key).map(|(_, value)| value.to_owned()).collect()
         };
-        let kernel = values("linux");
+        let kernel = [values("linux"), values("efi")].concat();
         if kernel.first().is_none_or(|kernel| !esp.join(kernel.trim_start_matches('/')).exists()) {
             continue;
         }
@@ -58,10 +83,10 @@ pub(crate) fn sd_boot_choice(esp: &Path) -> Option<String> {
     let settings = std::fs::read_to_string(esp.join("loader/loader.conf")).unwrap_or_default();
     let pattern = settings.lines().find_map(|line| line.strip_prefix("default "));
     let chosen = match pattern.and_then(|pattern| pattern.strip_suffix('*')) {
-        Some(prefix) => entries.iter().find(|entry| entry.id.starts_with(prefix)).or(entries.first()),
-        None => entries.first(),
-    }?;
-    whole(esp, &chosen.files).then(|| chosen.toplevel.clone())?
+        Some(prefix) => entries.iter().position(|entry| entry.id.starts_with(prefix)).unwrap_or(0),
+        None => 0,
+    };
+    (chosen < entries.len()).then(|| entries.swap_remove(chosen))
 }
 
 /// The toplevel that GRUB boots unattended.
