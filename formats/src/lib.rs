@@ -34,4 +34,5 @@ pub mod signature;
 pub mod stage1;
 #[cfg(feature = "store")]
 pub mod store_path;
+pub mod superblock;
 pub mod time_zone;

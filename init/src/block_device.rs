@@ -1,8 +1,8 @@
 //! The machine's block devices by /sys/class/block and what is on them, and the one that a source names.
 
 use crate::sorted_map::sort_few;
-use crate::superblock::{self, Superblock};
 use formats::stage1::Source;
+use formats::superblock::{self, Superblock};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -16,6 +16,5 @@ pub mod pid1;
 pub mod power_button;
 mod sorted_map;
 pub mod stage1;
-pub mod superblock;
 pub mod supervisor;
 pub mod uevent;

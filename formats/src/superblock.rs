@@ -1,13 +1,14 @@
 //! File systems and partition tables told by their first bytes: type, id and label. Layouts after the kernel's headers:
 //! ext4 (Documentation/filesystems/ext4), FAT (Microsoft's fatgen103), erofs (erofs_fs.h), ISO 9660 (ECMA-119), XFS, Btrfs,
-//! swap; GPT (UEFI specification 5.3) and MBR.
+//! F2FS (f2fs_fs.h), swap; LUKS (cryptsetup's on-disk format 1.2.3 and LUKS2 1.1), LVM's physical volumes, NTFS; GPT (UEFI
+//! specification 5.3) and MBR. Stage 1 finds its root by them, the installer what a disk holds.
 
 use std::io::{Read, Seek, SeekFrom};
 
 /// What a file system says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Superblock {
-    /// Its type, as mount(2) takes it.
+    /// Its type, as mount(2) takes it; what cannot be mounted has blkid's name: `crypto_LUKS`, `LVM2_member`, `ntfs`.
     pub fs_type: &'static str,
     /// Its id, as `UUID=` names it; empty for none.
     pub uuid: String,
@@ -44,6 +45,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).trim_end().to_owned()
 }
 
+/// UTF-16 in little-endian pairs, up to the first 0.
+fn utf16(pairs: &[[u8; 2]]) -> String {
+    let units: Vec<u16> =
+        pairs.iter().map(|pair| u16::from_le_bytes(*pair)).take_while(|unit| *unit != 0).collect();
+    String::from_utf16_lossy(&units)
+}
+
 /// Sixteen bytes as 8-4-4-4-12.
 fn uuid(bytes: &[u8]) -> String {
     let mut result = String::with_capacity(36);
@@ -67,6 +75,9 @@ fn guid(bytes: &[u8]) -> String {
 /// Tells the file system on a device.
 pub fn identify(device: &mut (impl Read + Seek)) -> Option<Superblock> {
     let start: [u8; 2048] = bytes_at(device, 0)?;
+    if let Some(found) = identify_container(&start) {
+        return Some(found);
+    }
     if slice(&start, 1080, 2) == [0x53, 0xef] {
         let (fs_type, uuid, label) =
             (ext_type(&start), uuid(slice(&start, 1128, 16)), text(slice(&start, 1144, 16)));
@@ -75,6 +86,11 @@ pub fn identify(device: &mut (impl Read + Seek)) -> Option<Superblock> {
     if slice(&start, 1024, 4) == 0xe0f5_e1e2_u32.to_le_bytes() {
         let (uuid, label) = (uuid(slice(&start, 1072, 16)), text(slice(&start, 1088, 16)));
         return Some(Superblock { fs_type: "erofs", uuid, label });
+    }
+    if slice(&start, 1024, 4) == 0xf2f5_2010_u32.to_le_bytes() {
+        let (pairs, _) = slice(&start, 1148, 512).as_chunks::<2>();
+        let label = utf16(pairs);
+        return Some(Superblock { fs_type: "f2fs", uuid: uuid(slice(&start, 1132, 16)), label });
     }
     if slice(&start, 0, 4) == *b"XFSB" {
         let (uuid, label) = (uuid(slice(&start, 32, 16)), text(slice(&start, 108, 12)));
@@ -103,6 +119,31 @@ pub fn identify(device: &mut (impl Read + Seek)) -> Option<Superblock> {
         uuid: uuid(slice(&btrfs, 0x20, 16)),
         label: text(slice(&btrfs, 0x12b, 256)),
     })
+}
+
+/// What holds other things than files that mount(2) could show.
+fn identify_container(start: &[u8]) -> Option<Superblock> {
+    if slice(start, 0, 6) == *b"LUKS\xba\xbe" {
+        // Version 2 has a label; both have the id as text.
+        let label = if slice(start, 6, 2) == [0, 2] { text(slice(start, 24, 48)) } else { String::new() };
+        return Some(Superblock { fs_type: "crypto_LUKS", uuid: text(slice(start, 168, 40)), label });
+    }
+    let volume = (0..4).map(|sector| slice(start, sector * 512, 64));
+    if let Some(volume) = volume
+        .into_iter()
+        .find(|label| slice(label, 0, 8) == *b"LABELONE" && slice(label, 24, 8) == *b"LVM2 001")
+    {
+        return Some(Superblock {
+            fs_type: "LVM2_member",
+            uuid: text(slice(volume, 32, 32)),
+            ..Superblock::default()
+        });
+    }
+    if slice(start, 3, 8) == *b"NTFS    " {
+        let serial = slice(start, 72, 8).try_into().map_or(0, u64::from_le_bytes);
+        return Some(Superblock { fs_type: "ntfs", uuid: format!("{serial:016X}"), ..Superblock::default() });
+    }
+    None
 }
 
 /// ext2, ext3 or ext4, by the features that only the newer have.
@@ -176,9 +217,7 @@ fn gpt(device: &mut (impl Read + Seek), sector: u64) -> Option<Vec<Partition>> {
             bytes_at(device, table.checked_mul(sector)?.checked_add(u64::from(index) * size)?)?;
         if slice(&entry, 0, 16).iter().any(|byte| *byte != 0) {
             let (pairs, _) = slice(&entry, 56, 72).as_chunks::<2>();
-            let units: Vec<u16> =
-                pairs.iter().map(|pair| u16::from_le_bytes(*pair)).take_while(|unit| *unit != 0).collect();
-            let label = String::from_utf16_lossy(&units);
+            let label = utf16(pairs);
             found.push(Partition { number: index + 1, uuid: guid(slice(&entry, 16, 16)), label });
         }
     }
@@ -292,6 +331,37 @@ mod tests {
             assert_eq!(found.first(), Some(&expected));
         }
         std::fs::remove_file(&image).unwrap();
+    }
+
+    /// Bytes at their offsets on a device of 64 KiB.
+    fn with(pieces: &[(usize, &[u8])]) -> Cursor<Vec<u8>> {
+        let mut bytes = vec![0; 1 << 17];
+        for (offset, piece) in pieces {
+            bytes[*offset..offset + piece.len()].copy_from_slice(piece);
+        }
+        Cursor::new(bytes)
+    }
+
+    #[test]
+    fn what_holds_other_things() {
+        let id = "3c2b1a00-1122-3344-5566-778899aabbcc";
+        let luks =
+            |version| with(&[(0, b"LUKS\xba\xbe\0"), (7, &[version]), (24, b"secret"), (168, id.as_bytes())]);
+        assert_eq!(identify(&mut luks(2)), Some(block("crypto_LUKS", id, "secret")));
+        // Version 1 has the cipher's name where 2 has the label.
+        assert_eq!(identify(&mut luks(1)), Some(block("crypto_LUKS", id, "")));
+        let mut lvm =
+            with(&[(512, b"LABELONE"), (536, b"LVM2 001"), (544, b"abcdefghijklmnopqrstuvwxyz012345")]);
+        assert_eq!(identify(&mut lvm), Some(block("LVM2_member", "abcdefghijklmnopqrstuvwxyz012345", "")));
+        let mut ntfs = with(&[
+            (3, b"NTFS    "),
+            (72, &[0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01]),
+            (510, &[0x55, 0xaa]),
+        ]);
+        assert_eq!(identify(&mut ntfs), Some(block("ntfs", "0123456789ABCDEF", "")));
+        let mut f2fs =
+            with(&[(1024, &[0x10, 0x20, 0xf5, 0xf2]), (1132, &[0xab; 16]), (1148, b"d\0a\0t\0a\0")]);
+        assert_eq!(identify(&mut f2fs), Some(block("f2fs", "abababab-abab-abab-abab-abababababab", "data")));
     }
 
     #[test]
