@@ -173,7 +173,17 @@ fn needed_blocks(tree: &FileTree, geometry: &Geometry) -> u64 {
     blocks
 }
 
-/// Writes the tree into the region, which must read as zeros.
+/// Bytes that the groups' own metadata and the journal take of a file system of that size: what is left is for files.
+///
+/// # Errors
+/// When it is too small for a file system.
+pub fn overhead(size: u64, options: &Options) -> Result<u64, Ext4Error> {
+    let geometry = Geometry::new(size, u64::from(FIRST_INODE), options)?;
+    let usable = geometry.data_blocks().saturating_sub(geometry.journal_blocks);
+    Ok(size.saturating_sub(usable * BLOCK as u64))
+}
+
+/// Writes the tree into the region.
 ///
 /// # Errors
 /// When it does not fit, a name or the label is too long, or a file cannot be read or written.
@@ -221,6 +231,9 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn run(&mut self) -> Result<Summary, Ext4Error> {
+        for range in &self.geometry.reserved {
+            self.region.clear(range.start * BLOCK as u64, (range.end - range.start) * BLOCK as u64)?;
+        }
         let order = self.tree.walk();
         // The root of the tree may have a lost+found of its own.
         let own_lost_found = self.tree.entries(NodeId::ROOT).find(|(name, _)| *name == directory::LOST_FOUND);
@@ -415,11 +428,15 @@ impl Writer<'_> {
     }
 
     fn allocate(&mut self, logical: u64, count: u64) -> Result<Vec<Extent>, Ext4Error> {
-        self.blocks.allocate(logical, count).ok_or_else(|| Ext4Error::Full {
+        let pieces = self.blocks.allocate(logical, count).ok_or_else(|| Ext4Error::Full {
             size: self.region.length(),
             needed: count * BLOCK as u64,
             available: self.blocks.free() * BLOCK as u64,
-        })
+        })?;
+        for piece in &pieces {
+            self.region.clear(piece.physical * BLOCK as u64, u64::from(piece.length) * BLOCK as u64)?;
+        }
+        Ok(pieces)
     }
 
     /// Puts the extents in the inode, and in blocks of their own when there are more than four.

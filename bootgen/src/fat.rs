@@ -180,7 +180,7 @@ pub fn size_for(tree: &FileTree, free: u64) -> u64 {
     (size + size / 50 + (1 << 20)).next_multiple_of(1 << 20).max(4 << 20)
 }
 
-/// Writes the tree into the region, which must read as zeros.
+/// Writes the tree into the region.
 ///
 /// # Errors
 /// When it does not fit, holds something that FAT does not know, or a file cannot be read or written.
@@ -286,6 +286,8 @@ impl Writer<'_> {
                 self.next += count;
             }
         }
+        // Tables, the root directory, and every cluster in use: what follows a name or a text must be zeros.
+        self.region.clear(0, self.geometry.cluster_start(self.next))?;
         for (id, _) in order {
             let node = self.tree.node(*id);
             let start = self.starts[id.index()];

@@ -106,6 +106,8 @@ pub fn write(disk: &Region<'_>, uuid: Uuid, partitions: &[Partition]) -> Result<
     }
     table.resize(ENTRIES * ENTRY, 0);
     let last = disk.length() / SECTOR - 1;
+    disk.clear(0, (2 + TABLE_SECTORS) * SECTOR)?;
+    disk.clear((last - TABLE_SECTORS) * SECTOR, (TABLE_SECTORS + 1) * SECTOR)?;
     disk.write(0, &protective_mbr(last))?;
     disk.write(2 * SECTOR, &table)?;
     disk.write(SECTOR, &header(1, last, 2, last, uuid, &table))?;

@@ -1,5 +1,6 @@
 //! A whole disk as one file: partition table, GRUB for a BIOS where wanted, EFI system partition, root file system. Both ways of booting
-//! lead to the same generations. No root rights, no loop devices, no mounts; the bytes depend on the inputs alone.
+//! lead to the same generations. No root rights, no loop devices, no mounts; the bytes depend on the inputs alone. The same on
+//! a disk that is there and may have held something, for the installer.
 
 use crate::ext4::{self, Ext4Error};
 use crate::fat::{self, FatError};
@@ -7,6 +8,7 @@ use crate::file_tree::FileTree;
 use crate::gpt::{self, ALIGNMENT, GptError, Partition, PartitionType, SECTOR};
 use crate::identity::Uuid;
 use crate::region::{Region, create_sparse};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -150,19 +152,66 @@ impl DiskImage {
     }
 
     fn write_parts(&self, path: &Path) -> Result<Written, ImageError> {
-        let root_options = ext4::Options {
-            uuid: self.root_identity.uuid.unwrap_or_else(|| Uuid::derive(&self.seed, "root file system")),
-            ..ext4::Options::new(&self.root_identity.label, &self.seed, self.time)
-        };
-        let (size, partitions) = self.layout(&root_options)?;
+        let (size, _) = self.layout()?;
         let file =
             create_sparse(path, size).map_err(|source| ImageError::File { path: path.to_owned(), source })?;
-        let disk = Region::new(&file, 0, size);
+        self.fill(&file, path, Region::new)
+    }
+
+    /// Writes it over a disk of the size that was given, whatever that holds; `path` is what errors call it. What was
+    /// written is on the disk afterwards.
+    ///
+    /// # Errors
+    /// When it does not fit, which is found before the first write, or a file or the disk cannot be read or written.
+    pub fn write_over(&self, disk: &File, path: &Path) -> Result<Written, ImageError> {
+        let failed = |source| ImageError::File { path: path.to_owned(), source };
+        let (size, partitions) = self.layout()?;
+        let edge =
+            |start: u64, length: u64| Region::of_used(disk, start, length).clear(0, length).map_err(failed);
+        // What programs tell file systems, volumes and RAIDs by lies at an edge of the disk or of a partition.
+        edge(0, gpt::FIRST)?;
+        edge(size - ALIGNMENT, ALIGNMENT)?;
+        for partition in &partitions {
+            edge(partition.start, ALIGNMENT)?;
+            edge(partition.start + partition.length - ALIGNMENT, ALIGNMENT)?;
+        }
+        let written = self.fill(disk, path, Region::of_used)?;
+        disk.sync_all().map_err(failed)?;
+        Ok(written)
+    }
+
+    /// The root file system's options, its UUID among them.
+    pub fn root_options(&self) -> ext4::Options {
+        let usual = ext4::Options::new(&self.root_identity.label, &self.seed, self.time);
+        ext4::Options {
+            uuid: self.root_identity.uuid.unwrap_or_else(|| Uuid::derive(&self.seed, "root file system")),
+            // Places for inodes are written out: on a large disk a fourth of them is plenty.
+            bytes_per_inode: usual.bytes_per_inode * if self.size > Some(64 << 30) { 4 } else { 1 },
+            ..usual
+        }
+    }
+
+    /// The number of the EFI system partition's file system, `UUID=` without its hyphen.
+    pub fn boot_serial(&self) -> u32 {
+        let uuid = self.boot_identity.uuid;
+        let bytes = uuid.unwrap_or_else(|| Uuid::derive(&self.seed, "EFI system partition")).0;
+        u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
+    fn fill<'a>(
+        &self,
+        file: &'a File,
+        path: &Path,
+        region: impl Fn(&'a File, u64, u64) -> Region<'a>,
+    ) -> Result<Written, ImageError> {
+        let root_options = self.root_options();
+        let (size, partitions) = self.layout()?;
+        let disk = region(file, 0, size);
         let table = |source| ImageError::Table { path: path.to_owned(), source };
         gpt::write(&disk, Uuid::derive(&self.seed, "disk"), &partitions).map_err(table)?;
         let (mut root_free, mut boot_free) = (0, 0);
         for partition in &partitions {
-            let region = Region::new(&file, partition.start, partition.length);
+            let region = region(file, partition.start, partition.length);
             match partition.kind {
                 PartitionType::BiosBoot => {
                     let Some((boot, core)) = &self.grub else { continue };
@@ -172,11 +221,9 @@ impl DiskImage {
                     gpt::install_grub(&disk, &read(boot)?, &read(core)?, partition).map_err(table)?;
                 }
                 PartitionType::EfiSystem => {
-                    let uuid = self.boot_identity.uuid;
-                    let serial = uuid.unwrap_or_else(|| Uuid::derive(&self.seed, "EFI system partition")).0;
                     let options = fat::Options {
                         label: self.boot_identity.label.clone(),
-                        serial: u32::from_be_bytes([serial[0], serial[1], serial[2], serial[3]]),
+                        serial: self.boot_serial(),
                         hidden_sectors: (partition.start / SECTOR) as u32,
                         time: self.time,
                     };
@@ -195,13 +242,16 @@ impl DiskImage {
     }
 
     /// The disk's size and its partitions: BIOS boot (always, so that GRUB can be added later), EFI system, root.
-    fn layout(&self, root_options: &ext4::Options) -> Result<(u64, Vec<Partition>), ImageError> {
+    ///
+    /// # Errors
+    /// When there is no room for a root partition.
+    pub fn layout(&self) -> Result<(u64, Vec<Partition>), ImageError> {
         let boot_length = fat::size_for(&self.boot, 0).max(self.boot_size).next_multiple_of(ALIGNMENT);
         let root_start = gpt::FIRST + ALIGNMENT + boot_length;
         let size = match self.size {
             Some(size) => size / SECTOR * SECTOR,
             // The copy of the table takes less than the last MiB.
-            None => root_start + ext4::size_for(&self.root, root_options, self.free) + ALIGNMENT,
+            None => root_start + ext4::size_for(&self.root, &self.root_options(), self.free) + ALIGNMENT,
         };
         let end = gpt::usable_end(size) / ALIGNMENT * ALIGNMENT;
         if end < root_start + (8 << 20) {
@@ -229,6 +279,7 @@ impl DiskImage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checker;
     use crate::file_tree::{Attributes, Contents, Kind};
 
     fn tree(name: &str, size: usize) -> FileTree {
@@ -253,6 +304,48 @@ mod tests {
         image.seed = b"other".to_vec();
         let other = image.write(&directory.path().join("other")).unwrap();
         assert_ne!(one.root_uuid, other.root_uuid);
+    }
+
+    #[test]
+    fn over_a_disk_that_held_something() {
+        let directory = tempfile::tempdir().unwrap();
+        let (new, used) = (directory.path().join("new"), directory.path().join("used"));
+        let mut image =
+            DiskImage::new(tree("EFI/BOOT/BOOTX64.EFI", 70_001), tree("init", 3_000_001), b"seed");
+        image.boot_size = 36 << 20;
+        image.size = Some(128 << 20);
+        let partitions = image.write(&new).unwrap().partitions;
+        std::fs::write(&used, vec![0x5a; 128 << 20]).unwrap();
+        let disk = File::options().read(true).write(true).open(&used).unwrap();
+        let written = image.write_over(&disk, &used).unwrap();
+        assert_eq!(written.partitions, partitions);
+        // Each partition by itself, as the kernel shows them.
+        for (path, name) in [(&new, "of-new"), (&used, "of-used")] {
+            for partition in &partitions {
+                let bytes = std::fs::read(path).unwrap();
+                let (start, length) = (partition.start as usize, partition.length as usize);
+                let place = directory.path().join(format!("{name}-{}", partition.name));
+                std::fs::write(place, &bytes[start..start + length]).unwrap();
+            }
+        }
+        let part = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        if let Some((clean, text)) = checker::run("e2fsck", "e2fsprogs", ["-fn", &part("of-used-root")]) {
+            assert!(clean && !text.contains("Fix?"), "{text}");
+        }
+        if let Some((clean, text)) = checker::run("fsck.fat", "dosfstools", ["-n", &part("of-used-esp")]) {
+            assert!(clean, "{text}");
+        }
+        if let Some((_, text)) = checker::run("sgdisk", "gdisk", ["-v", used.to_str().unwrap()]) {
+            assert!(text.contains("No problems found"), "{text}");
+        }
+        // What is free is not cleared; the tables, names and files are as on a new disk.
+        let (one, other) =
+            (std::fs::read(part("of-new-esp")).unwrap(), std::fs::read(part("of-used-esp")).unwrap());
+        let in_use = one.iter().rposition(|byte| *byte != 0).unwrap();
+        assert!(one[..in_use] == other[..in_use], "the EFI system partition differs");
+        let dump = |name: &str| checker::run("debugfs", "e2fsprogs", ["-R", "cat /init", &part(name)]);
+        assert_eq!(dump("of-new-root"), dump("of-used-root"));
+        assert!(std::fs::read(&used).unwrap()[512..1 << 20] == std::fs::read(&new).unwrap()[512..1 << 20]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! A part of an image file that a writer fills: offsets count from its beginning, nothing is written past its end, and
-//! blocks of zeros are left as holes. The file must be new (all holes) where the region lies.
+//! A part of an image file or a disk that a writer fills: offsets count from its beginning, nothing is written past its end, and
+//! blocks of zeros are left as holes. Where a region of a new file lies everything reads as zeros; where one of a disk that
+//! held something lies, writers clear what they use first.
 
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -18,6 +21,7 @@ pub struct Region<'a> {
     file: &'a File,
     start: u64,
     length: u64,
+    holds_something: bool,
 }
 
 /// Makes a sparse file of that size, replacing what was there.
@@ -33,7 +37,52 @@ pub fn create_sparse(path: &Path, size: u64) -> io::Result<File> {
 impl<'a> Region<'a> {
     /// The window from `start`, `length` bytes long.
     pub fn new(file: &'a File, start: u64, length: u64) -> Self {
-        Self { file, start, length }
+        Self { file, start, length, holds_something: false }
+    }
+
+    /// The same on a disk or file that may hold something there.
+    pub fn of_used(file: &'a File, start: u64, length: u64) -> Self {
+        Self { file, start, length, holds_something: true }
+    }
+
+    /// Has these bytes read as zeros. Offset and length are multiples of 512. In a new file they do so already.
+    ///
+    /// # Errors
+    /// When they do not lie within the region, or the system refuses.
+    pub fn clear(&self, offset: u64, length: u64) -> io::Result<()> {
+        if !self.holds_something || length == 0 {
+            return Ok(());
+        }
+        self.check(offset, length)?;
+        let range =
+            |value: u64| i64::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let (from, bytes) = (range(self.start + offset)?, range(length)?);
+        // The kernel knows whether the disk can do it by itself; a file system that cannot has to be written to.
+        match fallocate(self.file, FallocateFlags::FALLOC_FL_ZERO_RANGE, from, bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let zeros = vec![0; CHUNK.min(usize::try_from(length).unwrap_or(CHUNK))];
+        let mut done = 0;
+        while done < length {
+            let piece = zeros
+                .get(..usize::try_from(length - done).unwrap_or(CHUNK).min(zeros.len()))
+                .unwrap_or(&zeros);
+            self.file.write_all_at(piece, self.start + offset + done)?;
+            done += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn check(&self, offset: u64, length: u64) -> io::Result<()> {
+        if offset.checked_add(length).is_some_and(|end| end <= self.length) {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{length} bytes at {offset} reach past the end of a region of {} bytes", self.length),
+        ))
     }
 
     /// Its length in bytes.
@@ -46,17 +95,7 @@ impl<'a> Region<'a> {
     /// # Errors
     /// When the bytes do not lie within the region, or the system refuses.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let end = offset.checked_add(bytes.len() as u64);
-        if end.is_none_or(|end| end > self.length) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "{} bytes at {offset} reach past the end of a region of {} bytes",
-                    bytes.len(),
-                    self.length
-                ),
-            ));
-        }
+        self.check(offset, bytes.len() as u64)?;
         let mut pending: Option<usize> = None;
         let first = (HOLE - (offset % HOLE as u64) as usize).min(bytes.len());
         let mut at = 0;
@@ -131,6 +170,27 @@ mod tests {
         let mut back = vec![1; bytes.len()];
         region.read(100, &mut back).unwrap();
         assert_eq!(back, bytes);
+    }
+
+    #[test]
+    fn what_was_there_is_cleared_and_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        std::fs::write(&path, vec![0xaa; 3 << 20]).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let region = Region::of_used(&file, 4096, 2 << 20);
+        region.clear(512, (1 << 20) + 512).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 3 << 20);
+        assert!(bytes[..4608].iter().all(|byte| *byte == 0xaa));
+        assert!(bytes[4608..4608 + (1 << 20) + 512].iter().all(|byte| *byte == 0));
+        assert!(bytes[4608 + (1 << 20) + 512..].iter().all(|byte| *byte == 0xaa));
+        assert!(region.clear(2 << 20, 512).is_err());
+        Region::new(&file, 0, 4096).clear(0, 4096).unwrap();
+        assert!(
+            std::fs::read(&path).unwrap()[..4096].iter().all(|byte| *byte == 0xaa),
+            "a new file is not touched"
+        );
     }
 
     #[test]
