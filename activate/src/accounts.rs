@@ -194,6 +194,24 @@ pub fn apply(root: &Root, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
+/// Gives an account a password, in /etc/shadow of the root. The configuration's own word counts at the next activation.
+///
+/// # Errors
+/// When there is no such account, or the file cannot be written.
+pub fn set_password(root: &Root, name: &str, password: &str) -> Result<()> {
+    let _lock = lock(root)?;
+    let mut table: Table<database::Shadow> = read_table(root, "/etc/shadow")?;
+    let Some(entry) = table.entries.iter_mut().find(|entry| entry.name == name) else {
+        return Err(Error::Configuration {
+            option: format!("users.users.{name}"),
+            problem: "the system has no such account, so no password can be set".to_owned(),
+        });
+    };
+    entry.hash = crypt::hash(password, random());
+    let place = root.resolve("/etc/shadow")?;
+    durable::write(&place, table.render().as_bytes(), 0o640, root.sets_owners().then_some((0, 0)))
+}
+
 /// Takes the lock of the account files for as long as the handle lives.
 fn lock(root: &Root) -> Result<std::fs::File> {
     let place = root.resolve(LOCK)?;
@@ -294,6 +312,25 @@ mod tests {
         std::fs::set_permissions(root.join("/etc/shadow"), std::fs::Permissions::from_mode(0o666)).unwrap();
         let third = changes(&root, &activation).unwrap();
         assert_eq!(third.files.iter().map(|change| change.path).collect::<Vec<_>>(), ["/etc/shadow"]);
+    }
+
+    #[test]
+    fn a_password_is_set_and_outlives_the_next_activation() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        let activation = Activation::empty();
+        apply(&root, &changes(&root, &activation).unwrap()).unwrap();
+        let shadow = || std::fs::read_to_string(root.join("/etc/shadow")).unwrap();
+        let before = shadow();
+        set_password(&root, "root", "se:cret").unwrap();
+        let line = |text: &str| text.lines().find(|line| line.starts_with("root:")).unwrap().to_owned();
+        let hash = line(&shadow()).split(':').nth(1).unwrap().to_owned();
+        assert!(crypt::verify("se:cret", &hash), "{hash}");
+        assert_eq!(line(&shadow()).replace(&hash, ""), line(&before).replacen('!', "", 1));
+        apply(&root, &changes(&root, &activation).unwrap()).unwrap();
+        assert!(shadow().contains(&hash));
+        let error = set_password(&root, "nobody-of-that-name", "x").unwrap_err().to_string();
+        assert!(error.contains("no such account"), "{error}");
     }
 
     #[test]

@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Writes the settings that differ. Returns the keys written and what could not be set: one key that a kernel does not
-/// have must not keep the others from being set.
+/// have must not keep the others from being set. A system that is being installed has no kernel whose settings could be meant.
 pub fn apply_sysctl(root: &Root, settings: &BTreeMap<String, String>) -> (Vec<String>, Vec<String>) {
     let (mut written, mut problems) = (Vec::new(), Vec::new());
+    if !root.is_running_system() && !root.join("/proc/sys").exists() {
+        return (written, problems);
+    }
     for (key, value) in settings {
         // sysctl.d(5): a leading `-` means that failure is no error.
         let (name, optional) = key.strip_prefix('-').map_or((key.as_str(), false), |name| (name, true));

@@ -123,7 +123,10 @@ fn run_one(
         .stdin(Stdio::null());
     if !root.is_running_system() {
         // chroot itself must be found.
-        command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", path.join(":")));
+        command.env(
+            "PATH",
+            format!("{}:/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin", path.join(":")),
+        );
     }
     match command.status() {
         Ok(status) if status.success() => Ok(()),

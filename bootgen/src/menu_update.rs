@@ -32,6 +32,16 @@ pub struct Options {
     pub dry_run: bool,
     /// Read every kernel on the partition and write damaged ones again.
     pub check: bool,
+    /// The root is a system that is being installed, mounted on this machine: its boot partition has to be a mount of its own,
+    /// and the disks for GRUB are this machine's.
+    pub installing: bool,
+}
+
+impl Options {
+    /// Whether boot partition and disks are those of a machine, and no directories that stand for them.
+    fn is_mounted(&self) -> bool {
+        self.installing || self.root == Path::new("/")
+    }
 }
 
 /// What was or would be done on one partition.
@@ -157,7 +167,7 @@ fn plan_partition(
     hasher: &mut Hasher,
 ) -> Result<Update, UpdateError> {
     let loader = request.loader;
-    if options.root == Path::new("/") {
+    if options.is_mounted() {
         let efi =
             loader.systemd_boot.is_some() || loader.grub.as_ref().is_some_and(|grub| grub.efi_core.is_some());
         esp::check(&partition, efi)?;
@@ -270,11 +280,8 @@ fn grub_disks(options: &Options, loader: &Bootloader) -> Result<Vec<String>, Upd
     let (Some(boot), Some(core)) = (&grub.bios_boot, &grub.bios_core) else { return Ok(written) };
     let file = |path: &str| resolve(&options.root, Path::new(path));
     for disk in grub.devices.iter().filter(|disk| *disk != "nodev") {
-        let place = if options.root == Path::new("/") {
-            PathBuf::from(disk)
-        } else {
-            in_root(&options.root, Path::new(disk))
-        };
+        let place =
+            if options.is_mounted() { PathBuf::from(disk) } else { in_root(&options.root, Path::new(disk)) };
         if grub_bios::install(&place, &file(boot), &file(core), options.dry_run)?
             == grub_bios::Outcome::Written
         {

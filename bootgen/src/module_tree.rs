@@ -169,8 +169,11 @@ impl ModuleTree {
         Ok(order.modules)
     }
 
-    /// Modules whose alias matches the name, in the tree's order.
-    fn by_alias(&self, name: &str) -> Result<Vec<String>, ModuleError> {
+    /// Modules whose alias matches the name (a device's `modalias`), in the tree's order.
+    ///
+    /// # Errors
+    /// When the aliases cannot be read.
+    pub fn by_alias(&self, name: &str) -> Result<Vec<String>, ModuleError> {
         if self.aliases.get().is_none() {
             let read = self.read_aliases()?;
             // Another thread may have been first; both read the same.

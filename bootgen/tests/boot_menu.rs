@@ -506,6 +506,7 @@ fn an_image_gets_the_menu_that_the_machine_keeps() {
         default: None,
         dry_run: true,
         check: true,
+        installing: false,
     };
     let updates = bootgen::menu_update::update(&options).unwrap();
     // Only the date, which an image leaves out for the sake of its bytes, makes another text of the entry.

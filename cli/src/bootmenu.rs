@@ -48,6 +48,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         default: matches.get_one::<u64>("default").copied(),
         dry_run: matches.get_flag("dry-run"),
         check: matches.get_flag("check"),
+        installing: false,
     };
     let updates = menu_update::update(&options)?;
     if matches.get_flag("json") {

@@ -322,14 +322,23 @@ impl Builder {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Builds one attribute of what a Nix file evaluates to.
+    pub(crate) fn file_attribute(&self, file: &Path, attribute: &str) -> Result<StorePath> {
+        let file = std::path::absolute(file).with_context(|| file.display().to_string())?;
+        self.one(&Source::File(file), attribute)
+    }
+
     /// Builds one attribute of a configured system.
     pub(crate) fn system_attribute(
         &self,
         configuration: Option<&Path>,
         attribute: &str,
     ) -> Result<StorePath> {
-        let source = Source::Configuration(configuration_path(configuration)?);
-        let derivations = self.instantiate(&source, attribute)?;
+        self.one(&Source::Configuration(configuration_path(configuration)?), attribute)
+    }
+
+    fn one(&self, source: &Source, attribute: &str) -> Result<StorePath> {
+        let derivations = self.instantiate(source, attribute)?;
         let mut paths = self.realise(&derivations)?;
         match (paths.pop(), paths.is_empty()) {
             (Some(path), true) => Ok(path),

@@ -195,12 +195,18 @@ pub(crate) fn unconfirmed(machine: &Machine) -> Result<Option<u64>> {
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
     root: PathBuf,
+    installing: bool,
 }
 
 impl Machine {
     /// The system that the settings name.
     pub(crate) fn of(settings: &Settings) -> Self {
-        Self { root: settings.store_root.clone() }
+        Self { root: settings.store_root.clone(), installing: false }
+    }
+
+    /// A system that is being installed, mounted at this directory.
+    pub(crate) fn being_installed(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), installing: true }
     }
 
     /// Its root directory.
@@ -236,6 +242,12 @@ impl Machine {
         let real = found.canonicalize().with_context(|| found.display().to_string())?;
         let root = self.root.canonicalize().with_context(|| self.root.display().to_string())?;
         Ok(Path::new("/").join(real.strip_prefix(&root).unwrap_or(&real)))
+    }
+
+    /// A toplevel that links in the system lead to, as the store path inside it.
+    pub(crate) fn system_inside(&self, path: &Path) -> Result<PathBuf> {
+        let root = activate::root::Root::new(&self.root);
+        Ok(activate::toplevel::Toplevel::read(&root, path)?.path)
     }
 
     fn switch_to(
@@ -281,7 +293,7 @@ impl Machine {
 
     /// Runs the toplevel's own `activate`. It outlives a terminal that goes away.
     pub(crate) fn activate(&self, toplevel: &Path, action: &str, no_revert: bool) -> Result<u8> {
-        let program = self.place(&toplevel.to_string_lossy()).join("activate");
+        let program = self.program_of(toplevel)?;
         let mut command = std::process::Command::new(&program);
         command.arg(action).arg("--toplevel").arg(toplevel).arg("--root").arg(&self.root);
         if no_revert {
@@ -297,6 +309,13 @@ impl Machine {
             Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
             None => bail!("{} was killed ({status}); `firn status` says how far it came", program.display()),
         }
+    }
+
+    /// Its `activate`: a link that means a file of this system's store, wherever that is seen from here.
+    fn program_of(&self, toplevel: &Path) -> Result<PathBuf> {
+        let link = self.place(&toplevel.to_string_lossy()).join("activate");
+        let inside = activate::root::Root::new(&self.root).resolve(toplevel.join("activate"))?;
+        Ok(if inside.exists() { inside } else { link })
     }
 
     /// The generation that runs, as a path inside the machine.
@@ -324,6 +343,7 @@ impl Machine {
             default,
             dry_run,
             check: false,
+            installing: self.installing,
         };
         match menu_update::update(&options) {
             Ok(updates) => {

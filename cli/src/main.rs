@@ -6,6 +6,7 @@
 mod bootmenu;
 mod build;
 mod channel;
+mod enter;
 mod eval;
 mod eval_cache;
 mod eval_io;
@@ -14,8 +15,10 @@ mod fetch;
 mod flakes;
 mod flame_graph;
 mod fronts;
+mod generate_config;
 mod generation;
 mod image;
+mod install;
 mod instantiate;
 mod json;
 mod logs;

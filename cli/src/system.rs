@@ -65,6 +65,16 @@ impl System {
         Ok((Self::new(&builder, toplevel)?, Some(machine)))
     }
 
+    /// A system that a builder has made.
+    pub(crate) fn built(builder: &Builder, toplevel: &StorePath) -> Result<Self> {
+        Self::new(builder, builder.store.dir().print(toplevel))
+    }
+
+    /// One that was there: a store path, or a link to one.
+    pub(crate) fn given(builder: &Builder, path: &Path) -> Result<Self> {
+        Self::new(builder, given_toplevel(&Settings::current()?.store_root, path)?)
+    }
+
     fn new(builder: &Builder, toplevel: String) -> Result<Self> {
         let root = Settings::current()?.store_root.clone();
         Ok(Self { store: Rc::clone(&builder.store), toplevel, root })

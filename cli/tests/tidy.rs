@@ -17,10 +17,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("activate", &["formats", "sys"]),
     ("units", &["formats"]),
     ("init", &["formats", "sys"]),
+    ("installer", &["formats", "sys", "bootgen"]),
     ("tools", &["bootgen", "units", "formats"]),
     ("qemu-tests", &["formats"]),
     ("benches", &["formats", "evaluator", "store", "units", "qemu-tests"]),
-    ("cli", &["formats", "sys", "evaluator", "store", "bootgen", "activate", "units", "qemu-tests"]),
+    (
+        "cli",
+        &["formats", "sys", "evaluator", "store", "bootgen", "activate", "units", "installer", "qemu-tests"],
+    ),
 ];
 
 /// Crates whose whole tree, PID 1's, stays small.

@@ -1,6 +1,7 @@
 //! Linux system calls as safe types. The only crate with `unsafe`; it knows neither generations nor services.
 #![expect(unsafe_code, reason = "system calls; this is the one crate that makes them")]
 
+pub mod block_device;
 pub mod cgroup_program;
 mod clone3;
 pub mod device_filter;
