@@ -162,6 +162,7 @@ fn without_a_key_nothing_is_written_and_the_sentence_says_how_to_make_one() {
         default: None,
         dry_run: false,
         check: false,
+        installing: false,
     };
     let error = bootgen::menu_update::update(&options).unwrap_err().to_string();
     assert!(error.starts_with("boot.lanzaboote.enable is set, and there is no key at "), "{error}");
