@@ -52,7 +52,7 @@ const FROM_FILES: [&str; 7] = [
 pub(crate) struct Output {
     /// Evaluates everything in it first.
     pub(crate) strict: bool,
-    /// On one line, evaluated as it is printed, derivations by their paths.
+    /// On one line, evaluated as it is printed, derivations by their paths; JSON has paths as they are.
     pub(crate) in_line: bool,
     /// As JSON.
     pub(crate) json: bool,
@@ -321,15 +321,30 @@ impl Request {
 
     /// An evaluation's error as this command shows it.
     pub(crate) fn explain(&self, error: &EvalError) -> anyhow::Error {
-        let text = error.render(self.show_trace);
-        // Messages of nixpkgs carry colours; a file or pipe gets the text.
-        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        let text = if colours { text } else { without_colours(&text) };
-        if error.kind == ErrorKind::Mismatch {
-            return crate::family::Failure { code: 102, message: text }.into();
-        }
-        Explained(text).into()
+        explained_with(error, self.show_trace)
     }
+}
+
+/// An evaluation's error where no flag says how much of its trace is shown.
+pub(crate) fn explained(error: &EvalError) -> anyhow::Error {
+    explained_with(error, crate::nix_conf::NixConf::load().flag("show-trace", false))
+}
+
+/// The same, to be handed to `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
+pub(crate) fn explain(error: EvalError) -> anyhow::Error {
+    explained(&error)
+}
+
+fn explained_with(error: &EvalError, show_trace: bool) -> anyhow::Error {
+    let text = error.render(show_trace);
+    // Messages of nixpkgs carry colours; a file or pipe gets the text.
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let text = if colours { text } else { without_colours(&text) };
+    if error.kind == ErrorKind::Mismatch {
+        return crate::family::Failure { code: 102, message: text }.into();
+    }
+    Explained(text).into()
 }
 
 /// A text without the escape sequences of a terminal.
@@ -510,7 +525,7 @@ fn value_text<'a>(
         return evaluator.to_xml(value, output.strict, !output.no_location);
     }
     let mut text = if output.json {
-        evaluator.to_json(value, true)?.0.into_bytes()
+        evaluator.to_json(value, !output.in_line)?.0.into_bytes()
     } else if output.in_line {
         evaluator.print_in_line(value)?
     } else {

@@ -1,10 +1,11 @@
-//! `nix SUBCOMMAND`: the newer command line of Nix, as far as a store and an evaluator without flakes have an answer.
+//! `nix SUBCOMMAND`: the newer command line of Nix, as far as Firn has an answer.
 //! nix3-build(1) and its sisters.
 
 mod build;
 mod closures;
 pub(crate) mod copy;
 mod develop;
+mod flake;
 mod hash;
 mod info;
 mod listing;
@@ -40,7 +41,20 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
     (&["search"], search::search),
     (&["shell"], run::shell),
     (&["run"], run::run),
+    (&["fmt"], run::format),
+    (&["formatter", "run"], run::format),
     (&["describe-stores"], settings::describe_stores),
+    (&["flake", "archive"], flake::archive),
+    (&["flake", "check"], flake::check),
+    (&["flake", "clone"], flake::clone),
+    (&["flake", "info"], flake::info),
+    (&["flake", "init"], flake::init),
+    (&["flake", "lock"], flake::lock),
+    (&["flake", "metadata"], flake::metadata),
+    (&["flake", "new"], flake::new),
+    (&["flake", "prefetch"], flake::prefetch),
+    (&["flake", "show"], flake::show),
+    (&["flake", "update"], flake::update),
     (&["registry", "add"], registry::add),
     (&["registry", "list"], registry::list),
     (&["registry", "pin"], registry::pin),
@@ -95,8 +109,19 @@ const SUBCOMMANDS: &[(&[&str], Subcommand)] = &[
 ];
 
 /// Words that make a subcommand together with the next.
-const GROUPS: [&str; 9] =
-    ["profile", "registry", "hash", "store", "derivation", "config", "nar", "key", "realisation"];
+const GROUPS: [&str; 11] = [
+    "flake",
+    "formatter",
+    "profile",
+    "registry",
+    "hash",
+    "store",
+    "derivation",
+    "config",
+    "nar",
+    "key",
+    "realisation",
+];
 
 /// `nix …`.
 pub(crate) fn nix(arguments: &[OsString]) -> Result<ExitCode> {

@@ -52,6 +52,7 @@ const TRUTHS: &[&str] = &[
 const VALUES: &[&str] = &[
     "access-tokens",
     "commit-lock-file-summary",
+    "commit-lockfile-summary",
     "extra-access-tokens",
     "flake-registry",
     "build-hook",
@@ -98,13 +99,17 @@ const VALUES: &[&str] = &[
 ];
 
 /// Settings of what fetches.
-const FETCHING: [&str; 7] = [
+const FETCHING: [&str; 11] = [
+    "accept-flake-config",
     "access-tokens",
     "allow-dirty",
     "allow-dirty-locks",
+    "commit-lock-file-summary",
+    "commit-lockfile-summary",
     "extra-access-tokens",
     "flake-registry",
     "tarball-ttl",
+    "use-registries",
     "warn-dirty",
 ];
 
@@ -339,6 +344,9 @@ impl Front {
     /// How builds run.
     pub(crate) fn build_options(&self, store: &Store) -> BuildOptions {
         let mut conf = self.conf.clone();
+        for (name, value) in crate::flakes::settings::applied() {
+            conf.assign(&name, &value);
+        }
         // A store's address may say what is built in it.
         if let Some(features) = self.store_setting().as_deref().and_then(features_of) {
             conf.assign("system-features", &features);

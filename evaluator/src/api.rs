@@ -362,6 +362,14 @@ impl<'a> Evaluator<'a> {
         value.0.type_name()
     }
 
+    /// The name of a function's argument; none if it takes a set apart, or is no function written in Nix.
+    pub fn argument_name(&self, function: Handle<'a>) -> Option<String> {
+        let Value::Lambda(number, _) = function.0 else { return None };
+        let lambda = self.lambdas[number as usize];
+        let name = lambda.argument.filter(|_| lambda.formals.is_none())?;
+        Some(self.symbols.show(name))
+    }
+
     /// The value as text; what is not evaluated is printed as such.
     pub fn print(&self, value: Handle<'a>, style: Style) -> Vec<u8> {
         self.print_value(value.0, style)

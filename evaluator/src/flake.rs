@@ -77,5 +77,13 @@ pub struct LockedFlake {
     pub(crate) trees: Trees,
 }
 
+impl LockedFlake {
+    /// Takes the same flake as it is after something in it changed, such as its lock file.
+    pub fn replace_flake(&mut self, flake: Flake) {
+        self.trees.insert(0, flake.directory.clone());
+        self.flake = flake;
+    }
+}
+
 /// The inputs that were named on a command line and are none of the flake.
 pub(crate) type Unused = BTreeSet<Vec<String>>;

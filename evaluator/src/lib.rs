@@ -49,3 +49,8 @@ pub use io::EvalIo;
 pub use options::Options;
 pub use position::Location;
 pub use print_value::Style;
+
+/// Up to five names of these that are at most two changes away from another one, the closest first.
+pub fn closest_names(wanted: &str, known: &[String]) -> Vec<String> {
+    suggest::closest_names(wanted.as_bytes(), known.iter().map(String::as_bytes))
+}

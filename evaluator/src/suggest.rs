@@ -2,6 +2,26 @@
 
 /// A sentence naming up to three close names, if there are any.
 pub(crate) fn closest<'n>(wanted: &[u8], known: impl Iterator<Item = &'n [u8]>) -> Option<String> {
+    let names: Vec<String> = close_names(wanted, known).iter().map(|name| format!("'{name}'")).collect();
+    match names.as_slice() {
+        [] => None,
+        [one] => Some(format!("did you mean {one}?")),
+        [front @ .., last] => Some(format!("did you mean one of {} or {last}?", front.join(", "))),
+    }
+}
+
+/// Up to five names that are at most two changes away, the closest first.
+pub(crate) fn closest_names<'n>(wanted: &[u8], known: impl Iterator<Item = &'n [u8]>) -> Vec<String> {
+    let mut found: Vec<(usize, &[u8])> = known
+        .map(|name| (distance(wanted, name), name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < wanted.len().max(name.len()))
+        .collect();
+    found.sort_unstable();
+    found.into_iter().take(5).map(|(_, name)| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+/// Up to three close names.
+fn close_names<'n>(wanted: &[u8], known: impl Iterator<Item = &'n [u8]>) -> Vec<String> {
     let limit = (wanted.len() / 3).clamp(1, 3);
     let mut found: Vec<(usize, &[u8])> = known
         .filter(|name| !name.starts_with(b"__") && name.len().abs_diff(wanted.len()) <= limit)
@@ -11,13 +31,7 @@ pub(crate) fn closest<'n>(wanted: &[u8], known: impl Iterator<Item = &'n [u8]>) 
         .collect();
     found.sort_unstable();
     found.dedup();
-    let names: Vec<String> =
-        found.iter().take(3).map(|(_, name)| format!("'{}'", String::from_utf8_lossy(name))).collect();
-    match names.as_slice() {
-        [] => None,
-        [one] => Some(format!("did you mean {one}?")),
-        [front @ .., last] => Some(format!("did you mean one of {} or {last}?", front.join(", "))),
-    }
+    found.iter().take(3).map(|(_, name)| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
 /// The number of single-byte insertions, deletions, changes and swaps of neighbours between two names.

@@ -6,6 +6,7 @@
 use super::{Fetcher, store_error, system};
 use evaluator::io::{IoError, TreeAttribute, TreeInput};
 use formats::content_address::Method;
+use formats::flake::url::Url;
 use formats::hash::{Algorithm, Hash};
 use formats::store_path::StorePath;
 use std::collections::BTreeMap;
@@ -63,8 +64,8 @@ pub(super) fn fetch(
     let mut wanted = wanted(input)?;
     if let (Some(tree), None, None) = (&wanted.local, wanted.reference, &wanted.revision) {
         let committed = has_commit(tree)?;
-        if !committed || is_dirty(tree)? {
-            return working_tree(fetcher, tree, committed, name, attributes);
+        if !committed || is_dirty(tree, wanted.submodules)? {
+            return working_tree(fetcher, tree, (committed, wanted.submodules), name, attributes);
         }
     }
     let repository = match wanted.local.clone() {
@@ -110,7 +111,7 @@ pub(super) fn untracked(tree: &str, file: &str) -> String {
 fn wanted(input: &TreeInput) -> Result<Wanted<'_>, IoError> {
     let url = super::address(input)?;
     let url = url.strip_prefix("git+").unwrap_or(&url).to_owned();
-    let url = if url.contains("://") {
+    let url = if url.contains("://") || url.starts_with("file:") {
         url
     } else if url.starts_with('/') || url.starts_with('.') {
         let path = std::path::absolute(&url).map_err(system("finding", Path::new(&url)))?;
@@ -120,7 +121,10 @@ fn wanted(input: &TreeInput) -> Result<Wanted<'_>, IoError> {
     } else {
         return Err(IoError::Unsupported(format!("'{url}' is not the address of a git repository")));
     };
-    let path = url.strip_prefix("file://").map(PathBuf::from);
+    let parsed = Url::parse(&url).ok().filter(|url| url.scheme == "file");
+    let path = parsed.map(|url| PathBuf::from(url.path_text()));
+    // What follows the path of a directory means nothing to git.
+    let url = path.as_ref().map_or(url, |path| format!("file://{}", path.display()));
     let forced = std::env::var_os("_NIX_FORCE_HTTP").is_some();
     let local = path.filter(|path| !forced && path.join(".git").exists());
     let reference = input.text("ref");
@@ -201,8 +205,9 @@ fn has_commit(tree: &Path) -> Result<bool, IoError> {
     Err(IoError::Store(format!("cannot get the HEAD of the Git tree '{}': {}", tree.display(), said.trim())))
 }
 
-fn is_dirty(tree: &Path) -> Result<bool, IoError> {
-    let found = run(git(tree).args(["diff", "HEAD", "--ignore-submodules", "--quiet"]))?;
+fn is_dirty(tree: &Path, submodules: bool) -> Result<bool, IoError> {
+    let ignored: &[&str] = if submodules { &[] } else { &["--ignore-submodules"] };
+    let found = run(git(tree).args(["diff", "HEAD", "--quiet"]).args(ignored))?;
     match found.status.code() {
         Some(0) => Ok(false),
         Some(1) => Ok(true),
@@ -218,7 +223,7 @@ fn is_dirty(tree: &Path) -> Result<bool, IoError> {
 fn working_tree(
     fetcher: &Fetcher<'_>,
     tree: &Path,
-    committed: bool,
+    (committed, submodules): (bool, bool),
     name: &str,
     attributes: &mut Attributes,
 ) -> Result<StorePath, IoError> {
@@ -229,7 +234,8 @@ fn working_tree(
     if conf.flag("warn-dirty", true) {
         log::warn!("Git tree '{}' is dirty", tree.display());
     }
-    let listed = output(git(tree).args(["ls-files", "-z"]))?;
+    let recurse: &[&str] = if submodules { &["--recurse-submodules"] } else { &[] };
+    let listed = output(git(tree).args(["ls-files", "-z"]).args(recurse))?;
     let work = tempfile::tempdir().map_err(system("making a directory in", &std::env::temp_dir()))?;
     let copy = work.path().join("tree");
     std::fs::create_dir(&copy).map_err(system("creating", &copy))?;

@@ -1,12 +1,16 @@
-//! `nix build` and `nix eval`: installables are attributes of a file or expression, store paths and derivations.
+//! `nix build` and `nix eval`: installables are attributes of a flake, file or expression,
+//! store paths and derivations.
 
 use crate::eval::{Output, Request, current_directory, print_values, read_only_io};
 use crate::eval_io::StoreIo;
 use crate::family::Failure;
+use crate::flakes::locking::Locking;
+use crate::flakes::outputs::{Called, Found, Purpose};
+use crate::flakes::words::Word;
 use crate::instantiate::derivations;
 use crate::nix_front::{Arguments, Front, print_missing};
 use anyhow::{Context as _, Result, bail};
-use evaluator::{Arena, EvalIo, Evaluator, Handle};
+use evaluator::{Arena, Dependency, EvalIo, Evaluator, Handle};
 use formats::store_path::StorePath;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -26,9 +30,25 @@ pub(super) struct Installables {
     /// Whether `--impure` was given.
     impure: bool,
     words: Vec<String>,
+    /// What words that name no store path are attributes of.
+    purpose: Purpose,
+    /// How their flakes are locked.
+    pub(super) locking: Locking,
+}
+
+/// A program to start, as the store names it, and what it needs.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) file: PathBuf,
+    pub(super) requests: Vec<(StorePath, Wanted)>,
 }
 
 impl Installables {
+    /// Words that name what a command has this use for.
+    pub(super) fn of(purpose: Purpose) -> Self {
+        Self { purpose, ..Self::default() }
+    }
+
     /// Takes a flag or word. False when it is neither.
     pub(super) fn take(
         &mut self,
@@ -48,6 +68,7 @@ impl Installables {
             }
             "--derivation" => {}
             "--impure" => self.impure = true,
+            _ if self.locking.take(argument, arguments)? => {}
             _ if front.take(argument, arguments)? || self.request.take(argument, arguments)? => {}
             _ if argument.starts_with('-') => return Ok(false),
             _ => self.words.push(argument.to_owned()),
@@ -61,6 +82,42 @@ impl Installables {
             self.request.options.push(("pure-eval".to_owned(), "true".to_owned()));
         }
         self.request.take_settings(front);
+    }
+
+    /// The same for attributes of flakes, which are evaluated purely unless somebody says otherwise.
+    pub(super) fn settle_flakes(&mut self, front: &Front) {
+        if !self.impure {
+            self.request.options.push(("pure-eval".to_owned(), "true".to_owned()));
+        }
+        self.request.options.push(("extra-experimental-features".to_owned(), "flakes".to_owned()));
+        self.request.take_settings(front);
+    }
+
+    /// Whether the words are attributes of a file or an expression.
+    pub(super) fn is_of_file(&self) -> bool {
+        self.evaluates
+    }
+
+    /// The words; the flake of the current directory if there are none.
+    fn flake_words(&self) -> Vec<String> {
+        if self.words.is_empty() { vec![".".to_owned()] } else { self.words.clone() }
+    }
+
+    /// The values that the words name, once settled: attributes of what `-f` or `--expr` says, or of flakes.
+    pub(super) fn values<'a>(&mut self, evaluator: &mut Evaluator<'a>) -> Result<Vec<Handle<'a>>> {
+        if self.evaluates {
+            self.request.attributes = std::mem::take(&mut self.words);
+            return self.request.evaluate(evaluator);
+        }
+        let system = self.request.evaluator_options()?.system;
+        let mut called = Called::default();
+        let mut values = Vec::new();
+        for text in self.flake_words() {
+            let word = Word::parse(&text, false)?;
+            let found = called.output(evaluator, &mut self.locking, &word, self.purpose, &system)?;
+            values.push(found.value);
+        }
+        Ok(values)
     }
 
     /// The words that are no flags.
@@ -77,10 +134,7 @@ impl Installables {
     /// Derivations with the outputs wanted, and paths that must be there, in the order given.
     pub(super) fn requests(&mut self, front: &Front, store: &Rc<Store>) -> Result<Vec<(StorePath, Wanted)>> {
         if !self.evaluates {
-            if self.words.is_empty() {
-                bail!("name a store path, or a file with -f; Firn has no flakes");
-            }
-            return self.words.iter().map(|word| named(store, word)).collect();
+            return self.flake_requests(front, store);
         }
         self.settle(front);
         let mut outputs = Vec::new();
@@ -106,6 +160,152 @@ impl Installables {
         }
         io.flush()?;
         Ok(merged(requests))
+    }
+
+    /// The same for words that name store paths or attributes of flakes.
+    fn flake_requests(&mut self, front: &Front, store: &Rc<Store>) -> Result<Vec<(StorePath, Wanted)>> {
+        let words = self.flake_words();
+        let mut requests = Vec::new();
+        if words.iter().all(|word| is_path(store, word)) {
+            return words.iter().map(|word| named(store, word)).collect();
+        }
+        self.settle_flakes(front);
+        let io = Rc::new(StoreIo::new(Rc::clone(store), front.build_options(store)));
+        let arena = Arena::new();
+        let options = self.request.evaluator_options()?;
+        let system = options.system.clone();
+        let mut evaluator = Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn EvalIo>, options);
+        let mut called = Called::default();
+        for text in words {
+            if is_path(store, &text) {
+                requests.push(named(store, &text)?);
+                continue;
+            }
+            let word = Word::parse(&text, false)?;
+            let found = called.output(&mut evaluator, &mut self.locking, &word, self.purpose, &system)?;
+            let chosen = word.outputs.as_deref().map(|outputs| match outputs {
+                "*" => Wanted::All,
+                names => Wanted::Outputs(names.split(',').map(str::to_owned).collect()),
+            });
+            self.output_requests(&mut evaluator, store, &word, &found, chosen.as_ref(), &mut requests)?;
+        }
+        io.flush()?;
+        Ok(merged(requests))
+    }
+
+    /// The program that a flake's output is: an app says which, of a package it is its main one. And what must be built
+    /// for it. None if the word names a path of the store.
+    pub(super) fn program(&mut self, front: &Front, store: &Rc<Store>) -> Result<Option<Program>> {
+        let words = self.flake_words();
+        let Some(text) = words.first().filter(|text| !self.evaluates && !is_path(store, text)) else {
+            return Ok(None);
+        };
+        self.settle_flakes(front);
+        let io = Rc::new(StoreIo::new(Rc::clone(store), front.build_options(store)));
+        let arena = Arena::new();
+        let options = self.request.evaluator_options()?;
+        let system = options.system.clone();
+        let mut evaluator = Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn EvalIo>, options);
+        let word = Word::parse(text, false)?;
+        let mut called = Called::default();
+        let found = called.output(&mut evaluator, &mut self.locking, &word, self.purpose, &system)?;
+        let program = self.program_of(&mut evaluator, store, &found)?;
+        io.flush()?;
+        Ok(Some(program))
+    }
+
+    fn program_of<'a>(
+        &self,
+        evaluator: &mut Evaluator<'a>,
+        store: &Store,
+        found: &Found<'a>,
+    ) -> Result<Program> {
+        let explain = |error| self.request.explain(&error);
+        let path = &found.path;
+        let text = |evaluator: &mut Evaluator<'a>, value: Handle<'a>, name: &str| -> Result<Option<String>> {
+            let Some(value) = evaluator.attribute(value, name).map_err(explain)? else { return Ok(None) };
+            Ok(evaluator.as_string(value).map(|text| String::from_utf8_lossy(text).into_owned()))
+        };
+        let kind = text(evaluator, found.value, "type")?;
+        let is_app = path.starts_with("apps.") || path.starts_with("defaultApp.");
+        let expected = if is_app { "app" } else { "derivation" };
+        if kind.as_deref() != Some(expected) {
+            bail!("attribute '{path}' should have type '{expected}'");
+        }
+        if is_app {
+            let Some(program) = evaluator.attribute(found.value, "program").map_err(explain)? else {
+                bail!("app '{path}' lacks attribute 'program'");
+            };
+            let (program, needs) = evaluator.coerce_to_string(program).map_err(explain)?;
+            let file = String::from_utf8_lossy(&program).into_owned();
+            if store.dir().parse_below(&file).is_err() {
+                bail!("app program '{file}' is not in the Nix store");
+            }
+            let mut requests = Vec::new();
+            for need in needs {
+                if let Dependency::Output { derivation, output } = need {
+                    requests.push((store.dir().parse(&derivation)?, Wanted::Outputs([output].into())));
+                }
+            }
+            return Ok(Program { file: file.into(), requests });
+        }
+        let Some(derivation) = evaluator.derivation_info(found.value).map_err(explain)? else {
+            bail!("attribute '{path}' should be a derivation");
+        };
+        let meta = evaluator.attribute(found.value, "meta").map_err(explain)?;
+        let main = match meta {
+            Some(meta) => text(evaluator, meta, "mainProgram")?,
+            None => None,
+        };
+        let main = match main {
+            Some(main) => main,
+            None => text(evaluator, found.value, "pname")?
+                .unwrap_or_else(|| crate::nix_env::split_name(&derivation.name).0.as_str().to_owned()),
+        };
+        let file = PathBuf::from(&derivation.out_path).join("bin").join(main);
+        let wanted = Wanted::Outputs([derivation.output].into());
+        Ok(Program { file, requests: vec![(store.dir().parse(&derivation.drv_path)?, wanted)] })
+    }
+
+    /// The derivation, or the path in the store, that a flake's output is.
+    fn output_requests<'a>(
+        &self,
+        evaluator: &mut Evaluator<'a>,
+        store: &Store,
+        word: &Word,
+        found: &Found<'a>,
+        chosen: Option<&Wanted>,
+        requests: &mut Vec<(StorePath, Wanted)>,
+    ) -> Result<()> {
+        let explain = |error| self.request.explain(&error);
+        if evaluator.derivation_info(found.value).map_err(explain)?.is_some() {
+            return self.outputs_of(evaluator, store, found.value, chosen, requests);
+        }
+        let name = format!("{}#{}", word.flake, found.path);
+        if !matches!(evaluator.type_of(found.value), "string" | "path") {
+            let shown = evaluator.print(found.value, evaluator::Style::Plain);
+            bail!(
+                "expected flake output attribute '{name}' to be a derivation or path but found {}: {}",
+                described(evaluator.type_of(found.value)),
+                String::from_utf8_lossy(&shown)
+            );
+        }
+        let (text, needs) = evaluator.coerce_to_string(found.value).map_err(explain)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let request = match needs.into_iter().collect::<Vec<_>>().as_slice() {
+            [Dependency::Path(path) | Dependency::Derivation(path)] => {
+                (store.dir().parse(path)?, Wanted::All)
+            }
+            [Dependency::Output { derivation, output }] => {
+                (store.dir().parse(derivation)?, Wanted::Outputs([output.clone()].into()))
+            }
+            several => bail!(
+                "string '{text}' in flake output attribute '{name}' has {} entries in its context. It should only have exactly one entry",
+                several.len()
+            ),
+        };
+        requests.push(request);
+        Ok(())
     }
 
     /// The derivations in a value: all outputs of each, but of one that is an output only that.
@@ -177,6 +377,30 @@ fn outputs_to_install<'a>(evaluator: &mut Evaluator<'a>, value: Handle<'a>) -> O
     Some(names)
 }
 
+/// A type as a sentence has it.
+fn described(kind: &str) -> String {
+    let article = if kind == "int" { "an " } else { "a " };
+    match kind {
+        "int" => format!("{article}integer"),
+        "bool" => format!("{article}Boolean"),
+        "lambda" => format!("{article}function"),
+        "null" => kind.to_owned(),
+        other => format!("{article}{other}"),
+    }
+}
+
+/// Whether a word names a path of the store, or a link to one.
+fn is_path(store: &Store, word: &str) -> bool {
+    let path = word.rsplit_once(['^', '!']).map_or(word, |(path, _)| path);
+    if StorePath::from_base_name(path).is_ok() {
+        return true;
+    }
+    if !path.contains('/') || path.contains(['#', '?']) {
+        return false;
+    }
+    path.starts_with(&format!("{}/", store.dir().as_str())) || crate::store::resolve(store, path).is_ok()
+}
+
 /// A store path or derivation by name: `/nix/store/….drv^out,dev`.
 fn named(store: &Store, word: &str) -> Result<(StorePath, Wanted)> {
     match word.rsplit_once(['^', '!']) {
@@ -226,7 +450,15 @@ pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
     for (index, (path, wanted)) in requests.iter().enumerate() {
         if !path.is_derivation() {
             store.path_info(path)?;
-            values.push(json!(store.dir().print(path)));
+            let text = store.dir().print(path);
+            if let (Some(link), false) = (&link, dry_run) {
+                let link = if index > 0 { format!("{link}-{index}") } else { link.clone() };
+                store.add_permanent_root(path, &std::path::absolute(link)?)?;
+            }
+            if print {
+                writeln!(out, "{text}")?;
+            }
+            values.push(json!(text));
             continue;
         }
         let mut outputs = Map::new();
@@ -273,12 +505,11 @@ pub(super) fn eval(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
             other => bail!("unrecognised flag '{other}'"),
         }
     }
-    if !installables.evaluates {
-        bail!("name a file with -f or an expression with --expr; Firn has no flakes");
+    if installables.evaluates {
+        installables.settle(front);
+    } else {
+        installables.settle_flakes(front);
     }
-    installables.settle(front);
-    installables.request.attributes = std::mem::take(&mut installables.words);
-    let request = &installables.request;
     let io = if front.store_address() == "dummy://" {
         None
     } else {
@@ -291,8 +522,9 @@ pub(super) fn eval(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
         Some(io) => Rc::clone(io) as Rc<dyn EvalIo>,
         None => read_only_io(),
     };
-    let mut evaluator = Evaluator::new(&arena, door, request.evaluator_options()?);
-    let mut values = request.evaluate(&mut evaluator)?;
+    let mut evaluator = Evaluator::new(&arena, door, installables.request.evaluator_options()?);
+    let mut values = installables.values(&mut evaluator)?;
+    let request = &installables.request;
     if let Some(text) = apply {
         let here = current_directory()?;
         let explain = |error| request.explain(&error);

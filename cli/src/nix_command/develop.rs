@@ -2,6 +2,7 @@
 //! read its `setup`. They are found by building a derivation that writes them down. nix3-develop(1).
 
 use super::build::Installables;
+use crate::flakes::outputs::Purpose;
 use crate::nix_front::{Arguments, Front};
 use crate::nix_shell::build_inputs;
 use anyhow::{Context as _, Result, bail};
@@ -63,17 +64,24 @@ enum Variable {
 
 /// `nix develop`.
 pub(super) fn develop(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
-    let mut installables = Installables::default();
+    let mut installables = Installables::of(Purpose::Shells);
     let (mut command, mut ignore, mut keep) = (Vec::new(), false, Vec::new());
+    let mut set: Vec<(String, Option<String>)> = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "-c" | "--command" => command = arguments.rest(),
-            "-i" | "--ignore-environment" => ignore = true,
-            "--keep" => keep.push(arguments.value(&argument)?),
+            "-i" | "--ignore-env" | "--ignore-environment" => ignore = true,
+            "--keep" | "--keep-env-var" => keep.push(arguments.value(&argument)?),
+            "-s" | "--set-env-var" => {
+                let name = arguments.value(&argument)?;
+                set.push((name, Some(arguments.value(&argument)?)));
+            }
+            "-u" | "--unset" | "--unset-env-var" => set.push((arguments.value(&argument)?, None)),
             _ if installables.take(front, &argument, arguments)? => {}
             other => bail!("unrecognised flag '{other}'"),
         }
     }
+    check_variables(ignore, &keep, &set)?;
     let (environment, shell) = environment(front, &mut installables)?;
     let mut text = String::new();
     if command.is_empty() {
@@ -99,13 +107,45 @@ pub(super) fn develop(front: &mut Front, arguments: &mut Arguments) -> Result<Ex
             std::env::vars_os().filter(|(name, _)| keep.iter().any(|kept| OsString::from(kept) == *name)),
         );
     }
+    for (name, value) in set {
+        match value {
+            Some(value) => started.env(name, value),
+            None => started.env_remove(name),
+        };
+    }
     let error = started.exec();
     Err(error).with_context(|| format!("starting the shell {shell}"))
 }
 
+/// Refuses flags about variables that contradict each other.
+fn check_variables(ignore: bool, keep: &[String], set: &[(String, Option<String>)]) -> Result<()> {
+    if !keep.is_empty() && !ignore {
+        bail!("--keep-env-var does not make sense without --ignore-env");
+    }
+    if ignore && set.iter().any(|(_, value)| value.is_none()) {
+        bail!("--unset-env-var does not make sense with --ignore-env");
+    }
+    for (index, (name, value)) in set.iter().enumerate() {
+        let before = set.iter().take(index).find(|(known, _)| known == name);
+        match (before, value) {
+            (Some((_, Some(_))), Some(_)) => bail!(
+                "Duplicate definition of environment variable '{name}' with '--set-env-var' is ambiguous"
+            ),
+            (Some((_, Some(_))), None) => {
+                bail!("Cannot unset environment variable '{name}' that is set with '--set-env-var'")
+            }
+            (Some((_, None)), Some(_)) => {
+                bail!("Cannot set environment variable '{name}' that is unset with '--unset-env-var'")
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// `nix print-dev-env`.
 pub(super) fn print(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
-    let mut installables = Installables::default();
+    let mut installables = Installables::of(Purpose::Shells);
     let mut as_json = false;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

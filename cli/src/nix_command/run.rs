@@ -1,8 +1,9 @@
-//! `nix shell` and `nix run` for files and store paths: programs with packages before all others in PATH, and a package's own
+//! `nix shell`, `nix run`, `nix fmt`: programs with packages before all others in PATH, and a package's own
 //! program. nix3-shell(1), nix3-run(1).
 
-use super::build::Installables;
+use super::build::{Installables, Program};
 use super::info::outputs;
+use crate::flakes::outputs::Purpose;
 use crate::nix_env::split_name;
 use crate::nix_front::{Arguments, Front};
 use anyhow::{Context as _, Result, bail};
@@ -82,9 +83,44 @@ pub(super) fn shell(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
     become_program(&command, Some(search))
 }
 
+/// Builds what a program needs, and becomes it.
+fn start(front: &Front, store: &Store, program: &Program, rest: Vec<String>) -> Result<ExitCode> {
+    Front::build(store, &program.requests, &front.build_options(store))?;
+    let file = store.layout().real_of_logical(&program.file);
+    if !file.is_file() {
+        bail!("unable to execute '{}': No such file or directory", program.file.display());
+    }
+    let mut command = vec![file.to_string_lossy().into_owned()];
+    command.extend(rest);
+    become_program(&command, None)
+}
+
+/// `nix fmt [ARGUMENT…]`: the formatter of the flake of the current directory.
+pub(super) fn format(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
+    let mut installables = Installables::of(Purpose::Formatter);
+    let mut rest = Vec::new();
+    front.show_logs = false;
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            rest = arguments.rest();
+        } else if !argument.starts_with('-') {
+            rest = vec![argument];
+            rest.extend(arguments.rest());
+        } else if !installables.take(front, &argument, arguments)? {
+            bail!("unrecognised flag '{argument}'");
+        }
+    }
+    let store = Rc::new(front.open()?);
+    check_place(&store)?;
+    match installables.program(front, &store)? {
+        Some(program) => start(front, &store, &program, rest),
+        None => bail!("'nix fmt' starts the formatter of a flake: it does not take -f or --expr"),
+    }
+}
+
 /// `nix run`.
 pub(super) fn run(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
-    let mut installables = Installables::default();
+    let mut installables = Installables::of(Purpose::Apps);
     let mut rest = Vec::new();
     front.show_logs = false;
     while let Some(argument) = arguments.next() {
@@ -104,6 +140,9 @@ pub(super) fn run(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCo
     }
     let store = Rc::new(front.open()?);
     check_place(&store)?;
+    if let Some(program) = installables.program(front, &store)? {
+        return start(front, &store, &program, rest);
+    }
     let paths = built(front, &store, &mut installables)?;
     let [path, ..] = paths.as_slice() else {
         bail!("name a package with -f FILE ATTRIBUTE, or a store path")

@@ -3,6 +3,8 @@
 
 use super::build::Installables;
 use crate::eval_io::StoreIo;
+use crate::flakes::outputs::{Called, Purpose, steps};
+use crate::flakes::words::Word;
 use crate::nix_env::split_name;
 use crate::nix_front::{Arguments, Front};
 use anyhow::{Result, bail};
@@ -126,13 +128,43 @@ fn highlighted(patterns: &[Regex], text: &str, back: &str) -> String {
 /// there is passed over.
 fn packages(front: &Front, installables: &mut Installables, attribute: &str) -> Result<Vec<Package>> {
     let store = Rc::new(front.open()?);
-    installables.settle(front);
+    if installables.is_of_file() {
+        installables.settle(front);
+    } else {
+        installables.settle_flakes(front);
+    }
     let request = installables.request_of(attribute);
     let io = Rc::new(StoreIo::new(Rc::clone(&store), front.build_options(&store)));
     let arena = Arena::new();
     let mut evaluator =
         Evaluator::new(&arena, Rc::clone(&io) as Rc<dyn EvalIo>, request.evaluator_options()?);
     let mut found = Vec::new();
+    if !installables.is_of_file() {
+        let system = request.evaluator_options()?.system;
+        let word = Word::parse(attribute, false)?;
+        let explain = |error: evaluator::EvalError| request.explain(&error);
+        let mut called = Called::default();
+        let (_, flake) = called.flake(&mut evaluator, &mut installables.locking, &word.flake)?;
+        let outputs = evaluator.attribute(flake, "outputs").map_err(explain)?.unwrap_or(flake);
+        let places = match word.fragment.as_str() {
+            "" => vec![format!("packages.{system}"), format!("legacyPackages.{system}")],
+            fragment => Purpose::Packages.candidates(fragment, &system),
+        };
+        for place in places {
+            let path = steps(&place)?;
+            let mut value = Some(outputs);
+            for step in &path {
+                value = match value {
+                    Some(set) => evaluator.attribute(set, step).map_err(explain)?,
+                    None => None,
+                };
+            }
+            if let Some(value) = value {
+                visit(&mut evaluator, value, &path, true, &mut found);
+            }
+        }
+        return Ok(found);
+    }
     for value in request.evaluate(&mut evaluator)? {
         let path = if attribute.is_empty() { Vec::new() } else { vec![attribute.to_owned()] };
         visit(&mut evaluator, value, &path, true, &mut found);

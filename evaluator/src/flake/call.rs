@@ -61,7 +61,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// A directory in the store as the object and the way in it.
-    fn split_store_path(&self, directory: &str) -> (String, String) {
+    pub(super) fn split_store_path(&self, directory: &str) -> (String, String) {
         let store = self.io.store_dir();
         let rest = directory.strip_prefix(store).and_then(|rest| rest.strip_prefix('/'));
         let Some(rest) = rest else { return (directory.to_owned(), String::new()) };

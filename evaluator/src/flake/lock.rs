@@ -307,9 +307,20 @@ impl<'e, 'f, 'a> Locking<'e, 'f, 'a> {
             (Some(_), None) => Some(at.path.clone()),
             (Some(_), Some(over)) => over.parent.clone(),
         };
+        let place = relative.map(|relative| formats::flake::reference::absolute(relative, directory));
+        if let Some(place) = &place {
+            // A flake's tree is all that it can see.
+            let (tree, _) = self.e.split_store_path(directory);
+            if self.e.options.pure && *place != tree && !place.starts_with(&format!("{tree}/")) {
+                let message = format!(
+                    "access to absolute path '{place}' is forbidden in pure evaluation mode (use '--impure' to override)"
+                );
+                return self.e.flake_error(&message, Pos::NONE);
+            }
+        }
         let wanted = Wanted {
             reference,
-            place: relative.map(|relative| formats::flake::reference::absolute(relative, directory)),
+            place,
             parent,
             // An input stays a flake, or none, whatever it is overridden with.
             is_flake: !own.is_tree,
