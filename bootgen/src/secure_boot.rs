@@ -4,9 +4,11 @@
 //! all three. What of this lands on the boot partition, and when, is `plan`'s and `apply`'s business.
 
 pub mod authenticode;
+pub mod firmware;
 pub mod key_bundle;
 pub mod keys;
 pub mod pe;
 pub mod sections;
+pub mod signature_database;
 pub mod signed_data;
 pub mod unified_kernel;

@@ -140,15 +140,20 @@ pub fn sign(program: &[u8], key: &KeyPair) -> Result<Vec<u8>, ProgramError> {
     Ok(signed)
 }
 
-/// How many bytes [`sign`] adds to a program of this size.
+/// The size in bytes of the table that [`sign`] adds, behind the program filled up to a multiple of eight: the same for every
+/// program and key pair.
 ///
 /// # Errors
 /// When the key cannot sign.
-pub fn added_by_signing(size: u64, key: &KeyPair) -> Result<u64, SignatureError> {
+pub fn signature_size(key: &KeyPair) -> Result<u64, SignatureError> {
     let content = Any::encode_from(&indirect_data([0; 32])?)?;
     let signature = signed_data::sign(INDIRECT_DATA, &content, key)?.len() + ENTRY_HEADER;
-    let align = ALIGNMENT as u64;
-    Ok(size.next_multiple_of(align) - size + (signature as u64).next_multiple_of(align))
+    Ok(signature.next_multiple_of(ALIGNMENT) as u64)
+}
+
+/// The size of a program of this size when it has a signature of that size.
+pub fn signed_size(program: u64, signature: u64) -> u64 {
+    program.next_multiple_of(ALIGNMENT as u64) + signature
 }
 
 /// Checks a program: that one of its signatures is by the key of a trusted certificate, or of one that such a key has

@@ -6,13 +6,14 @@
 
 use super::authenticode::{self, ProgramError};
 use super::keys::KeyPair;
+use super::pe::{half, slice};
 use super::sections::{self, SectionError};
 use crate::boot_entry::BootEntry;
 use crate::file_hashes::hex;
 use crate::generations::resolve;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Changes when the same parts are put together to other bytes.
 const FORM: &[u8] = b"firn unified kernel 1";
@@ -21,6 +22,8 @@ const FORM: &[u8] = b"firn unified kernel 1";
 pub struct Signing {
     stub: Vec<u8>,
     key: KeyPair,
+    /// What a signature takes. Making one to see is not for each entry anew.
+    signature_size: OnceLock<u64>,
 }
 
 impl std::fmt::Debug for Signing {
@@ -62,6 +65,8 @@ pub struct UnifiedKernel {
     signing: Arc<Signing>,
     os_release: String,
     command_line: String,
+    /// As `uname -r` will say it; nothing when the kernel does not tell.
+    version: Option<String>,
     kernel: Part,
     initrd: Option<Part>,
 }
@@ -86,7 +91,7 @@ impl Eq for UnifiedKernel {}
 impl Signing {
     /// With this stub (the bytes of `linuxx64.efi.stub`) and key.
     pub fn new(stub: Vec<u8>, key: KeyPair) -> Self {
-        Self { stub, key }
+        Self { stub, key, signature_size: OnceLock::new() }
     }
 
     /// The key.
@@ -118,6 +123,7 @@ impl Signing {
             signing: Arc::clone(self),
             os_release: os_release.unwrap_or_default(),
             command_line: entry.options.clone(),
+            version: kernel_version(&entry.kernel.source),
             kernel: part(&entry.kernel),
             initrd: entry.initrd.as_ref().map(part),
         };
@@ -126,8 +132,12 @@ impl Signing {
             image.texts().iter().map(|(name, text)| (*name, text.len() as u64)).collect();
         let files = image.files().into_iter().map(|(name, part)| (name, part.size));
         let unsigned = sections::size_with(&self.stub, &sizes.into_iter().chain(files).collect::<Vec<_>>())?;
-        let added = authenticode::added_by_signing(unsigned, &self.key).map_err(ProgramError::from)?;
-        image.size = unsigned + added;
+        let signature = match self.signature_size.get() {
+            Some(size) => *size,
+            None => authenticode::signature_size(&self.key).map_err(ProgramError::from)?,
+        };
+        self.signature_size.get_or_init(|| signature);
+        image.size = authenticode::signed_size(unsigned, signature);
         Ok(image)
     }
 
@@ -169,7 +179,8 @@ impl UnifiedKernel {
 
     fn texts(&self) -> Vec<(&'static str, &str)> {
         let os_release = Some((".osrel", self.os_release.as_str())).filter(|(_, text)| !text.is_empty());
-        os_release.into_iter().chain([(".cmdline", self.command_line.as_str())]).collect()
+        let version = self.version.as_ref().map(|version| (".uname", version.as_str()));
+        os_release.into_iter().chain([(".cmdline", self.command_line.as_str())]).chain(version).collect()
     }
 
     /// The kernel before the initrd, as systemd's ukify has it.
@@ -192,6 +203,30 @@ impl UnifiedKernel {
         self.files().iter().for_each(|(_, file)| part(&file.sha256));
         hash.finalize().into()
     }
+}
+
+/// The version in a bzImage's header (Documentation/arch/x86/boot.rst, `kernel_version`), up to the first blank.
+fn kernel_version(kernel: &Path) -> Option<String> {
+    let mut head = vec![0; 0x8000];
+    let read = std::fs::File::open(kernel).and_then(|mut file| read_up_to(&mut file, &mut head)).ok()?;
+    head.truncate(read);
+    slice(&head, 0x202, 4).filter(|magic| *magic == b"HdrS")?;
+    let text = head.get(0x200 + usize::from(half(&head, 0x20e).filter(|place| *place != 0)?)..)?;
+    let end = text.iter().position(|byte| matches!(byte, 0 | b' ')).filter(|end| (1..=64).contains(end))?;
+    let version = std::str::from_utf8(text.get(..end)?).ok()?;
+    version.bytes().all(|byte| byte.is_ascii_graphic()).then(|| version.to_owned())
+}
+
+fn read_up_to(file: &mut std::fs::File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    use std::io::Read as _;
+    let mut read = 0;
+    while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -259,6 +294,31 @@ mod tests {
         let options = BootEntry { options: "init=/y/init".to_owned(), ..entry(root) };
         assert!(paths.insert(unify(&signing_by_owner, &options).path));
         assert!(paths.insert(unify(&signing_by_owner, &BootEntry { initrd: None, ..entry(root) }).path));
+    }
+
+    #[test]
+    fn the_kernel_tells_its_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let mut kernel = vec![0; 0x3000];
+        kernel[0x202..0x206].copy_from_slice(b"HdrS");
+        kernel[0x20e..0x210].copy_from_slice(&0x1000u16.to_le_bytes());
+        kernel[0x1200..0x1212].copy_from_slice(b"6.1.0-56-cloud (x)");
+        std::fs::write(root.join("kernel"), &kernel).unwrap();
+        assert_eq!(kernel_version(&root.join("kernel")).as_deref(), Some("6.1.0-56-cloud"));
+        let with = BootEntry { kernel: data(root, "kernel", &kernel), ..entry(root) };
+        std::fs::write(root.join("kernel"), &kernel).unwrap();
+        let image = signing(owner()).unify(root, "t", Path::new("/none"), &with).unwrap();
+        let bytes = image.bytes().unwrap();
+        assert_eq!(bytes.len() as u64, image.size);
+        let section = Layout::of(&bytes).unwrap().section(".uname").unwrap().data.start;
+        assert!(bytes[section..].starts_with(b"6.1.0-56-cloud\0"));
+        for (at, byte) in [(0x202, 0), (0x20f, 0xff), (0x1200, 0), (0x1201, 0xff)] {
+            let mut strange = kernel.clone();
+            strange[at] = byte;
+            std::fs::write(root.join("kernel"), strange).unwrap();
+            assert_eq!(kernel_version(&root.join("kernel")), None, "{at:#x}");
+        }
     }
 
     #[test]
