@@ -35,6 +35,8 @@ pub struct Options {
     /// The root is a system that is being installed, mounted on this machine: its boot partition has to be a mount of its own,
     /// and the disks for GRUB are this machine's.
     pub installing: bool,
+    /// Whether the machine's firmware starts signed programs only.
+    pub secure_boot: bool,
 }
 
 impl Options {
@@ -102,6 +104,11 @@ pub enum UpdateError {
         /// What is missing.
         reason: String,
     },
+    /// The firmware would start nothing of it.
+    #[error(
+        "Secure Boot is on, and the new generation's boot menu would not be signed, so the firmware would start nothing of it; the boot menu is left as it is. Set boot.lanzaboote.enable, or turn Secure Boot off in the firmware's setup first"
+    )]
+    WouldNotStart,
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -128,6 +135,9 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
     };
     let loader = settings(options, &generations, default)?;
     let signing = signing(&options.root, &loader)?;
+    if options.secure_boot && loader.systemd_boot.is_some() && signing.is_none() {
+        return Err(UpdateError::WouldNotStart);
+    }
     let token = token(&options.root, &loader)?;
     let booted = std::fs::read_link(in_root(&options.root, Path::new("/run/booted-system"))).ok();
     let mut partitions = Vec::new();

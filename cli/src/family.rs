@@ -66,6 +66,7 @@ const FAMILIES: &[Family] = &[
     Family { command: crate::enter::command, run: crate::enter::run },
     Family { command: crate::generate_config::command, run: crate::generate_config::run },
     Family { command: crate::bootmenu::command, run: crate::bootmenu::run },
+    Family { command: crate::secure_boot::command, run: crate::secure_boot::run },
     Family { command: crate::status::command, run: crate::status::run },
     crate::service::SERVICE,
     crate::logs::LOGS,

@@ -150,6 +150,11 @@ fn boot_files(system: &System, loader: &Bootloader, time: u64) -> Result<FileTre
         // An image holds no secrets: the machine makes its keys, and its first `firn bootmenu` signs.
         signing: None,
     };
+    if loader.systemd_boot.as_ref().is_some_and(|settings| settings.secure_boot.is_some()) {
+        crate::machine::say(
+            "note: the image's boot menu is not signed, since an image holds no keys; the machine makes them (`firn secure-boot create-keys`) and signs (`firn bootmenu`)",
+        );
+    }
     let planned = plan::plan(&request, &Partition::empty())?;
     for notice in &planned.notices {
         log::warn!("{notice}");

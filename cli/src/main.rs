@@ -37,6 +37,7 @@ mod parse;
 mod profile;
 mod progress;
 mod repl;
+mod secure_boot;
 mod service;
 mod settings;
 mod status;

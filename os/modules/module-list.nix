@@ -11,6 +11,7 @@
   ./boot/grub.nix
   ./boot/initrd.nix
   ./boot/kernel.nix
+  ./boot/lanzaboote.nix
   ./boot/loader.nix
   ./boot/systemd-boot.nix
   ./boot/tmp.nix

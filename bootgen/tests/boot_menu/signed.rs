@@ -163,6 +163,7 @@ fn without_a_key_nothing_is_written_and_the_sentence_says_how_to_make_one() {
         dry_run: false,
         check: false,
         installing: false,
+        secure_boot: true,
     };
     let error = bootgen::menu_update::update(&options).unwrap_err().to_string();
     assert!(error.starts_with("boot.lanzaboote.enable is set, and there is no key at "), "{error}");
@@ -173,6 +174,17 @@ fn without_a_key_nothing_is_written_and_the_sentence_says_how_to_make_one() {
     bundle.create(SHORTEST, Duration::from_secs(1_790_000_000)).unwrap();
     bootgen::menu_update::update(&options).unwrap();
     let owner = bundle.read(Role::Database).unwrap();
+    // A generation that is not signed is not written where the firmware would refuse it.
+    std::fs::write(
+        machine.root.join("nix/store/system-1/bootloader.json"),
+        r#"{"version":1,"systemdBoot":{"efi":"/nix/store/sd-boot.efi"}}"#,
+    )
+    .unwrap();
+    let error = bootgen::menu_update::update(&options).unwrap_err().to_string();
+    assert!(
+        error.starts_with("Secure Boot is on, and the new generation's boot menu would not be signed"),
+        "{error}"
+    );
     let choice = secure_choice(&machine.root.join("boot"), owner.certificate());
     assert_eq!(choice.as_deref(), Some("/nix/store/system-1"));
 }

@@ -3,6 +3,10 @@
 let
   inherit (lib) mkOption types;
   cfg = config.boot.loader.systemd-boot;
+  # Signed, the menu is systemd-boot's as well.
+  signed = config.boot.lanzaboote;
+  enable = cfg.enable || signed.enable;
+  settings = lib.optionalAttrs signed.enable signed.settings;
 in
 {
   options.boot.loader.systemd-boot = {
@@ -27,13 +31,13 @@ in
   config = {
     assertions = [
       {
-        assertion = !cfg.enable || builtins.any (fs: fs.mountPoint == config.boot.loader.efi.efiSysMountPoint) (lib.attrValues config.fileSystems) || config.system.build ? imageHasEsp;
-        message = "boot.loader.systemd-boot.enable is set, but no file system is mounted at ${config.boot.loader.efi.efiSysMountPoint}: declare the EFI system partition in `fileSystems', or say where it is with boot.loader.efi.efiSysMountPoint.";
+        assertion = !enable || builtins.any (fs: fs.mountPoint == config.boot.loader.efi.efiSysMountPoint) (lib.attrValues config.fileSystems) || config.system.build ? imageHasEsp;
+        message = "${if cfg.enable then "boot.loader.systemd-boot" else "boot.lanzaboote"}.enable is set, but no file system is mounted at ${config.boot.loader.efi.efiSysMountPoint}: declare the EFI system partition in `fileSystems', or say where it is with boot.loader.efi.efiSysMountPoint.";
       }
     ];
     # Boot counting's other half: a machine that has come up marks what it booted good. What counts as up is what
     # boot-complete.target requires. No default dependencies, since multi-user.target, which wants it, comes before it.
-    systemd.services.firn-boot-good = lib.mkIf (cfg.enable && cfg.bootCounting.enable) {
+    systemd.services.firn-boot-good = lib.mkIf (enable && cfg.bootCounting.enable) {
       description = "Mark the booted generation good";
       wantedBy = [ "multi-user.target" ];
       requires = [ "boot-complete.target" ];
@@ -42,10 +46,17 @@ in
       unitConfig.DefaultDependencies = false;
       serviceConfig = { Type = "oneshot"; ExecStart = "${pkgs.firn}/bin/firn bootmenu --good"; };
     };
-    system.build.systemdBoot = if !cfg.enable then null else {
+    system.build.systemdBoot = if !enable then null else {
       efi = "${cfg.package}/lib/systemd/boot/efi/systemd-bootx64.efi";
-      inherit (cfg) configurationLimit editor consoleMode;
+      configurationLimit = if signed.enable then signed.configurationLimit else cfg.configurationLimit;
+      editor = settings.editor or cfg.editor;
+      consoleMode = toString (settings.console-mode or cfg.consoleMode);
       tries = if cfg.bootCounting.enable then cfg.bootCounting.tries else null;
+    } // lib.optionalAttrs signed.enable {
+      secureBoot = {
+        stub = "${cfg.package}/lib/systemd/boot/efi/linuxx64.efi.stub";
+        inherit (signed) privateKeyFile publicKeyFile;
+      };
     };
   };
 }
