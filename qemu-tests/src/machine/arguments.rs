@@ -71,7 +71,14 @@ pub(super) fn command_line(
     let mut a = Arguments(["-nodefaults", "-no-user-config"].map(OsString::from).to_vec());
     a.add("-name", machine.name.replace(',', "_"));
     a.add("-display", "none");
-    a.add("-M", "q35");
+    if machine.secure_boot {
+        // The variables are the firmware's alone: only code in system management mode may write them.
+        a.add("-M", "q35,smm=on");
+        a.add("-global", "driver=cfi.pflash01,property=secure,value=on");
+        a.add("-global", "ICH9-LPC.disable_s3=1");
+    } else {
+        a.add("-M", "q35");
+    }
     a.add("-accel", accelerator.argument());
     if accelerator == Accelerator::Kvm {
         a.add("-cpu", "host");
@@ -121,10 +128,14 @@ fn boot(machine: &Builder, a: &mut Arguments) -> Result<()> {
             }
         }
         Boot::Uefi => {
-            let code = host::file(&["/usr/share/OVMF/OVMF_CODE_4M.fd"], "ovmf")?;
-            a.add("-drive", value(&["if=pflash,format=raw,readonly=on,file=", &text(&code)?]));
+            let code = if machine.secure_boot {
+                host::file(&["/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"], "ovmf")?
+            } else {
+                host::file(&["/usr/share/OVMF/OVMF_CODE_4M.fd"], "ovmf")?
+            };
+            a.add("-drive", value(&["if=pflash,format=raw,unit=0,readonly=on,file=", &text(&code)?]));
             let variables = machine.uefi_variables.as_deref().unwrap_or(Path::new(VARIABLES));
-            a.add("-drive", value(&["if=pflash,format=raw,file=", &text(variables)?]));
+            a.add("-drive", value(&["if=pflash,format=raw,unit=1,file=", &text(variables)?]));
         }
     }
     Ok(())

@@ -45,6 +45,7 @@ pub struct Builder {
     pub(crate) accelerator: Option<Accelerator>,
     pub(crate) logs: Option<PathBuf>,
     pub(crate) uefi_variables: Option<PathBuf>,
+    pub(crate) secure_boot: bool,
     pub(crate) extra: Vec<String>,
     /// A state to restore instead of booting.
     pub(crate) incoming: Option<PathBuf>,
@@ -67,6 +68,7 @@ impl Builder {
             accelerator: None,
             logs: None,
             uefi_variables: None,
+            secure_boot: false,
             extra: Vec::new(),
             incoming: None,
         }
@@ -95,6 +97,13 @@ impl Builder {
     #[must_use]
     pub fn uefi(self) -> Self {
         Self { boot: Boot::Uefi, ..self }
+    }
+
+    /// UEFI firmware that enforces Secure Boot, with the machine that it needs; no keys are enrolled, so it is in setup mode
+    /// and starts everything until some are.
+    #[must_use]
+    pub fn secure_boot(self) -> Self {
+        Self { secure_boot: true, ..self.uefi() }
     }
 
     /// Boots by BIOS firmware (`SeaBIOS`).

@@ -20,6 +20,8 @@ mod orphans;
 #[expect(dead_code, reason = "the driver's own tests use the rest")]
 mod parts;
 #[cfg(test)]
+mod secure_boot;
+#[cfg(test)]
 mod semantics;
 #[cfg(test)]
 mod services;
