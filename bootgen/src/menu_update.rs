@@ -21,6 +21,10 @@ pub const TOKEN_FILE: &str = "/var/lib/firn/entry-token";
 
 /// What to do.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent of each other, and each named where it is set"
+)]
 pub struct Options {
     /// The system's root directory.
     pub root: PathBuf,

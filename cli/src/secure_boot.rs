@@ -33,9 +33,8 @@ pub(crate) fn command() -> Command {
             Arg::new("keys")
                 .long("keys")
                 .value_name("DIRECTORY")
-                .default_value(DIRECTORY)
                 .global(true)
-                .help("Where the owner's keys are, laid out as sbctl does"),
+                .help("Where the owner's keys are, laid out as sbctl does [default: the running system's, /var/lib/sbctl]"),
         )
         .subcommand(
             Command::new("create-keys").about("Make the owner's keys").arg(
@@ -87,8 +86,9 @@ pub(crate) fn command() -> Command {
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let machine = Machine::of(Settings::current()?);
     let Some((verb, matches)) = matches.subcommand() else { bail!("no subcommand given") };
-    let directory = matches.get_one::<String>("keys").map_or(DIRECTORY, String::as_str);
-    let keys = KeyBundle::at(&machine.place(directory));
+    let given = matches.get_one::<String>("keys").cloned();
+    let directory = given.or_else(|| configured(&machine)).unwrap_or_else(|| DIRECTORY.to_owned());
+    let keys = KeyBundle::at(&machine.place(&directory));
     match verb {
         "create-keys" => create(&keys, matches),
         "enroll-keys" => enroll(&machine, &keys, matches),
@@ -97,6 +97,12 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         "verify" => programs::verify(&machine, &keys, matches),
         other => bail!("`firn secure-boot {other}` is not a command"),
     }
+}
+
+/// The directory that the booted system takes its key from, where it is laid out like sbctl's.
+fn configured(machine: &Machine) -> Option<String> {
+    let settings = crate::bootmenu::booted_loader(machine).ok()?.systemd_boot?.secure_boot?;
+    settings.private_key_file.strip_suffix("/keys/db/db.key").map(str::to_owned)
 }
 
 fn now() -> Result<Duration> {

@@ -160,27 +160,36 @@ pub fn signed_size(program: u64, signature: u64) -> u64 {
 /// signed, and that its bytes are those that were signed. Returns the signer's certificate.
 ///
 /// # Errors
-/// With what is wrong about it.
+/// With what is wrong about it: of several signatures that are not accepted, about the first.
 pub fn verify(program: &[u8], trusted: &[Certificate]) -> Result<Certificate, ProgramError> {
     let digest = digest(program)?;
     let mut signers = Vec::new();
+    let mut first = None;
+    // As firmware does: one that is accepted is enough, whatever the others are.
     for signature in signatures(program)? {
-        let (content, certificates) = signed_data::open(signature, INDIRECT_DATA)?;
-        let content = content.decode_as::<IndirectData>().map_err(SignatureError::from)?;
-        let wanted = &content.digest;
-        if content.data.kind != PE_IMAGE || wanted.algorithm.oid != SHA_256 {
-            return Err(SignatureError::Kind("a program").into());
+        match check_signature(signature, digest) {
+            Ok(certificates) if super::keys::leads_to(&certificates, trusted) => {
+                return certificates.into_iter().next().ok_or(ProgramError::Unsigned);
+            }
+            Ok(certificates) => signers.extend(certificates.first().map(Certificate::name)),
+            Err(error) => first = first.or(Some(error)),
         }
-        if wanted.digest.as_bytes() != digest {
-            return Err(ProgramError::Changed);
-        }
-        let Some(signer) = certificates.first() else { continue };
-        if super::keys::leads_to(&certificates, trusted) {
-            return Ok(signer.clone());
-        }
-        signers.push(signer.name());
     }
-    Err(if signers.is_empty() { ProgramError::Unsigned } else { ProgramError::Untrusted(signers) })
+    Err(match first {
+        Some(error) => error,
+        None if signers.is_empty() => ProgramError::Unsigned,
+        None => ProgramError::Untrusted(signers),
+    })
+}
+
+/// Checks that a signature fits the program's digest. Returns its certificates, the signer's first.
+fn check_signature(signature: &[u8], digest: [u8; 32]) -> Result<Vec<Certificate>, ProgramError> {
+    let (content, certificates) = signed_data::open(signature, INDIRECT_DATA)?;
+    let content = content.decode_as::<IndirectData>().map_err(SignatureError::from)?;
+    if content.data.kind != PE_IMAGE || content.digest.algorithm.oid != SHA_256 {
+        return Err(SignatureError::Kind("a program").into());
+    }
+    if content.digest.digest.as_bytes() == digest { Ok(certificates) } else { Err(ProgramError::Changed) }
 }
 
 /// The signatures in a program's table, as `ContentInfo`s. None: it is not signed.

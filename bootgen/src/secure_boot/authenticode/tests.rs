@@ -62,6 +62,41 @@ fn a_changed_bit_anywhere_is_noticed() {
     assert!(verify(&longer, &trusted(&owner)).is_err());
 }
 
+/// The same program with the table's entries of two programs, one behind the other.
+fn with_both(one: &[u8], other: &[u8]) -> Vec<u8> {
+    let start = Layout::of(one).unwrap().content_end(one.len());
+    let mut both = [one, &other[start..]].concat();
+    let entry = Layout::of(one).unwrap().certificate_entry;
+    let length = (both.len() - start) as u32;
+    both[entry + 4..entry + 8].copy_from_slice(&length.to_le_bytes());
+    both
+}
+
+#[test]
+fn one_good_signature_of_several_is_enough() {
+    let (owner, other) = (owner(), other());
+    let (ours, theirs) = (sign(&sample(), &owner).unwrap(), sign(&sample(), &other).unwrap());
+    for both in [with_both(&ours, &theirs), with_both(&theirs, &ours)] {
+        assert_eq!(verify(&both, &trusted(&owner)).unwrap(), *owner.certificate());
+        assert_eq!(verify(&both, &trusted(&other)).unwrap(), *other.certificate());
+        assert!(matches!(verify(&both, &[]), Err(ProgramError::Untrusted(signers)) if signers.len() == 2));
+    }
+    // Another program's signature beside the right one, and beside none.
+    let another = sign(
+        &program(
+            &[(".text", &[0x91; 700]), (".data", b"data"), (".reloc", &[1; 0x200])],
+            b"symbols, of an odd length",
+        ),
+        &other,
+    )
+    .unwrap();
+    let both = with_both(&another, &ours);
+    assert!(matches!(verify(&both, &trusted(&owner)), Err(ProgramError::Changed)));
+    let both = with_both(&ours, &another);
+    assert_eq!(verify(&both, &trusted(&owner)).unwrap(), *owner.certificate());
+    assert!(matches!(verify(&both, &trusted(&other)), Err(ProgramError::Changed)));
+}
+
 /// Numbers that a file may be changed by: any, from a seed.
 fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
     let mut state = seed | 1;
