@@ -4,6 +4,7 @@
 use crate::eval_cache::{Question, derivations_from_bytes, derivations_to_bytes, has_derivations};
 use crate::eval_io::StoreIo;
 use crate::family::{Failure, Family};
+use crate::flakes::words::Word;
 use crate::json;
 use crate::nix_conf::NixConf;
 use crate::progress::LogFormat;
@@ -73,8 +74,12 @@ fn command() -> Command {
 }
 
 /// The flags that every command that builds shares.
-pub(crate) fn build_arguments() -> [Arg; 9] {
+pub(crate) fn build_arguments() -> [Arg; 10] {
     [
+        Arg::new("flake")
+            .long("flake")
+            .value_name("FLAKE[#NAME]")
+            .help("Take the system from a flake's nixosConfigurations.NAME [default: this host's name], on Firn in place of its nixpkgs"),
         Arg::new("max-jobs")
             .short('j')
             .long("max-jobs")
@@ -128,6 +133,8 @@ pub(crate) struct Builder {
     options: BuildOptions,
     allow_unsupported: bool,
     no_cache: bool,
+    /// `--flake`: the flake that has the system, in place of a configuration.
+    flake: Option<String>,
 }
 
 /// A system's attribute as JSON, the outputs of derivations that it names, and other paths of the store.
@@ -142,6 +149,8 @@ enum Source {
     File(PathBuf),
     /// A Nix expression.
     Expression(String),
+    /// A system of a flake, with the configuration's name: the host's unless one is given.
+    Flake(Word, String),
 }
 
 impl Builder {
@@ -176,7 +185,9 @@ impl Builder {
         options.keep_going |= flag("keep-going");
         options.keep_failed |= flag("keep-failed");
         let (allow_unsupported, no_cache) = (flag("allow-unsupported"), flag("no-eval-cache"));
-        Ok(Self { store: Rc::new(store), options, allow_unsupported, no_cache })
+        let flake =
+            matches.and_then(|matches| matches.try_get_one::<String>("flake").ok().flatten()).cloned();
+        Ok(Self { store: Rc::new(store), options, allow_unsupported, no_cache, flake })
     }
 
     /// What `use_it` makes of a source's value, from the cache or by evaluation; what the evaluation added is in the store
@@ -190,8 +201,20 @@ impl Builder {
         use_it: impl for<'a> FnOnce(&mut Evaluator<'a>, Handle<'a>) -> Result<Vec<u8>>,
     ) -> Result<Vec<u8>> {
         let io = Rc::new(StoreIo::new(Rc::clone(&self.store), self.options.clone()));
-        let options = evaluation_options()?;
-        let question = if self.no_cache {
+        let mut options = evaluation_options()?;
+        if matches!(source, Source::Flake(..)) {
+            options.pure = true;
+            options.features.insert("flakes".to_owned());
+            let known = options.search_path.iter().map(|(_, path)| path.clone());
+            options.allowed_paths.extend(known);
+            // Either may be a link while Firn itself is worked on.
+            let own = ["os", "bin"]
+                .map(|name| Settings::current().ok()?.distribution.join(name).canonicalize().ok());
+            options
+                .allowed_paths
+                .extend(own.into_iter().flatten().map(|path| path.into_os_string().into_encoded_bytes()));
+        }
+        let question = if self.no_cache || matches!(source, Source::Flake(..)) {
             Question::forgotten()
         } else {
             let words = format!("{source:?} {}", self.allow_unsupported);
@@ -232,6 +255,7 @@ impl Builder {
             }
             Source::File(path) => evaluator.eval_file(path.as_os_str().as_encoded_bytes())?,
             Source::Expression(text) => evaluator.eval_str(text, directory)?,
+            Source::Flake(word, name) => crate::flakes::system::configuration(&mut evaluator, word, name)?,
         };
         use_it(&mut evaluator, value).map_err(explain_missing_channel)
     }
@@ -292,7 +316,7 @@ impl Builder {
         configuration: Option<&Path>,
         attribute: &str,
     ) -> Result<serde_json::Value> {
-        let source = Source::Configuration(configuration_path(configuration)?);
+        let source = self.system(configuration)?;
         let is_good = |bytes: &[u8]| {
             serde_json::from_slice::<SystemText>(bytes).is_ok_and(|(_, outputs, paths)| {
                 outputs.iter().map(|(derivation, _)| derivation).chain(&paths).all(|path| {
@@ -334,7 +358,23 @@ impl Builder {
         configuration: Option<&Path>,
         attribute: &str,
     ) -> Result<StorePath> {
-        self.one(&Source::Configuration(configuration_path(configuration)?), attribute)
+        self.one(&self.system(configuration)?, attribute)
+    }
+
+    /// Where the system comes from.
+    fn system(&self, configuration: Option<&Path>) -> Result<Source> {
+        let Some(text) = &self.flake else {
+            return Ok(Source::Configuration(configuration_path(configuration)?));
+        };
+        let word = Word::parse(text, false)?;
+        if word.outputs.is_some() {
+            bail!("--flake {text}: a system has no outputs to choose from");
+        }
+        let name = match word.fragment.as_str() {
+            "" => host_name()?,
+            fragment => fragment.to_owned(),
+        };
+        Ok(Source::Flake(word, name))
     }
 
     fn one(&self, source: &Source, attribute: &str) -> Result<StorePath> {
@@ -345,6 +385,13 @@ impl Builder {
             _ => bail!("`{attribute}` of the configuration is not one derivation"),
         }
     }
+}
+
+/// What this machine is called.
+fn host_name() -> Result<String> {
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").context("what is this machine called?")?;
+    Ok(name.trim().to_owned())
 }
 
 /// Says what to do on a machine that has no channel yet, where evaluating a system ends with the search for one.
@@ -411,8 +458,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         (Some(file), _) => (Source::File(std::path::absolute(file)?), ""),
         (None, Some(expression)) => (Source::Expression(expression.clone()), ""),
         (None, None) => {
-            let path = configuration_path(text("configuration").map(Path::new))?;
-            (Source::Configuration(path), "config.system.build.toplevel")
+            (builder.system(text("configuration").map(Path::new))?, "config.system.build.toplevel")
         }
     };
     let attributes: Vec<&str> = matches

@@ -4,4 +4,5 @@ pub(crate) mod locking;
 pub(crate) mod outputs;
 pub(crate) mod registries;
 pub(crate) mod settings;
+pub(crate) mod system;
 pub(crate) mod words;

@@ -118,3 +118,62 @@ fn flakes_are_what_they_are_to_nix() {
     assert!(count > 45, "only {count} commands");
     assert!(differences.is_empty(), "of {count} commands, these differ:{differences}");
 }
+
+/// `firn build --flake` makes Firn's systems of a flake's `nixosConfigurations`. That the input nixpkgs is Firn's own shows in
+/// that nothing is fetched, and no lock file is written.
+#[test]
+fn systems_of_flakes_are_of_firn() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for name in ["dist/bin", "flake", "none"] {
+        std::fs::create_dir_all(place.join(name)).unwrap();
+    }
+    symlink(root.join("os"), place.join("dist/os")).unwrap();
+    let flake = r#"{
+      inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-25.05";
+      outputs = { self, nixpkgs }@inputs: {
+        nixosConfigurations.one = nixpkgs.lib.nixosSystem {
+          system = "x86_64-linux";
+          specialArgs = { inherit inputs; };
+          modules = [
+            ./host.nix
+            ({ lib, inputs, ... }: { networking.domain = "${inputs.self.x}.${lib.toLower "ORG"}"; })
+          ];
+        };
+        x = "example";
+      };
+    }"#;
+    std::fs::write(place.join("flake/flake.nix"), flake).unwrap();
+    std::fs::write(
+        place.join("flake/host.nix"),
+        "{ networking.hostName = \"one\"; networking.misspelt = 1; }",
+    )
+    .unwrap();
+    std::fs::write(place.join("none/flake.nix"), "{ outputs = { self }: { }; }").unwrap();
+    let build = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
+        command.arg("build").args(words).current_dir(place.join("flake")).env_clear().stdin(Stdio::null());
+        command.env("PATH", "/usr/bin:/bin").env("HOME", place.join("home"));
+        command.env("FIRN_DIST", place.join("dist")).env("FIRN_STORE", place.join("root"));
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).replace(&*place.to_string_lossy(), "PLACE")
+    };
+    // What is of the configuration is there, with the arguments that the flake gives its modules.
+    let said = build(&["--flake", ".#one", "-A", "config.networking.fqdn"]);
+    assert!(said.contains("The option `networking.misspelt' does not exist"), "{said}");
+    std::fs::write(place.join("flake/host.nix"), "{ networking.hostName = \"one\"; }").unwrap();
+    let said = build(&["--flake", ".#one", "-A", "config.networking.fqdn"]);
+    assert!(
+        said.contains("`config.networking.fqdn` is no derivation and holds none: it is a string"),
+        "{said}"
+    );
+    let said = build(&["--flake", ".#two"]);
+    let message = "flake 'path:PLACE/flake' has no nixosConfigurations.two: it has one; name one as in --flake \
+                   'path:PLACE/flake#one'";
+    assert!(said.contains(message), "{said}");
+    let said = build(&["--flake", "../none#one"]);
+    assert!(said.contains("flake 'path:PLACE/none' has no nixosConfigurations"), "{said}");
+    assert!(!place.join("flake/flake.lock").exists());
+}

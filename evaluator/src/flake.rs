@@ -77,6 +77,13 @@ pub struct LockedFlake {
     pub(crate) trees: Trees,
 }
 
+impl Flake {
+    /// The names of its inputs, with what they refer to unless they follow others.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, Option<&FlakeRef>)> {
+        self.inputs.iter().map(|(name, input)| (name.as_str(), input.reference.as_ref()))
+    }
+}
+
 impl LockedFlake {
     /// Takes the same flake as it is after something in it changed, such as its lock file.
     pub fn replace_flake(&mut self, flake: Flake) {

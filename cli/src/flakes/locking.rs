@@ -24,13 +24,15 @@ pub(crate) struct Locking {
     /// Whether it is committed.
     pub(crate) commit: bool,
     /// Where it is written instead.
-    output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Whether an input that cannot be locked is an error.
     pub(crate) strict: bool,
     /// Flakes whose inputs are to be used for those of the same name.
-    inputs_from: Vec<String>,
+    pub(crate) inputs_from: Vec<String>,
     /// Whether the flake's own settings count.
     pub(crate) apply_settings: bool,
+    /// Whether a lock file that is not written is no matter.
+    pub(crate) quiet: bool,
 }
 
 impl Default for Locking {
@@ -45,6 +47,7 @@ impl Default for Locking {
             strict: false,
             inputs_from: Vec::new(),
             apply_settings: true,
+            quiet: false,
         }
     }
 }
@@ -127,7 +130,9 @@ impl Locking {
         let changes = lock::diff(&locked.old_lock, &locked.lock);
         let changes = changes.trim_end();
         if !self.write && self.output.is_none() {
-            log::warn!("not writing modified lock file of flake '{reference}':\n{changes}");
+            if !self.quiet {
+                log::warn!("not writing modified lock file of flake '{reference}':\n{changes}");
+            }
             locked.is_dirty = true;
             return Ok(locked);
         }
