@@ -8,7 +8,7 @@ mod ready;
 mod whole_disk;
 
 use crate::machine::say;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
 use installer::layout::LAYOUTS;
 use ready::Ready;
@@ -112,23 +112,27 @@ fn describe(ready: &Ready, copied: usize, bytes: u64) -> Vec<String> {
     ]
 }
 
+/// Whether the disk may be written after all: the answer was given beforehand, or there is somebody to ask.
+fn may_ask(matches: &ArgMatches, disk: &str) -> Result<()> {
+    let can = matches.get_flag("yes") || matches.get_flag("plan") || std::io::stdin().is_terminal();
+    ensure!(
+        can,
+        "everything on {disk} would be lost, and there is nobody to ask: say --yes if that is meant"
+    );
+    Ok(())
+}
+
 /// Asks for the disk's name, unless the answer was given beforehand.
-fn confirm(matches: &ArgMatches, disk: &Path) -> Result<()> {
+fn confirm(matches: &ArgMatches, disk: &str) -> Result<()> {
     if matches.get_flag("yes") {
         return Ok(());
     }
-    if !std::io::stdin().is_terminal() {
-        bail!(
-            "everything on {} would be lost, and there is nobody to ask: say --yes if that is meant",
-            disk.display()
-        );
-    }
-    write!(std::io::stderr(), "Everything on {} will be lost. Type its name to go on: ", disk.display())?;
+    write!(std::io::stderr(), "Everything on {disk} will be lost. Type its name to go on: ")?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
-    let answer = Path::new(answer.trim());
+    let answer = answer.trim();
     ensure!(
-        answer == disk || disk.file_name().is_some_and(|name| answer == Path::new(name)),
+        answer == disk || Some(answer) == disk.strip_prefix("/dev/"),
         "that is not its name: nothing was written"
     );
     Ok(())

@@ -44,21 +44,28 @@ pub enum EnterError {
     },
 }
 
+/// Shows one directory in the place of another, which is made if need be, to this thread and its children alone.
+///
+/// # Errors
+/// With the mount that failed.
+pub fn show_as(directory: &Path, place: &Path) -> Result<(), EnterError> {
+    own_mounts(CloneFlags::CLONE_NEWNS)?;
+    make_directory(place)?;
+    let (none, target) = (None::<&str>, place.to_path_buf());
+    mount(Some(directory), place, none, MsFlags::MS_BIND, none).map_err(|source| EnterError::Mount {
+        what: "a directory",
+        target,
+        source,
+    })
+}
+
 /// Makes a place in which the system can be activated: this machine's devices, and a /run in memory. /proc and /sys are not there
 /// yet, so that nobody takes this kernel's settings for the system's own.
 ///
 /// # Errors
 /// With the mount that failed. Nothing of it is seen outside this thread and its children, and it is gone when they are.
 pub fn prepare(root: &Path) -> Result<(), EnterError> {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
-        .map_err(|source| EnterError::Namespace { source })?;
-    let none = None::<&str>;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(none, "/", none, private, none).map_err(|source| EnterError::Mount {
-        what: "privately",
-        target: PathBuf::from("/"),
-        source,
-    })?;
+    own_mounts(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)?;
     share(root, "dev")?;
     let run = root.join("run");
     make_directory(&run)?;
@@ -66,6 +73,17 @@ pub fn prepare(root: &Path) -> Result<(), EnterError> {
     mount(Some("tmpfs"), &run, Some("tmpfs"), flags, Some("mode=0755")).map_err(|source| EnterError::Mount {
         what: "run",
         target: run,
+        source,
+    })
+}
+
+/// A namespace whose mounts nobody else sees.
+fn own_mounts(namespaces: CloneFlags) -> Result<(), EnterError> {
+    unshare(namespaces).map_err(|source| EnterError::Namespace { source })?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(|source| EnterError::Mount {
+        what: "privately",
+        target: PathBuf::from("/"),
         source,
     })
 }

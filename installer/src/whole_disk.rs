@@ -28,6 +28,14 @@ pub enum WholeDiskError {
         /// Why.
         source: io::Error,
     },
+    /// It cannot be opened.
+    #[error("cannot write to {}: {source}{}", disk.display(), if source.kind() == io::ErrorKind::PermissionDenied { " (only root may)" } else { "" })]
+    Open {
+        /// The disk.
+        disk: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The writers.
     #[error(transparent)]
     Write(#[from] ImageError),
@@ -74,7 +82,14 @@ pub enum WholeDiskError {
 pub fn write(plan: &Plan, disk: &Disk) -> Result<(), WholeDiskError> {
     // For itself alone: the kernel refuses while anything on the disk is mounted or otherwise claimed.
     let open = File::options().read(true).write(true).custom_flags(nix::libc::O_EXCL).open(&disk.node);
-    let file = open.map_err(|source| WholeDiskError::InUse { disk: disk.node.clone(), source })?;
+    let file = open.map_err(|source| {
+        let disk = disk.node.clone();
+        if source.kind() == io::ErrorKind::ResourceBusy {
+            WholeDiskError::InUse { disk, source }
+        } else {
+            WholeDiskError::Open { disk, source }
+        }
+    })?;
     plan.image().write_over(&file, &disk.node)?;
     let mut result = Ok(());
     for _ in 0..ATTEMPTS {

@@ -27,7 +27,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         "{} is no directory: mount the new system's file systems there, or say where they are with --root",
         root.display()
     );
-    let configuration = root.join(DIRECTORY.trim_start_matches('/')).join(CONFIGURATION);
+    let directory = root.join(DIRECTORY.trim_start_matches('/'));
+    let configuration = directory.join(CONFIGURATION);
     let given = |name: &str| matches.get_one::<PathBuf>(name);
     let attribute = matches.get_one::<String>("attr").map(String::as_str);
     let origin = match (matches.get_one::<String>("system"), given("file"), given("config")) {
@@ -41,7 +42,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
                 configuration.display(),
                 root.display()
             );
-            Origin::Configuration(&configuration)
+            say(&format!(
+                "evaluating {}, which is called {DIRECTORY} as in the new system",
+                directory.display()
+            ));
+            Origin::OwnDirectory(&directory)
         }
     };
     let ready = Ready::new(matches, &origin)?;

@@ -1,6 +1,7 @@
 //! A system that is built and waits to be installed: what it consists of, how large that is on a disk, and what it expects of the disk.
 
 use crate::build::Builder;
+use crate::generate_config::{CONFIGURATION, DIRECTORY};
 use crate::settings::Settings;
 use crate::system::System;
 use anyhow::{Context as _, Result, anyhow};
@@ -40,6 +41,9 @@ pub(super) struct Ready {
 pub(super) enum Origin<'a> {
     /// A configuration.
     Configuration(&'a Path),
+    /// The directory that will be the new system's /etc/nixos. It is evaluated as if it were there already: places in it are
+    /// part of the system, which is to be the same when it builds itself.
+    OwnDirectory(&'a Path),
     /// A Nix file and the attribute in it.
     File(&'a Path, Option<&'a str>),
     /// It is there already.
@@ -57,11 +61,19 @@ impl Ready {
     /// Builds the system, if it has to be, and looks at it.
     pub(super) fn new(matches: &ArgMatches, origin: &Origin<'_>) -> Result<Self> {
         with_store(|| {
+            // Before the store is opened, which may start threads.
+            let own = match origin {
+                Origin::OwnDirectory(directory) => Some(own_directory(directory)?),
+                _ => None,
+            };
             let builder = Builder::new(Some(matches))?;
             let toplevel = match origin {
                 Origin::Finished(given) => return Self::of(&System::given(&builder, Path::new(given))?),
                 Origin::Configuration(file) => {
                     builder.system_attribute(Some(file), "config.system.build.toplevel")?
+                }
+                Origin::OwnDirectory(_) => {
+                    builder.system_attribute(own.as_deref(), "config.system.build.toplevel")?
                 }
                 Origin::File(file, attribute) => {
                     let attribute = attribute.map(|path| format!("{path}.")).unwrap_or_default();
@@ -133,6 +145,15 @@ impl Ready {
         }
         Ok((count, bytes))
     }
+}
+
+/// Has a directory seen as /etc/nixos by this thread, where that can be done; the configuration in it.
+fn own_directory(directory: &Path) -> Result<PathBuf> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(directory.join(CONFIGURATION));
+    }
+    installer::enter::show_as(directory, Path::new(DIRECTORY))?;
+    Ok(Path::new(DIRECTORY).join(CONFIGURATION))
 }
 
 /// What a tree takes on a file system with blocks of 4 KiB.

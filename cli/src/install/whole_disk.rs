@@ -3,10 +3,11 @@
 
 use super::mounted::{ask_for_password, install};
 use super::ready::{Origin, Ready};
-use super::{confirm, describe, root, show};
+use super::{confirm, describe, may_ask, root, show};
 use crate::generate_config::{CONFIGURATION, DIRECTORY, HARDWARE, read_hardware, release};
 use crate::machine::say;
 use anyhow::{Context as _, Result, bail, ensure};
+use bootgen::grub_bios;
 use clap::ArgMatches;
 use formats::stage1::Source;
 use installer::disk::{self, Disk};
@@ -23,6 +24,7 @@ pub(super) fn run(matches: &ArgMatches, node: &str) -> Result<()> {
     let places = Places::of_the_machine();
     let root = root(matches)?;
     let disk = disk::examine(&places, node)?;
+    may_ask(matches, &disk.device.path())?;
     let layout = layout(matches, &places);
     let seed = sys::random::Identifiers::new().draw();
     let time =
@@ -33,7 +35,7 @@ pub(super) fn run(matches: &ArgMatches, node: &str) -> Result<()> {
     let staging =
         tempfile::Builder::new().prefix("firn-install-").tempdir().context("a temporary directory")?;
     stage(staging.path(), matches.get_one::<PathBuf>("config").map(PathBuf::as_path), &plan, &places)?;
-    let ready = Ready::new(matches, &Origin::Configuration(&staging.path().join(CONFIGURATION)))?;
+    let ready = Ready::new(matches, &Origin::OwnDirectory(staging.path()))?;
     let with_loader = !matches.get_flag("no-bootloader");
     check(&ready, &plan, &disk, with_loader)?;
     let (count, bytes) = ready.missing_below(Path::new("/does/not/exist"))?;
@@ -55,7 +57,7 @@ pub(super) fn run(matches: &ArgMatches, node: &str) -> Result<()> {
     if matches.get_flag("plan") {
         return Ok(());
     }
-    confirm(matches, Path::new(&disk.device.path()))?;
+    confirm(matches, &disk.device.path())?;
 
     say(&format!("writing {}", disk.device.path()));
     whole_disk::write(&plan, &disk)?;
@@ -134,22 +136,28 @@ fn check(ready: &Ready, plan: &Plan, disk: &Disk, with_loader: bool) -> Result<(
         boot >> 20,
         ready.boot_bytes >> 20
     );
+    let is_this = |device: &str| Path::new(device).canonicalize().is_ok_and(|device| device == disk.node);
+    let devices = ready.loader.grub.iter().flat_map(|grub| &grub.devices).filter(|device| *device != "nodev");
+    let devices: Vec<&String> = if ready.grub.is_some() { devices.collect() } else { Vec::new() };
     match plan.layout {
-        Layout::EfiExt4 if !ready.starts_by_efi() => {
-            bail!("the configuration has no boot loader for UEFI: set boot.loader.systemd-boot.enable")
+        Layout::EfiExt4 => ensure!(
+            ready.starts_by_efi(),
+            "the configuration has no boot loader for UEFI: set boot.loader.systemd-boot.enable"
+        ),
+        Layout::BiosExt4 => ensure!(
+            devices.iter().any(|device| is_this(device)),
+            "the configuration has no boot loader for a BIOS on this disk: set boot.loader.grub.enable and \
+             boot.loader.grub.device = \"{}\"",
+            plan.disk
+        ),
+    }
+    // Others get GRUB as well, so they need a place for it.
+    if let Some((boot, core)) = &ready.grub {
+        for device in devices.into_iter().filter(|device| !is_this(device)) {
+            grub_bios::install(Path::new(device), boot, core, true).with_context(|| {
+                format!("boot.loader.grub.devices has {device}, which is not the disk that is to be made")
+            })?;
         }
-        Layout::BiosExt4 => {
-            let devices = ready.loader.grub.iter().flat_map(|grub| &grub.devices);
-            let here =
-                |device: &String| Path::new(device).canonicalize().is_ok_and(|device| device == disk.node);
-            ensure!(
-                ready.grub.is_some() && devices.into_iter().any(here),
-                "the configuration has no boot loader for a BIOS on this disk: set boot.loader.grub.enable and \
-                 boot.loader.grub.device = \"{}\"",
-                plan.disk
-            );
-        }
-        Layout::EfiExt4 => {}
     }
     Ok(())
 }

@@ -7,11 +7,10 @@
   services.getty.autologinUser = lib.mkDefault "nixos";
   services.getty.helpLine = lib.mkDefault ''
     The accounts "nixos" and "root" have no password. For SSH, set one with `passwd' or put a key in ~/.ssh/authorized_keys.
+    To install onto a whole disk: sudo firn install --disk /dev/sdX --plan
   '';
   services.openssh = { enable = lib.mkDefault true; settings.PermitRootLogin = lib.mkDefault "yes"; };
   networking.hostName = lib.mkDefault "firn-installer";
-  # The channel's index, so that systems can be built here.
-  firn.channel.enable = lib.mkDefault true;
   # What is needed to prepare disks.
   environment.systemPackages = [ pkgs.e2fsprogs pkgs.dosfstools pkgs.gdisk pkgs.parted ];
   system.stateVersion = lib.mkDefault lib.trivial.release;

@@ -5,8 +5,9 @@ let
     imports = [ (modulesPath + "/installer/cd-dvd/installation-cd-minimal.nix") more ];
     # What a configuration for a disk says about it gives way.
     fileSystems."/" = { device = "/dev/disk/by-label/root"; fsType = "ext4"; };
-    # There is no channel in these tests.
+    # There is no channel in these tests, and so nothing to install.
     firn.channel.enable = false;
+    firn.installer.systems = [ ];
     isoImage.squashfsCompression = "zstd -Xcompression-level 6";
   })).config;
   c = with' { };
