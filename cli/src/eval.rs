@@ -232,7 +232,11 @@ impl Request {
         let here = current_directory()?;
         for (_, path) in &mut options.search_path {
             let text = String::from_utf8_lossy(path).into_owned();
-            if !text.starts_with('/') && !text.contains("://") && !text.starts_with("channel:") {
+            if !text.starts_with('/')
+                && !text.contains("://")
+                && !text.starts_with("channel:")
+                && !text.starts_with("flake:")
+            {
                 *path = here.join(OsStr::from_bytes(path)).into_os_string().into_vec();
             }
         }
@@ -304,6 +308,9 @@ impl Request {
         let text = source.to_string_lossy();
         if let Some(name) = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')) {
             return evaluator.find_in_search_path(name).map_err(|error| self.explain(&error));
+        }
+        if let Some(flake) = text.strip_prefix("flake:") {
+            return evaluator.flake_tree(flake).map_err(|message| anyhow::anyhow!(message));
         }
         if text.contains("://") || text.starts_with("channel:") {
             let fetch = format!("fetchTarball {}", Self::quoted(&text));

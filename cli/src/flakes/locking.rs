@@ -122,6 +122,9 @@ impl Locking {
         let conf = NixConf::load();
         flags.registries &= conf.flag("use-registries", true);
         flags.allow_dirty_locks |= conf.flag("allow-dirty-locks", false);
+        if flags.reference_lock.is_some() && !conf.flag("allow-dirty", true) {
+            bail!("reference lock file was provided, but the `allow-dirty` setting is set to false");
+        }
         let explain = |error: evaluator::EvalError| crate::eval::explained(&error);
         let mut locked = evaluator.lock_flake(reference, &flags).map_err(explain)?;
         if locked.lock == locked.old_lock && self.output.is_none() {

@@ -11,9 +11,10 @@ use crate::instantiate::derivations;
 use crate::nix_front::{Arguments, Front, print_missing};
 use anyhow::{Context as _, Result, bail};
 use evaluator::{Arena, Dependency, EvalIo, Evaluator, Handle};
+use formats::flake::FlakeRef;
 use formats::store_path::StorePath;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,12 +35,29 @@ pub(super) struct Installables {
     purpose: Purpose,
     /// How their flakes are locked.
     pub(super) locking: Locking,
+    /// Which outputs of flakes the derivations were, once they were asked for.
+    sources: BTreeMap<StorePath, FlakeSource>,
+}
+
+/// An output of a flake that something was built from.
+#[derive(Debug, Clone)]
+pub(super) struct FlakeSource {
+    /// The flake as it was named.
+    pub(super) original: FlakeRef,
+    /// Exactly which one that was.
+    pub(super) locked: FlakeRef,
+    /// The attribute among its outputs.
+    pub(super) attribute: String,
+    /// The outputs of the derivation, if some were named.
+    pub(super) outputs: Option<String>,
 }
 
 /// A program to start, as the store names it, and what it needs.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) file: PathBuf,
+    /// The derivation's output that the file is in, if it is known only once that is built.
+    pub(super) output: Option<(StorePath, String)>,
     pub(super) requests: Vec<(StorePath, Wanted)>,
 }
 
@@ -120,6 +138,16 @@ impl Installables {
         Ok(values)
     }
 
+    /// Words without flags.
+    pub(super) fn of_words(words: Vec<String>) -> Self {
+        Self { words, ..Self::default() }
+    }
+
+    /// Which output of a flake a derivation was; nothing if it was named otherwise.
+    pub(super) fn source_of(&self, derivation: &StorePath) -> Option<&FlakeSource> {
+        self.sources.get(derivation)
+    }
+
     /// The words that are no flags.
     pub(super) fn words(&self) -> &[String] {
         &self.words
@@ -187,7 +215,18 @@ impl Installables {
                 "*" => Wanted::All,
                 names => Wanted::Outputs(names.split(',').map(str::to_owned).collect()),
             });
+            let before = requests.len();
             self.output_requests(&mut evaluator, store, &word, &found, chosen.as_ref(), &mut requests)?;
+            let (locked, _) = called.flake(&mut evaluator, &mut self.locking, &word.flake)?;
+            for (path, _) in requests.iter().skip(before) {
+                let source = FlakeSource {
+                    original: word.flake.clone(),
+                    locked: locked.flake.locked.clone(),
+                    attribute: found.path.clone(),
+                    outputs: word.outputs.clone(),
+                };
+                self.sources.insert(path.clone(), source);
+            }
         }
         io.flush()?;
         Ok(merged(requests))
@@ -247,7 +286,7 @@ impl Installables {
                     requests.push((store.dir().parse(&derivation)?, Wanted::Outputs([output].into())));
                 }
             }
-            return Ok(Program { file: file.into(), requests });
+            return Ok(Program { file: file.into(), output: None, requests });
         }
         let Some(derivation) = evaluator.derivation_info(found.value).map_err(explain)? else {
             bail!("attribute '{path}' should be a derivation");
@@ -262,9 +301,12 @@ impl Installables {
             None => text(evaluator, found.value, "pname")?
                 .unwrap_or_else(|| crate::nix_env::split_name(&derivation.name).0.as_str().to_owned()),
         };
-        let file = PathBuf::from(&derivation.out_path).join("bin").join(main);
-        let wanted = Wanted::Outputs([derivation.output].into());
-        Ok(Program { file, requests: vec![(store.dir().parse(&derivation.drv_path)?, wanted)] })
+        let path = store.dir().parse(&derivation.drv_path)?;
+        Ok(Program {
+            file: Path::new("bin").join(main),
+            output: Some((path.clone(), derivation.output.clone())),
+            requests: vec![(path, Wanted::Outputs([derivation.output].into()))],
+        })
     }
 
     /// The derivation, or the path in the store, that a flake's output is.
@@ -293,9 +335,17 @@ impl Installables {
         let (text, needs) = evaluator.coerce_to_string(found.value).map_err(explain)?;
         let text = String::from_utf8_lossy(&text).into_owned();
         let request = match needs.into_iter().collect::<Vec<_>>().as_slice() {
-            [Dependency::Path(path) | Dependency::Derivation(path)] => {
-                (store.dir().parse(path)?, Wanted::All)
+            // Of a derivation's file as such nothing is to be built.
+            [Dependency::Path(path)] => {
+                let path = store.dir().parse(path)?;
+                let nothing = Wanted::Outputs(BTreeSet::new());
+                let wanted = if path.is_derivation() { nothing } else { Wanted::All };
+                (path, wanted)
             }
+            [Dependency::Derivation(_)] => bail!(
+                "string '{text}' in flake output attribute '{name}' has a context which refers to a complete source and binary \
+                 closure. This is not supported at this time"
+            ),
             [Dependency::Output { derivation, output }] => {
                 (store.dir().parse(derivation)?, Wanted::Outputs([output.clone()].into()))
             }
@@ -413,6 +463,11 @@ fn named(store: &Store, word: &str) -> Result<(StorePath, Wanted)> {
     }
 }
 
+/// Whether something is to be built: not of a path, nor of a derivation of which nothing is wanted.
+fn is_build((path, wanted): &(StorePath, Wanted)) -> bool {
+    path.is_derivation() && !matches!(wanted, Wanted::Outputs(outputs) if outputs.is_empty())
+}
+
 /// `nix build`.
 pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
     let mut installables = Installables::default();
@@ -433,7 +488,7 @@ pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
     }
     let store = Rc::new(front.open()?);
     let requests = installables.requests(front, &store)?;
-    let builds: Vec<_> = requests.iter().filter(|(path, _)| path.is_derivation()).cloned().collect();
+    let builds: Vec<_> = requests.iter().filter(|request| is_build(request)).cloned().collect();
     if dry_run {
         print_missing(&store, &builds)?;
     }
@@ -448,7 +503,7 @@ pub(super) fn build(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
     let mut out = std::io::stdout().lock();
     let mut values = Vec::new();
     for (index, (path, wanted)) in requests.iter().enumerate() {
-        if !path.is_derivation() {
+        if !is_build(&requests[index]) {
             store.path_info(path)?;
             let text = store.dir().print(path);
             if let (Some(link), false) = (&link, dry_run) {

@@ -1,10 +1,11 @@
 //! `nix profile`: packages of a profile by name. The list of them, `manifest.json`, is Nix's own, version 3; the tree of links beside
 //! it is built as `nix-env`'s is. nix3-profile(1).
 
-use super::build::Installables;
+use super::build::{FlakeSource, Installables};
 use crate::nix_env::{environment, list_generations, own_profile, split_name};
 use crate::nix_front::{Arguments, Front};
 use anyhow::{Context as _, Result, bail};
+use formats::flake::FlakeRef;
 use formats::store_path::StorePath;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,16 +217,55 @@ pub(super) fn install(front: &mut Front, arguments: &mut Arguments) -> Result<Ex
         };
         paths.retain(|path| !path.is_derivation());
         let Some(first) = paths.first() else { bail!("'{path}' has no output to install") };
-        let name = package_name(first.base_name());
+        let source = installables.source_of(path);
+        let name = source
+            .and_then(|source| name_in_url(&source.original, &source.attribute))
+            .unwrap_or_else(|| package_name(first.base_name()));
+        let rest = source.map(noted).unwrap_or_default();
         let paths = paths.iter().map(|path| session.store.dir().print(path)).collect();
         if elements.values().any(|known| known.paths == paths) {
             writeln!(std::io::stderr(), "warning: '{name}' is already added")?;
             continue;
         }
-        insert(&mut elements, &name, Element { active: true, priority, paths, rest: Map::new() });
+        insert(&mut elements, &name, Element { active: true, priority, paths, rest });
     }
     session.set(front, &elements)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is noted of a package that a flake has, so that it can be looked for again.
+fn noted(source: &FlakeSource) -> Map<String, Value> {
+    let outputs = source.outputs.as_deref().map(|outputs| outputs.split(',').collect::<Vec<_>>());
+    let fields = [
+        ("attrPath", json!(source.attribute)),
+        ("originalUrl", json!(source.original.to_string())),
+        ("outputs", json!(outputs)),
+        ("url", json!(source.locked.to_string())),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The name that a package gets from where it is: its directory, the attribute unless that is the default, its repository.
+fn name_in_url(flake: &FlakeRef, attribute: &str) -> Option<String> {
+    let is_name = |text: &&str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
+    if !flake.subdir.is_empty() {
+        return Some(flake.subdir.clone());
+    }
+    let parts: Vec<&str> = attribute.split('.').collect();
+    let last = parts.last().copied().filter(|last| *last != "default" && parts.iter().all(is_name));
+    if let Some(last) = last.filter(|_| parts.first() != Some(&"defaultPackage")) {
+        return Some(last.to_owned());
+    }
+    let url = flake.to_url().ok()?;
+    let segments = url.segments();
+    let found = match url.scheme.as_str() {
+        "github" | "gitlab" | "sourcehut" => segments.get(1).copied(),
+        _ if segments.len() > 1 || url.path.len() > 1 => segments.last().copied(),
+        _ => None,
+    };
+    found.filter(is_name).map(str::to_owned)
 }
 
 /// Flags that all the others have, and words.
@@ -257,7 +297,11 @@ pub(super) fn list(front: &mut Front, arguments: &mut Arguments) -> Result<ExitC
             writeln!(out)?;
         }
         writeln!(out, "Name:               {name}")?;
-        for (field, label) in [("attrPath", "Flake attribute:"), ("originalUrl", "Original flake URL:")] {
+        for (field, label) in [
+            ("attrPath", "Flake attribute:"),
+            ("originalUrl", "Original flake URL:"),
+            ("url", "Locked flake URL:"),
+        ] {
             if let Some(text) = element.rest.get(field).and_then(Value::as_str) {
                 writeln!(out, "{label:<19} {text}")?;
             }
@@ -297,21 +341,52 @@ pub(super) fn remove(front: &mut Front, arguments: &mut Arguments) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// `nix profile upgrade`: only what came from a flake can be newer somewhere.
+/// `nix profile upgrade`: what came from a flake, as that is now.
 pub(super) fn upgrade(front: &mut Front, arguments: &mut Arguments) -> Result<ExitCode> {
     let (session, words) = words(front, arguments, &["--all"])?;
     if words.is_empty() {
         bail!("No packages specified.");
     }
-    for (name, element) in session.elements()? {
-        if words.contains(&name) || words.iter().any(|word| word == "--all") {
-            let why = if element.rest.contains_key("originalUrl") {
-                "it came from a flake, which Firn does not have"
-            } else {
-                "it was not added from a flake: add its new path and remove the old one"
-            };
-            writeln!(std::io::stderr(), "warning: '{name}' is not upgraded: {why}")?;
+    // What is asked for is what there is now.
+    crate::nix_conf::NixConf::override_with("tarball-ttl", "0");
+    let mut elements = session.elements()?;
+    for word in words.iter().filter(|word| *word != "--all" && !elements.contains_key(*word)) {
+        log::warn!("Package name '{word}' does not match any packages in the profile.");
+    }
+    let mut upgraded = 0;
+    for (name, element) in &mut elements {
+        if !words.contains(name) && !words.iter().any(|word| word == "--all") {
+            continue;
         }
+        let text = |field: &str| element.rest.get(field).and_then(Value::as_str);
+        let (Some(flake), Some(attribute)) = (text("originalUrl"), text("attrPath")) else {
+            log::warn!("'{name}' is not upgraded: it was not added from a flake");
+            continue;
+        };
+        let outputs = element.rest.get("outputs").and_then(Value::as_array).map(|outputs| {
+            let names: Vec<&str> = outputs.iter().filter_map(Value::as_str).collect();
+            format!("^{}", names.join(","))
+        });
+        let word = format!("{flake}#.{attribute}{}", outputs.unwrap_or_default());
+        let mut installables = Installables::of_words(vec![word]);
+        let requests = installables.requests(front, &session.store)?;
+        let [(path, wanted)] = requests.as_slice() else { bail!("'{name}' is no longer one package") };
+        let source = installables.source_of(path).context("what was a flake's package is none any more")?;
+        let locked = source.locked.to_string();
+        if text("url") == Some(&locked) {
+            continue;
+        }
+        log::info!("upgrading '{name}' from flake '{}' to '{locked}'", text("url").unwrap_or_default());
+        let rest = noted(source);
+        let report = Front::build(&session.store, &requests, &front.build_options(&session.store))?;
+        let outputs = report.outputs.get(path).into_iter().flatten();
+        let paths = outputs.filter(|(output, _)| wanted.contains(output));
+        element.paths = paths.map(|(_, path)| session.store.dir().print(path)).collect();
+        element.rest = rest;
+        upgraded += 1;
+    }
+    if upgraded > 0 {
+        session.set(front, &elements)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -377,6 +452,22 @@ mod tests {
         assert_eq!(read_manifest(&write_manifest(&elements).to_string()).unwrap(), elements);
         assert!(read_manifest(r#"{"version": 4, "elements": {}}"#).is_err());
         assert!(read_manifest("[]").is_err());
+    }
+
+    #[test]
+    fn names_by_where_packages_are() {
+        for (flake, attribute, name) in [
+            ("github:owner/repo", "packages.x86_64-linux.default", Some("repo")),
+            ("github:owner/repo", "packages.x86_64-linux.hello", Some("hello")),
+            ("github:owner/repo?dir=sub", "packages.x86_64-linux.hello", Some("sub")),
+            ("path:/a/b", "defaultPackage.x86_64-linux", Some("b")),
+            ("git+file:///a/b", "packages.x86_64-linux.default", Some("b")),
+            ("nixpkgs", "legacyPackages.x86_64-linux.hello", Some("hello")),
+            ("nixpkgs", "packages.x86_64-linux.default", None),
+        ] {
+            let flake = FlakeRef::parse(flake, true, false).unwrap();
+            assert_eq!(name_in_url(&flake, attribute).as_deref(), name, "{flake} {attribute}");
+        }
     }
 
     #[test]

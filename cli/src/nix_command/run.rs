@@ -85,10 +85,16 @@ pub(super) fn shell(front: &mut Front, arguments: &mut Arguments) -> Result<Exit
 
 /// Builds what a program needs, and becomes it.
 fn start(front: &Front, store: &Store, program: &Program, rest: Vec<String>) -> Result<ExitCode> {
-    Front::build(store, &program.requests, &front.build_options(store))?;
-    let file = store.layout().real_of_logical(&program.file);
+    let report = Front::build(store, &program.requests, &front.build_options(store))?;
+    let mut name = program.file.clone();
+    if let Some((derivation, output)) = &program.output {
+        let made = report.outputs.get(derivation).and_then(|outputs| outputs.get(output));
+        let made = made.with_context(|| format!("'{derivation}' has no output '{output}'"))?;
+        name = Path::new(&store.dir().print(made)).join(name);
+    }
+    let file = store.layout().real_of_logical(&name);
     if !file.is_file() {
-        bail!("unable to execute '{}': No such file or directory", program.file.display());
+        bail!("unable to execute '{}': No such file or directory", name.display());
     }
     let mut command = vec![file.to_string_lossy().into_owned()];
     command.extend(rest);

@@ -163,7 +163,17 @@ impl<'a> Evaluator<'a> {
             return known.clone();
         }
         let text = String::from_utf8_lossy(path).into_owned();
-        let found = if super::fetching::is_url(&text) {
+        let found = if let Some(flake) = text.strip_prefix("flake:") {
+            match self.flake_tree(flake) {
+                Ok(path) => Some(path),
+                Err(error) => {
+                    self.io.message(&format!(
+                        "warning: Nix search path entry '{text}' cannot be fetched, ignoring: {error}"
+                    ));
+                    None
+                }
+            }
+        } else if super::fetching::is_url(&text) {
             // What cannot be had is passed over, as a directory that is not there.
             match self.fetch_tarball(&text) {
                 Ok(path) => Some(path),

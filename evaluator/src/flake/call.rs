@@ -6,6 +6,7 @@ use crate::api::{Handle, Result};
 use crate::builtins::fetching::FETCH_LOCKED;
 use crate::error::{ErrorKind, Eval};
 use crate::evaluator::Evaluator;
+use crate::io::TreeInput;
 use crate::position::{Origin, Pos};
 use crate::value::Value;
 use formats::flake::{FlakeRef, lock};
@@ -26,6 +27,15 @@ impl<'a> Evaluator<'a> {
         self.measure_stack();
         let result = self.fetched_flake(reference, registries);
         self.outward(result)
+    }
+
+    /// The tree of a flake as it is now: a path of the store. The error is a sentence.
+    pub fn flake_tree(&self, flake: &str) -> std::result::Result<Vec<u8>, String> {
+        let reference = FlakeRef::parse(flake, true, false).map_err(|error| error.to_string())?;
+        let found = self.io.look_up_flake(&reference, true).map_err(|error| error.to_string())?;
+        let tree = self.io.fetch_tree(&TreeInput::of(&found.input, false));
+        let tree = tree.map_err(|error| error.to_string())?;
+        Ok(format!("{}/{}", self.io.store_dir(), tree.path.base_name()).into_bytes())
     }
 
     /// Fetches the trees that a flake needs and computes its lock file; writes nothing.
