@@ -6,6 +6,7 @@ mod editing;
 mod starting;
 
 use crate::eval::{Request, current_directory, read_only_io};
+use crate::flakes::locking::Locking;
 use anyhow::{Context as _, Result, bail};
 use building::Workshop;
 use clap::{ArgMatches, Command};
@@ -36,6 +37,7 @@ const HELP: &str = "\
 :env                 the variables there are
 :i <expr>            build a derivation and install it in your profile
 :l :load <file>      load a file's attributes as variables
+:lf :load-flake <f>  load what a flake provides as variables
 :ll :last-loaded     the variables that were added last
 :log <expr>          the log of a derivation's build
 :p :print <expr>     evaluate everything in a value and print it; a string as it is
@@ -48,7 +50,7 @@ const HELP: &str = "\
 Ctrl-C               ends an evaluation";
 
 /// The commands, for completion.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     ":?",
     ":add",
     ":bl",
@@ -60,6 +62,7 @@ const COMMANDS: [&str; 19] = [
     ":i",
     ":last-loaded",
     ":load",
+    ":load-flake",
     ":log",
     ":print",
     ":quit",
@@ -116,6 +119,8 @@ struct Session<'a> {
     scope: Handle<'a>,
     directory: PathBuf,
     loaded: Vec<PathBuf>,
+    /// The flakes that were loaded.
+    flakes: Vec<String>,
     /// The names that were added last.
     last: Vec<String>,
     request: Request,
@@ -142,7 +147,8 @@ impl<'a> Session<'a> {
         let scope = evaluator.make_empty_attrs();
         let interrupted = evaluator.interrupt_flag();
         let (loaded, last, colours) = (Vec::new(), Vec::new(), false);
-        Self { evaluator, workshop, scope, directory, loaded, last, request, interrupted, colours }
+        let flakes = Vec::new();
+        Self { evaluator, workshop, scope, directory, loaded, flakes, last, request, interrupted, colours }
     }
 
     /// Ctrl-C ends what is evaluated instead of the process, if that still looks whether it should end.
@@ -234,9 +240,7 @@ impl<'a> Session<'a> {
             ":i" => self.install(rest),
             ":sh" => self.shell(rest),
             ":u" => self.shell_with(rest),
-            ":lf" | ":load-flake" => {
-                Err(anyhow::anyhow!("there are no flakes here; :l loads a file, :a the attributes of a set"))
-            }
+            ":lf" | ":load-flake" => self.load_flake(rest),
             ":doc" => self.doc(rest),
             ":e" | ":edit" => self.edit(rest),
             ":l" | ":load" => self.load(Path::new(rest)),
@@ -407,6 +411,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// What a flake provides, and what is known of it; the flake of the current directory if none is named.
+    fn load_flake(&mut self, text: &str) -> Result<()> {
+        let text = if text.is_empty() { "." } else { text };
+        let reference = crate::flakes::words::flake(text, &self.directory)?;
+        let locked = Locking::default().lock(&mut self.evaluator, &reference)?;
+        let result = self.evaluator.call_flake(&locked);
+        let value = self.explained(result)?;
+        self.add_attributes(value)?;
+        if !self.flakes.iter().any(|known| known == text) {
+            self.flakes.push(text.to_owned());
+        }
+        Ok(())
+    }
+
     fn add(&mut self, text: &str) -> Result<()> {
         let value = self.evaluate(text)?;
         self.add_attributes(value)
@@ -429,6 +447,9 @@ impl<'a> Session<'a> {
         self.evaluator.forget_files();
         for path in self.loaded.clone() {
             self.load(&path)?;
+        }
+        for flake in self.flakes.clone() {
+            self.load_flake(&flake)?;
         }
         Ok(())
     }
@@ -487,7 +508,7 @@ mod tests {
         assert_eq!(session.completions("pkgs.bad.x"), Vec::<String>::new());
         assert!(session.completions("builtins.attr").contains(&"builtins.attrNames".to_owned()));
         assert_eq!(session.completions("toStr"), ["toString"]);
-        assert_eq!(session.completions(":lo"), [":load", ":log"]);
+        assert_eq!(session.completions(":lo"), [":load", ":load-flake", ":log"]);
         assert!(session.completions("/etc/pass").contains(&"/etc/passwd".to_owned()));
     }
 

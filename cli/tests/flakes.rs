@@ -177,3 +177,30 @@ fn systems_of_flakes_are_of_firn() {
     assert!(said.contains("flake 'path:PLACE/none' has no nixosConfigurations"), "{said}");
     assert!(!place.join("flake/flake.lock").exists());
 }
+
+/// `:lf` of the REPL, and again with `:r` after the flake changed.
+#[test]
+fn flakes_in_the_repl() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    std::fs::create_dir_all(place.join("dist/bin")).unwrap();
+    std::fs::create_dir(place.join("flake")).unwrap();
+    std::fs::write(
+        place.join("flake/flake.nix"),
+        "{ outputs = { self }: { x = \"from \" + self.y; y = \"a flake\"; }; }",
+    )
+    .unwrap();
+    let mut command = Command::new("/bin/bash");
+    let line = "{ printf ':lf .\\nx\\n'; sleep 1; sed -i 's/a flake/another/' flake.nix; printf ':r\\nx\\n:lf ./none\\n'; } | \"$FIRN\" repl";
+    command.args(["-c", line]).current_dir(place.join("flake")).env_clear();
+    command
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", place.join("home"))
+        .env("FIRN", env!("CARGO_BIN_EXE_firn"));
+    command.env("FIRN_DIST", place.join("dist")).env("FIRN_STORE", place.join("root"));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("\"from a flake\"") && text.contains("\"from another\""), "{text}{said}");
+    assert!(said.contains("error: getting status of"), "{said}");
+}
