@@ -10,6 +10,7 @@ use crate::grub_bios::{self, GrubBiosError};
 use crate::partition::Partition;
 use crate::plan::{self, BootPlan, PlanError, Request, Step, token_of};
 use crate::secure_boot::key_bundle;
+use crate::secure_boot::keys::{Certificate, leads_to};
 use crate::secure_boot::unified_kernel::Signing;
 use crate::systemd_boot::{ENTRIES, EntryFile};
 use formats::bootloader::Bootloader;
@@ -21,10 +22,6 @@ pub const TOKEN_FILE: &str = "/var/lib/firn/entry-token";
 
 /// What to do.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent of each other, and each named where it is set"
-)]
 pub struct Options {
     /// The system's root directory.
     pub root: PathBuf,
@@ -39,8 +36,8 @@ pub struct Options {
     /// The root is a system that is being installed, mounted on this machine: its boot partition has to be a mount of its own,
     /// and the disks for GRUB are this machine's.
     pub installing: bool,
-    /// Whether the machine's firmware starts signed programs only.
-    pub secure_boot: bool,
+    /// The certificates that the machine's firmware trusts, when it starts signed programs only; nothing: it starts any.
+    pub trusted: Option<Vec<Certificate>>,
 }
 
 impl Options {
@@ -112,7 +109,12 @@ pub enum UpdateError {
     #[error(
         "Secure Boot is on, and the new generation's boot menu would not be signed, so the firmware would start nothing of it; the boot menu is left as it is. Set boot.lanzaboote.enable, or turn Secure Boot off in the firmware's setup first"
     )]
-    WouldNotStart,
+    Unsigned,
+    /// The firmware would refuse it.
+    #[error(
+        "Secure Boot is on, and the key that would sign the boot menu ({0}) is not enrolled in the firmware, so it would start nothing of it; the boot menu is left as it is. Bring the enrolled key back, or turn Secure Boot off in the firmware's setup first"
+    )]
+    NotEnrolled(String),
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -139,8 +141,11 @@ pub fn update(options: &Options) -> Result<Updates, UpdateError> {
     };
     let loader = settings(options, &generations, default)?;
     let signing = signing(&options.root, &loader)?;
-    if options.secure_boot && loader.systemd_boot.is_some() && signing.is_none() {
-        return Err(UpdateError::WouldNotStart);
+    if let (Some(trusted), Some(_)) = (&options.trusted, &loader.systemd_boot) {
+        let certificate = signing.as_ref().ok_or(UpdateError::Unsigned)?.key().certificate();
+        if !leads_to(std::slice::from_ref(certificate), trusted) {
+            return Err(UpdateError::NotEnrolled(certificate.name()));
+        }
     }
     let token = token(&options.root, &loader)?;
     let booted = std::fs::read_link(in_root(&options.root, Path::new("/run/booted-system"))).ok();

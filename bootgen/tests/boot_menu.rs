@@ -507,7 +507,7 @@ fn an_image_gets_the_menu_that_the_machine_keeps() {
         dry_run: true,
         check: true,
         installing: false,
-        secure_boot: false,
+        trusted: None,
     };
     let updates = bootgen::menu_update::update(&options).unwrap();
     // Only the date, which an image leaves out for the sake of its bytes, makes another text of the entry.

@@ -49,7 +49,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         dry_run: matches.get_flag("dry-run"),
         check: matches.get_flag("check"),
         installing: false,
-        secure_boot: crate::secure_boot::is_on(&machine),
+        trusted: crate::secure_boot::trusted(&machine),
     };
     let updates = menu_update::update(&options)?;
     if matches.get_flag("json") {

@@ -344,7 +344,7 @@ impl Machine {
             dry_run,
             check: false,
             installing: self.installing,
-            secure_boot: crate::secure_boot::is_on(self),
+            trusted: crate::secure_boot::trusted(self),
         };
         match menu_update::update(&options) {
             Ok(updates) => {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bootgen::secure_boot::authenticode;
 use bootgen::secure_boot::firmware::{EFIVARFS, Firmware, State};
 use bootgen::secure_boot::key_bundle::{DIRECTORY, KeyBundle, Role, open_to_others};
-use bootgen::secure_boot::keys::SHORTEST;
+use bootgen::secure_boot::keys::{Certificate, SHORTEST};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -182,16 +182,17 @@ pub(crate) fn firmware(machine: &Machine) -> Result<Firmware> {
     Ok(Firmware::at(&place))
 }
 
-/// Whether the firmware starts signed programs only, as far as it can be told.
-pub(crate) fn is_on(machine: &Machine) -> bool {
-    let state = firmware(machine).and_then(|firmware| Ok(firmware.state()?));
-    match state {
-        Ok(state) => state.is_some_and(|state| state.secure_boot),
-        Err(error) => {
-            log::debug!("{error:#}");
-            false
-        }
-    }
+/// What the firmware trusts, when it starts signed programs only, as far as it can be told.
+pub(crate) fn trusted(machine: &Machine) -> Option<Vec<Certificate>> {
+    let enforced = || {
+        let firmware = firmware(machine)?;
+        let on = firmware.state()?.is_some_and(|state| state.secure_boot);
+        Ok::<_, anyhow::Error>(if on { Some(firmware.enrolled(Role::Database)?) } else { None })
+    };
+    enforced().unwrap_or_else(|error| {
+        log::debug!("{error:#}");
+        None
+    })
 }
 
 fn status(machine: &Machine, keys: &KeyBundle, matches: &ArgMatches) -> Result<ExitCode> {
@@ -202,11 +203,7 @@ fn status(machine: &Machine, keys: &KeyBundle, matches: &ArgMatches) -> Result<E
     for (role, own) in Role::ALL.iter().zip(&own) {
         let found = firmware.enrolled(*role).context("cannot read the firmware's variables")?;
         let owners = own.as_ref().is_some_and(|own| found.contains(own.certificate()));
-        enrolled.push((
-            role.name(),
-            owners,
-            found.iter().map(bootgen::secure_boot::keys::Certificate::name).collect(),
-        ));
+        enrolled.push((role.name(), owners, found.iter().map(Certificate::name).collect()));
     }
     let exposed: Vec<PathBuf> = Role::ALL
         .iter()

@@ -163,7 +163,7 @@ fn without_a_key_nothing_is_written_and_the_sentence_says_how_to_make_one() {
         dry_run: false,
         check: false,
         installing: false,
-        secure_boot: true,
+        trusted: Some(Vec::new()),
     };
     let error = bootgen::menu_update::update(&options).unwrap_err().to_string();
     assert!(error.starts_with("boot.lanzaboote.enable is set, and there is no key at "), "{error}");
@@ -172,8 +172,14 @@ fn without_a_key_nothing_is_written_and_the_sentence_says_how_to_make_one() {
 
     let bundle = KeyBundle::at(&machine.root.join("var/lib/sbctl"));
     bundle.create(SHORTEST, Duration::from_secs(1_790_000_000)).unwrap();
-    bootgen::menu_update::update(&options).unwrap();
     let owner = bundle.read(Role::Database).unwrap();
+    // A key that the firmware does not know signs nothing that it would have to start.
+    let error = bootgen::menu_update::update(&options).unwrap_err().to_string();
+    assert!(error.contains("(CN=Database Key) is not enrolled in the firmware"), "{error}");
+    assert!(std::fs::read_dir(machine.root.join("boot")).unwrap().next().is_none());
+    let options =
+        bootgen::menu_update::Options { trusted: Some(vec![owner.certificate().clone()]), ..options };
+    bootgen::menu_update::update(&options).unwrap();
     // A generation that is not signed is not written where the firmware would refuse it.
     std::fs::write(
         machine.root.join("nix/store/system-1/bootloader.json"),

@@ -61,6 +61,12 @@ fn the_owners_keys_and_nothing_else() {
         machine.fail("firn secure-boot enroll-keys --yes-this-might-brick-my-machine").unwrap().stderr_text();
     assert!(again.contains("the firmware has a platform key already"), "{again}");
 
+    // Keys that the firmware does not know would make a menu that it does not start.
+    let others = "mv /var/lib/sbctl /var/lib/owners; firn secure-boot create-keys --bits 2048; firn bootmenu";
+    let refusal = machine.fail(others).unwrap().stderr_text();
+    assert!(refusal.contains("is not enrolled in the firmware"), "{refusal}");
+    machine.succeed("rm -r /var/lib/sbctl; mv /var/lib/owners /var/lib/sbctl").unwrap();
+
     // The next generation.
     machine.succeed("firn switch --toplevel /run/current-system/specialisation/b").unwrap();
     machine.succeed("firn secure-boot verify").unwrap();
