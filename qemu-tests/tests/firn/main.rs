@@ -10,6 +10,8 @@ mod distribution;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod install;
+#[cfg(test)]
 mod medium;
 #[cfg(test)]
 mod mission;
