@@ -23,6 +23,8 @@ use store::build::{BuildOptions, Wanted};
 
 /// Where NixOS users keep their configuration.
 const DEFAULT_CONFIGURATION: &str = "/etc/nixos/configuration.nix";
+/// Before that, if it is there.
+const USUAL_FLAKE: &str = "/etc/nixos/flake.nix";
 
 /// The family's row.
 pub(crate) const FAMILY: Family = Family { command, run };
@@ -33,7 +35,7 @@ fn command() -> Command {
         .arg(
             Arg::new("configuration")
                 .value_name("CONFIGURATION")
-                .help("The system's configuration [default: $NIXOS_CONFIG, /etc/nixos/configuration.nix]"),
+                .help("The system's configuration [default: $NIXOS_CONFIG, /etc/nixos/flake.nix, /etc/nixos/configuration.nix]"),
         )
         .arg(Arg::new("attr").short('A').long("attr").value_name("PATH").action(ArgAction::Append).help(
             "What to build: an attribute path [default: config.system.build.toplevel, of a file all of it]",
@@ -74,12 +76,17 @@ fn command() -> Command {
 }
 
 /// The flags that every command that builds shares.
-pub(crate) fn build_arguments() -> [Arg; 10] {
+pub(crate) fn build_arguments() -> [Arg; 11] {
     [
         Arg::new("flake")
             .long("flake")
             .value_name("FLAKE[#NAME]")
             .help("Take the system from a flake's nixosConfigurations.NAME [default: this host's name], on Firn in place of its nixpkgs"),
+        Arg::new("no-flake")
+            .long("no-flake")
+            .action(ArgAction::SetTrue)
+            .conflicts_with("flake")
+            .help("Take no flake where none was named, not that of /etc/nixos/flake.nix either"),
         Arg::new("max-jobs")
             .short('j')
             .long("max-jobs")
@@ -135,6 +142,7 @@ pub(crate) struct Builder {
     no_cache: bool,
     /// `--flake`: the flake that has the system, in place of a configuration.
     flake: Option<String>,
+    no_flake: bool,
 }
 
 /// A system's attribute as JSON, the outputs of derivations that it names, and other paths of the store.
@@ -187,7 +195,8 @@ impl Builder {
         let (allow_unsupported, no_cache) = (flag("allow-unsupported"), flag("no-eval-cache"));
         let flake =
             matches.and_then(|matches| matches.try_get_one::<String>("flake").ok().flatten()).cloned();
-        Ok(Self { store: Rc::new(store), options, allow_unsupported, no_cache, flake })
+        let no_flake = flag("no-flake");
+        Ok(Self { store: Rc::new(store), options, allow_unsupported, no_cache, flake, no_flake })
     }
 
     /// What `use_it` makes of a source's value, from the cache or by evaluation; what the evaluation added is in the store
@@ -363,9 +372,16 @@ impl Builder {
 
     /// Where the system comes from.
     fn system(&self, configuration: Option<&Path>) -> Result<Source> {
-        let Some(text) = &self.flake else {
+        let usual = || (configuration.is_none() && !self.no_flake).then(usual_flake).flatten();
+        let Some(text) = &self.flake.clone().or_else(usual) else {
             return Ok(Source::Configuration(configuration_path(configuration)?));
         };
+        if let Some(configuration) = configuration {
+            bail!(
+                "--flake {text} says where the system is, and so does {}: name one",
+                configuration.display()
+            );
+        }
         let word = Word::parse(text, false)?;
         if word.outputs.is_some() {
             bail!("--flake {text}: a system has no outputs to choose from");
@@ -387,6 +403,16 @@ impl Builder {
     }
 }
 
+/// The flake that describes this machine where nothing else was named, as for `nixos-rebuild`: that of /etc/nixos/flake.nix, which
+/// may be a link into a repository.
+fn usual_flake() -> Option<String> {
+    if std::env::var_os("NIXOS_CONFIG").is_some_and(|path| !path.is_empty()) {
+        return None;
+    }
+    let file = Path::new(USUAL_FLAKE).canonicalize().ok()?;
+    Some(file.parent()?.to_str()?.to_owned())
+}
+
 /// What this machine is called.
 fn host_name() -> Result<String> {
     let name =
@@ -405,8 +431,8 @@ fn explain_missing_channel(error: impl Into<anyhow::Error>) -> anyhow::Error {
 }
 
 /// Builds the system that a configuration describes.
-pub(crate) fn toplevel(configuration: Option<&Path>) -> Result<StorePath> {
-    Builder::new(None)?.system_attribute(configuration, "config.system.build.toplevel")
+pub(crate) fn toplevel(matches: &ArgMatches, configuration: Option<&Path>) -> Result<StorePath> {
+    Builder::new(Some(matches))?.system_attribute(configuration, "config.system.build.toplevel")
 }
 
 /// The configuration to use: the one given (a directory means its `configuration.nix`), or the usual place.

@@ -41,19 +41,21 @@ pub(crate) fn command() -> Command {
                 .long("system")
                 .visible_alias("toplevel")
                 .value_name("PATH")
-                .conflicts_with_all(["config", "file", "disk"])
+                .conflicts_with_all(["config", "file", "disk", "flake"])
                 .help("Install this finished system instead of building one"),
         )
         .arg(
             path("file", "FILE", "Build the system that a Nix file evaluates to")
                 .short('f')
-                .conflicts_with_all(["config", "disk"]),
+                .conflicts_with_all(["config", "disk", "flake"]),
         )
         .arg(Arg::new("attr").long("attr").short('A').value_name("PATH").requires("file").help("The attribute of --file that is the system"))
         .arg(
             Arg::new("disk")
                 .long("disk")
                 .value_name("DEVICE")
+                // Its configuration has to name file systems that do not exist yet.
+                .conflicts_with("flake")
                 .help("Lay this disk out anew and install there; everything on it is lost"),
         )
         .arg(

@@ -20,11 +20,9 @@ use std::process::ExitCode;
 
 fn with_configuration(command: Command) -> Command {
     command
-        .arg(
-            Arg::new("configuration")
-                .value_name("CONFIGURATION")
-                .help("The configuration [default: $NIXOS_CONFIG, /etc/nixos/configuration.nix]"),
-        )
+        .arg(Arg::new("configuration").value_name("CONFIGURATION").help(
+            "The configuration [default: $NIXOS_CONFIG, /etc/nixos/flake.nix, /etc/nixos/configuration.nix]",
+        ))
         .arg(
             Arg::new("toplevel")
                 .long("toplevel")
@@ -38,6 +36,7 @@ fn with_configuration(command: Command) -> Command {
                 .value_name("NAME")
                 .help("Take this variant of it"),
         )
+        .args(crate::build::build_arguments())
 }
 
 /// `firn switch`.
@@ -225,10 +224,11 @@ impl Machine {
             return self.inside(Path::new(given));
         }
         // A thread of its own, as for every access to the store: see `profile`.
-        let configuration = matches.get_one::<String>("configuration").map(PathBuf::from);
-        let built = std::thread::spawn(move || crate::build::toplevel(configuration.as_deref()))
-            .join()
-            .map_err(|_| anyhow::anyhow!("the build's thread ended unexpectedly"))??;
+        let configuration = matches.get_one::<String>("configuration").map(Path::new);
+        let built = std::thread::scope(|scope| {
+            let build = scope.spawn(|| crate::build::toplevel(matches, configuration));
+            build.join().map_err(|_| anyhow::anyhow!("the build's thread ended unexpectedly"))?
+        })?;
         Ok(Path::new("/nix/store").join(built.base_name()))
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn arguments() -> Vec<Arg> {
     let mut arguments = vec![
         Arg::new("configuration")
             .value_name("CONFIGURATION")
-            .help("The configuration.nix, or a directory with one [default: $NIXOS_CONFIG, /etc/nixos/configuration.nix]"),
+            .help("The configuration.nix, or a directory with one [default: $NIXOS_CONFIG, /etc/nixos/flake.nix, /etc/nixos/configuration.nix]"),
         Arg::new("toplevel")
             .long("toplevel")
             .value_name("PATH")

@@ -151,15 +151,16 @@ fn systems_of_flakes_are_of_firn() {
     )
     .unwrap();
     std::fs::write(place.join("none/flake.nix"), "{ outputs = { self }: { }; }").unwrap();
-    let build = |words: &[&str]| {
+    let firn = |name: &str, words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
-        command.arg("build").args(words).current_dir(place.join("flake")).env_clear().stdin(Stdio::null());
+        command.arg(name).args(words).current_dir(place.join("flake")).env_clear().stdin(Stdio::null());
         command.env("PATH", "/usr/bin:/bin").env("HOME", place.join("home"));
         command.env("FIRN_DIST", place.join("dist")).env("FIRN_STORE", place.join("root"));
         let output = command.output().unwrap();
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).replace(&*place.to_string_lossy(), "PLACE")
     };
+    let build = |words: &[&str]| firn("build", words);
     // What is of the configuration is there, with the arguments that the flake gives its modules.
     let said = build(&["--flake", ".#one", "-A", "config.networking.fqdn"]);
     assert!(said.contains("The option `networking.misspelt' does not exist"), "{said}");
@@ -173,6 +174,12 @@ fn systems_of_flakes_are_of_firn() {
     let message = "flake 'path:PLACE/flake' has no nixosConfigurations.two: it has one; name one as in --flake \
                    'path:PLACE/flake#one'";
     assert!(said.contains(message), "{said}");
+    for command in ["switch", "boot", "test", "dry-activate", "image", "vm"] {
+        let said = firn(command, &["--flake", ".#two"]);
+        assert!(said.contains(message), "{command}: {said}");
+        let said = firn(command, &["--flake", ".#one", "./host.nix"]);
+        assert!(said.contains("--flake .#one says where the system is, and so does ./host.nix"), "{said}");
+    }
     let said = build(&["--flake", "../none#one"]);
     assert!(said.contains("flake 'path:PLACE/none' has no nixosConfigurations"), "{said}");
     assert!(!place.join("flake/flake.lock").exists());

@@ -9,10 +9,11 @@ use formats::content_address::Method;
 use formats::flake::url::Url;
 use formats::hash::{Algorithm, Hash};
 use formats::store_path::StorePath;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 type Attributes = BTreeMap<String, TreeAttribute>;
@@ -92,6 +93,12 @@ fn head_of(repository: &Path) -> Option<String> {
     let found = run(git(repository).args(["symbolic-ref", "--quiet", "HEAD"])).ok()?;
     let name = String::from_utf8_lossy(&found.stdout).trim().to_owned();
     Some(if found.status.success() && !name.is_empty() { name } else { "HEAD".to_owned() })
+}
+
+/// Whether this tree was not met before: it is fetched once for its inputs and once for its outputs.
+fn is_first(tree: &Path) -> bool {
+    static MET: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    MET.lock().unwrap_or_else(PoisonError::into_inner).insert(tree.to_owned())
 }
 
 /// Whether git does not know of a file that lies in its working tree.
@@ -231,7 +238,7 @@ fn working_tree(
     if !conf.flag("allow-dirty", true) {
         return Err(IoError::Store(format!("Git tree '{}' is dirty", tree.display())));
     }
-    if conf.flag("warn-dirty", true) {
+    if conf.flag("warn-dirty", true) && is_first(tree) {
         log::warn!("Git tree '{}' is dirty", tree.display());
     }
     let recurse: &[&str] = if submodules { &["--recurse-submodules"] } else { &[] };

@@ -35,6 +35,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         (Some(system), _, _) => Origin::Finished(system),
         (None, Some(file), _) => Origin::File(file, attribute),
         (None, None, Some(file)) => Origin::Configuration(file),
+        (None, None, None) if matches.contains_id("flake") => Origin::Flake,
         (None, None, None) => {
             ensure!(
                 configuration.exists(),

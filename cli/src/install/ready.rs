@@ -41,6 +41,8 @@ pub(super) struct Ready {
 pub(super) enum Origin<'a> {
     /// A configuration.
     Configuration(&'a Path),
+    /// `--flake`.
+    Flake,
     /// The directory that will be the new system's /etc/nixos. It is evaluated as if it were there already: places in it are
     /// part of the system, which is to be the same when it builds itself.
     OwnDirectory(&'a Path),
@@ -69,6 +71,7 @@ impl Ready {
             let builder = Builder::new(Some(matches))?;
             let toplevel = match origin {
                 Origin::Finished(given) => return Self::of(&System::given(&builder, Path::new(given))?),
+                Origin::Flake => builder.system_attribute(None, "config.system.build.toplevel")?,
                 Origin::Configuration(file) => {
                     builder.system_attribute(Some(file), "config.system.build.toplevel")?
                 }
